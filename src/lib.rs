@@ -1,0 +1,3 @@
+//! Watchkeeper records IP cameras: one process, one GStreamer pipeline per camera stream, no footage lost.
+//!
+//! The modules stand in layers; a test keeps the arrows between them (`tests/it/tidy.rs`).

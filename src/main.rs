@@ -1,0 +1,2 @@
+//! The `watchkeeper` program: see `watchkeeper --help`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Simulated cameras by hand: `cargo run --example sim -- --help`.
+fn main() {}
