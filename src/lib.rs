@@ -1,3 +1,6 @@
 //! Watchkeeper records IP cameras: one process, one GStreamer pipeline per camera stream, no footage lost.
 //!
 //! The modules stand in layers; a test keeps the arrows between them (`tests/it/tidy.rs`).
+
+pub mod base;
+pub mod model;

@@ -1,0 +1,34 @@
+//! How long to wait before the next attempt.
+
+use std::time::Duration;
+
+/// First wait after a loss.
+pub const FIRST: Duration = Duration::from_secs(1);
+/// Longest wait between attempts.
+pub const LONGEST: Duration = Duration::from_secs(30);
+/// So long must frames come before the next loss starts from [`FIRST`] again.
+pub const HEALTHY: Duration = Duration::from_secs(30);
+/// So many refused passwords before attempts become rare.
+pub const REFUSALS: u32 = 3;
+/// Between attempts with a password that was refused [`REFUSALS`] times: 4 an hour, because cameras lock accounts.
+pub const REFUSED: Duration = Duration::from_secs(15 * 60);
+
+/// The wait before attempt `attempt + 1`, after `attempt` failures in a row: 1, 2, 4 … 30 s, shortened by up to a
+/// quarter by `jitter` (0.0 to 1.0), so that cameras lost together do not come back together.
+pub fn delay(attempt: u32, jitter: f64) -> Duration {
+    let doubled = FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(5));
+    doubled.min(LONGEST).mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 4.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_to_thirty_seconds() {
+        let seconds: Vec<u64> = (1..9).map(|attempt| delay(attempt, 0.0).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(delay(u32::MAX, 1.0), Duration::from_millis(22_500));
+        assert!(delay(1, 0.0) <= Duration::from_secs(1));
+    }
+}

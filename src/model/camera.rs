@@ -1,0 +1,342 @@
+//! A camera's settings: what the operator says of it, checked.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::address::{self, BadAddress, StreamUrl, Vendor};
+use crate::base::{CameraId, Secret};
+
+/// A setting that cannot be taken: which field, why, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct BadField {
+    /// The field, as it is called in the API.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl BadField {
+    fn new(field: &'static str, message: impl fmt::Display) -> Self {
+        Self { field, message: message.to_string() }
+    }
+}
+
+/// Which of the camera's encoded streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// The full picture.
+    #[default]
+    Main,
+    /// The small one.
+    Sub,
+}
+
+/// What carries RTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Interleaved in the RTSP connection.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+    /// Datagrams, and TCP where they do not get through.
+    Auto,
+}
+
+/// Names for enums that the database, the API and the command line share; the same words everywhere.
+macro_rules! words {
+    ($type:ty { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $type {
+            /// Every value, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word for it, in the API, the database and the command line.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            /// The value that `word` names.
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.word() == word)
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words!(Profile { Main = "main", Sub = "sub" });
+words!(Transport { Tcp = "tcp", Udp = "udp", Auto = "auto" });
+
+/// One camera, checked: whoever holds a `Camera` need not ask again whether its fields make sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Camera {
+    /// Its id, and the name of its directory.
+    pub id: CameraId,
+    /// What people call it.
+    pub name: String,
+    /// Whose URL template to use when there is no explicit URL.
+    pub vendor: Vendor,
+    /// Host name or IP address.
+    pub address: Option<String>,
+    /// TCP port of its RTSP server.
+    pub rtsp_port: u16,
+    /// Channel of a device with several, from 1.
+    pub channel: u16,
+    /// Account on the camera.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<Secret>,
+    /// Explicit URL of the main stream, without credentials.
+    pub main_url: Option<String>,
+    /// Explicit URL of the sub stream, without credentials.
+    pub sub_url: Option<String>,
+    /// Which stream is recorded.
+    pub record_profile: Profile,
+    /// What carries RTP.
+    pub transport: Transport,
+    /// Whether it is recorded at all.
+    pub record_enabled: bool,
+    /// Length of a segment in seconds; it ends at the first keyframe at or after it.
+    pub segment_seconds: u32,
+}
+
+/// The settings as somebody gives them, unchecked. As a patch, a `None` leaves a field as it is; the inner `None`
+/// of a clearable field clears it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the field of `Camera` of the same name")]
+pub struct CameraPatch {
+    pub name: Option<String>,
+    pub vendor: Option<Vendor>,
+    pub address: Option<Option<String>>,
+    pub rtsp_port: Option<u16>,
+    pub channel: Option<u16>,
+    pub username: Option<Option<String>>,
+    pub password: Option<Option<Secret>>,
+    pub main_url: Option<Option<String>>,
+    pub sub_url: Option<Option<String>>,
+    pub record_profile: Option<Profile>,
+    pub transport: Option<Transport>,
+    pub record_enabled: Option<bool>,
+    pub segment_seconds: Option<u32>,
+}
+
+/// Longest text that is taken for a name, user name or password, in bytes.
+pub const TEXT_MAX: usize = 256;
+
+impl Camera {
+    /// A new camera from what somebody gives for it.
+    pub fn new(id: CameraId, given: CameraPatch) -> Result<Self, BadField> {
+        let blank = Self {
+            name: id.to_string(),
+            id,
+            vendor: Vendor::Generic,
+            address: None,
+            rtsp_port: 554,
+            channel: 1,
+            username: None,
+            password: None,
+            main_url: None,
+            sub_url: None,
+            record_profile: Profile::Main,
+            transport: Transport::Tcp,
+            record_enabled: true,
+            segment_seconds: 60,
+        };
+        blank.patched(given)
+    }
+
+    /// This camera with the given fields changed, if the whole still makes sense. Credentials inside an explicit
+    /// URL are taken out of it and become the camera's credentials.
+    pub fn patched(&self, patch: CameraPatch) -> Result<Self, BadField> {
+        let mut camera = self.clone();
+        let CameraPatch {
+            name,
+            vendor,
+            address,
+            rtsp_port,
+            channel,
+            username,
+            password,
+            main_url,
+            sub_url,
+            record_profile,
+            transport,
+            record_enabled,
+            segment_seconds,
+        } = patch;
+        set(&mut camera.name, name);
+        set(&mut camera.vendor, vendor);
+        set(&mut camera.address, address);
+        set(&mut camera.rtsp_port, rtsp_port);
+        set(&mut camera.channel, channel);
+        set(&mut camera.username, username);
+        set(&mut camera.password, password);
+        set(&mut camera.record_profile, record_profile);
+        set(&mut camera.transport, transport);
+        set(&mut camera.record_enabled, record_enabled);
+        set(&mut camera.segment_seconds, segment_seconds.map(|seconds| seconds.clamp(2, 3600)));
+        for (field, given, slot) in
+            [("main_url", main_url, &mut camera.main_url), ("sub_url", sub_url, &mut camera.sub_url)]
+        {
+            let Some(given) = given else { continue };
+            *slot = None;
+            let Some(text) = given else { continue };
+            let found = address::explicit(&text).map_err(|bad| BadField::new(field, bad))?;
+            *slot = Some(found.url);
+            if let Some(user) = found.username {
+                camera.username = Some(user);
+                camera.password = found.password;
+            }
+        }
+        camera.check()?;
+        Ok(camera)
+    }
+
+    fn check(&self) -> Result<(), BadField> {
+        text("name", &self.name)?;
+        if self.name.trim().is_empty() {
+            return Err(BadField::new("name", "is empty"));
+        }
+        if let Some(address) = &self.address {
+            address::host(address).map_err(|bad| BadField::new("address", bad))?;
+        }
+        text("username", self.username.as_deref().unwrap_or_default())?;
+        text("password", self.password.as_ref().map(Secret::reveal).unwrap_or_default())?;
+        if self.password.is_some() && self.username.is_none() {
+            return Err(BadField::new("username", "is needed with a password"));
+        }
+        if self.rtsp_port == 0 {
+            return Err(BadField::new("rtsp_port", "is 1 to 65535"));
+        }
+        if !(1..=256).contains(&self.channel) {
+            return Err(BadField::new("channel", "is 1 to 256"));
+        }
+        match self.url(self.record_profile) {
+            Ok(_) => Ok(()),
+            Err(BadAddress::NoAddress) => {
+                Err(BadField::new("address", format!("is needed for the vendor `{}`", self.vendor.word())))
+            }
+            Err(bad) => Err(BadField::new(
+                if self.record_profile == Profile::Main { "main_url" } else { "sub_url" },
+                bad,
+            )),
+        }
+    }
+
+    /// Where a stream is: the explicit URL if there is one, else the vendor's template.
+    pub fn url(&self, profile: Profile) -> Result<StreamUrl, BadAddress> {
+        let explicit = match profile {
+            Profile::Main => &self.main_url,
+            Profile::Sub => &self.sub_url,
+        };
+        match (explicit, &self.address) {
+            (Some(url), _) => StreamUrl::parse(url),
+            (None, address) => {
+                let path = self.vendor.path(self.channel, profile).ok_or(BadAddress::NoTemplate)?;
+                let host = address.as_deref().ok_or(BadAddress::NoAddress)?;
+                StreamUrl::parse(&format!("rtsp://{}:{}{path}", address::bracketed(host), self.rtsp_port))
+            }
+        }
+    }
+
+    /// Whether going from `self` to `new` needs another session. Everything else is applied to the running one.
+    pub fn needs_new_session(&self, new: &Self) -> bool {
+        let source = |camera: &Self| {
+            (
+                camera.url(camera.record_profile).ok(),
+                camera.record_profile,
+                camera.transport,
+                camera.username.clone(),
+                camera.password.clone(),
+            )
+        };
+        source(self) != source(new)
+    }
+}
+
+fn set<T>(slot: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *slot = value;
+    }
+}
+
+fn text(field: &'static str, text: &str) -> Result<(), BadField> {
+    if text.len() > TEXT_MAX {
+        return Err(BadField::new(field, format!("has more than {TEXT_MAX} bytes")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(BadField::new(field, "has a control character"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn camera(given: CameraPatch) -> Result<Camera, BadField> {
+        Camera::new("front".parse().unwrap(), given)
+    }
+
+    fn with_url(url: &str) -> CameraPatch {
+        CameraPatch { main_url: Some(Some(url.to_owned())), ..CameraPatch::default() }
+    }
+
+    #[test]
+    fn credentials_leave_the_url() {
+        let camera = camera(with_url("rtsp://admin:p%40ss%2Fw@192.0.2.7:8554/live?x=1")).unwrap();
+        assert_eq!(camera.main_url.as_deref(), Some("rtsp://192.0.2.7:8554/live?x=1"));
+        assert_eq!(camera.username.as_deref(), Some("admin"));
+        assert_eq!(camera.password.unwrap().reveal(), "p@ss/w");
+    }
+
+    #[test]
+    fn a_bad_field_is_named() {
+        let field = |given| camera(given).unwrap_err().field;
+        for url in
+            ["http://x/", "rtsp:// x/", "rtsp://", "x", "rtsp://h/\u{7}", "rtsp://h/a b", "rtsp://h/\n"]
+        {
+            assert_eq!(field(with_url(url)), "main_url", "{url:?}");
+        }
+        assert_eq!(field(CameraPatch::default()), "main_url");
+        assert_eq!(
+            field(CameraPatch { vendor: Some(Vendor::Hikvision), ..CameraPatch::default() }),
+            "address"
+        );
+        let named = |name: &str| CameraPatch { name: Some(name.to_owned()), ..with_url("rtsp://h/x") };
+        assert_eq!(field(named(" ")), "name");
+        assert_eq!(field(named("a\u{0}b")), "name");
+        assert_eq!(field(CameraPatch { rtsp_port: Some(0), ..with_url("rtsp://h/x") }), "rtsp_port");
+        assert_eq!(field(CameraPatch { channel: Some(0), ..with_url("rtsp://h/x") }), "channel");
+        assert_eq!(
+            field(CameraPatch { address: Some(Some("h/x ! y".into())), ..with_url("rtsp://h/x") }),
+            "address"
+        );
+    }
+
+    #[test]
+    fn only_the_source_needs_a_new_session() {
+        let old = camera(with_url("rtsp://h/x")).unwrap();
+        let changed = |patch| old.needs_new_session(&old.patched(patch).unwrap());
+        assert!(!changed(CameraPatch { name: Some("Yard".into()), ..CameraPatch::default() }));
+        assert!(!changed(CameraPatch { segment_seconds: Some(10), ..CameraPatch::default() }));
+        assert!(!changed(CameraPatch { sub_url: Some(Some("rtsp://h/y".into())), ..CameraPatch::default() }));
+        assert!(!changed(CameraPatch { rtsp_port: Some(8554), ..CameraPatch::default() }));
+        assert!(changed(with_url("rtsp://h/y")));
+        assert!(changed(CameraPatch { transport: Some(Transport::Udp), ..CameraPatch::default() }));
+        assert!(changed(CameraPatch { username: Some(Some("u".into())), ..CameraPatch::default() }));
+    }
+
+    #[test]
+    fn segment_length_is_clamped() {
+        let of = |seconds| {
+            let given = CameraPatch { segment_seconds: Some(seconds), ..with_url("rtsp://h/x") };
+            camera(given).unwrap().segment_seconds
+        };
+        assert_eq!([of(0), of(2), of(90), of(9999)], [2, 2, 90, 3600]);
+    }
+}

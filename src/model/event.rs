@@ -1,0 +1,70 @@
+//! The append-only log for the operator.
+
+use super::camera::words;
+use crate::base::{CameraId, WallUs};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A camera's stream was lost, or never came.
+    CameraOffline,
+    /// It is recorded again.
+    CameraOnline,
+    /// Frames come but cannot be written.
+    RecorderError,
+    /// Recovery at start found an unfinished segment and adopted it.
+    SegmentAdopted,
+    /// The index knows a segment whose file is gone.
+    SegmentLost,
+    /// The service started.
+    ServiceStarted,
+    /// The service stopped in order.
+    ServiceStopped,
+}
+
+words!(Kind {
+    CameraOffline = "camera_offline",
+    CameraOnline = "camera_online",
+    RecorderError = "recorder_error",
+    SegmentAdopted = "segment_adopted",
+    SegmentLost = "segment_lost",
+    ServiceStarted = "service_started",
+    ServiceStopped = "service_stopped",
+});
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// As it should be.
+    Info,
+    /// Footage is missing, or soon may be; the service copes.
+    Warning,
+    /// Somebody must act.
+    Error,
+}
+
+words!(Severity { Info = "info", Warning = "warning", Error = "error" });
+
+/// One entry before it has an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// When it happened.
+    pub at: WallUs,
+    /// Whose it is, if it is a camera's.
+    pub camera: Option<CameraId>,
+    /// What happened.
+    pub kind: Kind,
+    /// How much it matters.
+    pub severity: Severity,
+    /// For people; secrets masked by whoever makes it.
+    pub detail: String,
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its place in the log; grows.
+    pub id: i64,
+    /// What it says.
+    pub event: NewEvent,
+}

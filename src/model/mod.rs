@@ -1,0 +1,15 @@
+//! What is decided, apart from what is done: values in, values out. No clock, no I/O, no async, no logging.
+
+pub mod address;
+pub mod backoff;
+pub mod camera;
+pub mod event;
+pub mod machine;
+pub mod naming;
+pub mod pipeline;
+pub mod reconcile;
+pub mod segment;
+pub mod status;
+pub mod timeline;
+
+pub use camera::{Camera, Profile};

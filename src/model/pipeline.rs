@@ -1,0 +1,88 @@
+//! Which pipeline text a purpose needs, and which values go onto which named element. Plain data: `media` binds it.
+
+use super::address::StreamUrl;
+use super::camera::Transport;
+use crate::base::Secret;
+
+/// A purpose that has its own text below `pipelines/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// One H.264 stream to segments.
+    RecordH264,
+    /// A look at a stream without recording it.
+    ProbeH264,
+    /// One keyframe to JPEG.
+    SnapshotH264,
+}
+
+impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 3] = [Self::RecordH264, Self::ProbeH264, Self::SnapshotH264];
+
+    /// Name of the file below `pipelines/`.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::RecordH264 => "record-h264.launch",
+            Self::ProbeH264 => "probe-h264.launch",
+            Self::SnapshotH264 => "snapshot-h264.launch",
+        }
+    }
+}
+
+/// A property to be set on a named element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The element's `name=` in the text.
+    pub element: &'static str,
+    /// Its property.
+    pub property: &'static str,
+    /// The value, in the notation of `gst_value_deserialize`.
+    pub value: BoundValue,
+}
+
+/// A value that may or may not be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BoundValue {
+    /// Anyone may see it.
+    Plain(String),
+    /// Shown as `***` unless asked for.
+    Secret(Secret),
+}
+
+/// What opens a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceSettings {
+    /// The stream, credentials not in it.
+    pub url: StreamUrl,
+    /// What carries RTP.
+    pub transport: Transport,
+    /// Account on the camera.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<Secret>,
+}
+
+impl SourceSettings {
+    /// The bindings of the element `src` that every text with a camera has.
+    pub fn bindings(&self) -> Vec<Binding> {
+        let protocols = match self.transport {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+            Transport::Auto => "tcp+udp",
+        };
+        let plain = |property, value: &str| Binding {
+            element: "src",
+            property,
+            value: BoundValue::Plain(value.to_owned()),
+        };
+        let mut all = vec![plain("location", self.url.as_str()), plain("protocols", protocols)];
+        if let Some(username) = &self.username {
+            all.push(plain("user-id", username));
+        }
+        if let Some(password) = &self.password {
+            let value = BoundValue::Secret(password.clone());
+            all.push(Binding { element: "src", property: "user-pw", value });
+        }
+        all
+    }
+}

@@ -1,0 +1,118 @@
+//! A segment: one recorded MP4 file, and what is known of it while it grows.
+
+use bytes::Bytes;
+
+use super::camera::{Profile, words};
+use crate::base::{CameraId, WallUs};
+
+/// Encoding of the pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// H.264, stored as `avc1`.
+    H264,
+}
+
+words!(Codec { H264 = "h264" });
+
+/// Where a segment's footage came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The camera's live stream.
+    Live,
+}
+
+words!(Source { Live = "live" });
+
+/// How far a segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentState {
+    /// It is being written.
+    Open,
+    /// It is whole.
+    Closed,
+    /// The index knows it, but its file is gone.
+    Lost,
+}
+
+words!(SegmentState { Open = "open", Closed = "closed", Lost = "lost" });
+
+/// What is known of a segment when its first frame arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentHead {
+    /// Whose it is.
+    pub camera: CameraId,
+    /// Which of the camera's streams.
+    pub profile: Profile,
+    /// UTC time of the first frame.
+    pub start: WallUs,
+    /// Encoding of the pictures.
+    pub codec: Codec,
+    /// Size of the picture in pixels.
+    pub width: u32,
+    /// Size of the picture in pixels.
+    pub height: u32,
+    /// Where the footage came from.
+    pub source: Source,
+}
+
+/// How much of a segment is on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Frames in whole fragments.
+    pub frames: u64,
+    /// Bytes of the file up to the end of the last whole fragment (or of the file, once it is closed).
+    pub bytes: u64,
+    /// Time from the first frame to the end of the last one.
+    pub duration_us: i64,
+}
+
+/// A row of the index before it has an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentFacts {
+    /// What it began with.
+    pub head: SegmentHead,
+    /// Path below the volume's root; unique.
+    pub path: String,
+    /// How much of it is on disk.
+    pub extent: Extent,
+    /// How far it is.
+    pub state: SegmentState,
+}
+
+impl SegmentFacts {
+    /// When its last frame ends.
+    pub fn end(&self) -> WallUs {
+        self.head.start.plus_us(self.extent.duration_us)
+    }
+}
+
+/// A row of the index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its id; grows in the order in which rows were written.
+    pub id: i64,
+    /// What it says.
+    pub facts: SegmentFacts,
+}
+
+/// Where a recorder puts its segments. Called from streaming threads, so nothing here may block or do I/O: the
+/// bytes are handed on by reference to whoever writes them.
+pub trait SegmentSink: Send + Sync + std::fmt::Debug {
+    /// A segment begins.
+    fn open(&self, head: SegmentHead) -> Box<dyn SegmentWrite>;
+}
+
+/// One open segment. Dropping it unclosed leaves what was written, up to the last whole fragment.
+pub trait SegmentWrite: Send {
+    /// The next bytes of the file. An error means that nothing more of this segment will be kept, and that the
+    /// recorder should begin a new one at the next keyframe.
+    fn write(&mut self, bytes: Bytes) -> Result<(), SinkRefused>;
+
+    /// The file is whole.
+    fn close(self: Box<Self>);
+}
+
+/// The volume takes no more of this segment: it failed, or it is too far behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the volume takes no more of this segment")]
+pub struct SinkRefused;

@@ -1,0 +1,138 @@
+//! What an operator is told of a camera.
+
+use std::time::Duration;
+
+use super::camera::words;
+use super::segment::Codec;
+use crate::base::WallUs;
+
+/// Why there are no frames. The right reaction differs, so it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Loss {
+    /// Nothing listens at the address.
+    Refused,
+    /// The camera did not accept the user name and password.
+    Unauthorised,
+    /// The camera has no stream at this URL.
+    NoSuchStream,
+    /// No route, no such name, or no answer to a connection.
+    Unreachable,
+    /// The connection is open, but nothing (more) comes.
+    Silent,
+    /// The camera ended the stream.
+    Ended,
+    /// The stream is in no codec we record.
+    UnsupportedCodec,
+    /// The camera sent us elsewhere more than once, or to another host.
+    Redirected,
+    /// What the camera says is no RTSP we understand.
+    Protocol,
+    /// GStreamer failed on our side.
+    Internal,
+}
+
+words!(Loss {
+    Refused = "refused",
+    Unauthorised = "unauthorised",
+    NoSuchStream = "no_such_stream",
+    Unreachable = "unreachable",
+    Silent = "silent",
+    Ended = "ended",
+    UnsupportedCodec = "unsupported_codec",
+    Redirected = "redirected",
+    Protocol = "protocol",
+    Internal = "internal",
+});
+
+impl Loss {
+    /// What the operator can do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Refused => "is the camera's RTSP service on, and is the port right?",
+            Self::Unauthorised => {
+                "set the right user name and password; until then only 4 attempts an hour are made, so that the \
+                 camera does not lock the account"
+            }
+            Self::NoSuchStream => "check the stream's URL, channel and profile",
+            Self::Unreachable => "check the camera's power, its cable and its address",
+            Self::Silent => "the connection is open but no video comes; restart the camera if this stays",
+            Self::Ended => "the camera closed the connection; it may be restarting",
+            Self::UnsupportedCodec => "set the camera to H.264",
+            Self::Redirected => "set the URL that the camera points to",
+            Self::Protocol => "is this address really an RTSP camera?",
+            Self::Internal => "the log has the details; `watchkeeper doctor` checks the installation",
+        }
+    }
+}
+
+/// The word for a camera's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Not wanted.
+    Disabled,
+    /// The first attempt, or frames not yet on disk.
+    Connecting,
+    /// Frames are being written.
+    Recording,
+    /// Frames stopped coming a moment ago; being connected again.
+    Stalled,
+    /// No stream; tried again and again.
+    Offline,
+    /// The operator must act.
+    Error,
+}
+
+words!(Shown {
+    Disabled = "disabled",
+    Connecting = "connecting",
+    Recording = "recording",
+    Stalled = "stalled",
+    Offline = "offline",
+    Error = "error",
+});
+
+/// What the session has seen, at one moment. Counters run since the service started.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// Codec and size, once known.
+    pub video: Option<(Codec, u32, u32)>,
+    /// Frames a second, over the last seconds.
+    pub fps: Option<f64>,
+    /// Bits a second, over the last seconds.
+    pub bit_rate_bps: Option<u64>,
+    /// Between the last keyframes.
+    pub keyframe_interval: Option<Duration>,
+    /// Frames received.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Segments begun.
+    pub segments: u64,
+    /// Frames that came and could not be recorded.
+    pub dropped_frames: u64,
+    /// Number of the last keyframe.
+    pub picture: Option<u64>,
+}
+
+/// Everything that is shown of a camera's state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CameraStatus {
+    /// The word.
+    pub shown: Shown,
+    /// A word for why.
+    pub reason: Option<&'static str>,
+    /// A sentence for people, secrets masked.
+    pub detail: Option<String>,
+    /// Since when it is so.
+    pub since: WallUs,
+    /// When the last frame came.
+    pub last_frame_at: Option<WallUs>,
+    /// When it is tried again.
+    pub next_attempt_at: Option<WallUs>,
+    /// How often it came back.
+    pub reconnects: u64,
+    /// The last thing that went wrong, secrets masked.
+    pub last_error: Option<String>,
+    /// Figures.
+    pub observed: Observed,
+}
