@@ -3,4 +3,5 @@
 //! The modules stand in layers; a test keeps the arrows between them (`tests/it/tidy.rs`).
 
 pub mod base;
+pub mod media;
 pub mod model;

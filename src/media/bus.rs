@@ -1,0 +1,69 @@
+//! What GStreamer 1.22 says when something goes wrong, and what that means. The one place that knows.
+
+use gstreamer::{self as gst, glib};
+
+use crate::{base::mask, model::status::Loss};
+
+/// A loss and a sentence about it, secrets masked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// What kind.
+    pub loss: Loss,
+    /// In words.
+    pub detail: String,
+}
+
+/// Reads a message; `None` if it tells of no loss.
+///
+/// EOS is a loss: when the TCP connection is cut, rtspsrc warns and sends EOS, not an error.
+pub fn loss(message: &gst::MessageRef) -> Option<Lost> {
+    match message.view() {
+        gst::MessageView::Eos(_) => Some(ended()),
+        gst::MessageView::Error(error) => {
+            let status = error.details().and_then(|details| details.get::<u32>("rtsp-status-code").ok());
+            let debug = error.debug().map(|debug| last_line(&debug)).unwrap_or_default();
+            let loss = of_error(&error.error(), status);
+            let text = if debug.is_empty() {
+                error.error().to_string()
+            } else {
+                format!("{}: {debug}", error.error())
+            };
+            Some(Lost { loss, detail: mask::urls(&text) })
+        }
+        _ => None,
+    }
+}
+
+/// The stream ended.
+pub fn ended() -> Lost {
+    Lost { loss: Loss::Ended, detail: "the camera closed the connection".to_owned() }
+}
+
+/// By status code where there is one (401 comes as `NOT_AUTHORIZED`, 454 of SETUP only as text), else by what was
+/// being done: refused, unreachable and unknown names all look like `OPEN_READ_WRITE` here, which is why they are
+/// told apart before, in `preflight`.
+fn of_error(error: &glib::Error, status: Option<u32>) -> Loss {
+    match status {
+        Some(401 | 403) => return Loss::Unauthorised,
+        Some(404 | 410 | 454) => return Loss::NoSuchStream,
+        Some(415) => return Loss::UnsupportedCodec,
+        Some(300..=399) => return Loss::Redirected,
+        _ => {}
+    }
+    match error.kind::<gst::ResourceError>() {
+        Some(gst::ResourceError::NotAuthorized) => Loss::Unauthorised,
+        Some(gst::ResourceError::NotFound) => Loss::NoSuchStream,
+        Some(gst::ResourceError::OpenReadWrite | gst::ResourceError::OpenRead) => Loss::Unreachable,
+        Some(gst::ResourceError::Read | gst::ResourceError::Write) => Loss::Ended,
+        Some(_) => Loss::Protocol,
+        None => match error.kind::<gst::StreamError>() {
+            Some(gst::StreamError::CodecNotFound | gst::StreamError::WrongType) => Loss::UnsupportedCodec,
+            _ => Loss::Internal,
+        },
+    }
+}
+
+/// The debug text begins with a place in GStreamer's source and ends with what happened.
+fn last_line(debug: &str) -> String {
+    debug.lines().last().unwrap_or_default().trim().to_owned()
+}

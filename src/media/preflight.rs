@@ -1,0 +1,256 @@
+//! One bounded RTSP question before a pipeline is started, and a knock on the door.
+//!
+//! rtspsrc cannot tell "refused" from "no such name", follows redirects to anywhere and for ever, and reserves as
+//! much memory as a camera announces. So we ask first, with a bound on time, bytes and redirects, and give rtspsrc an
+//! address that answers as it should. The connection is closed before rtspsrc opens its own; no session is set up.
+
+use std::{io, time::Duration};
+
+use http_auth::{PasswordClient, PasswordParams};
+use rtsp_types::{
+    Message, Method, ParseError, Request, Response, StatusCode, Version,
+    headers::{ACCEPT, AUTHORIZATION, CSEQ, LOCATION, USER_AGENT, WWW_AUTHENTICATE},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::bus::Lost;
+use crate::{
+    base::{Secret, mask},
+    model::{address::StreamUrl, pipeline::SourceSettings, status::Loss},
+};
+
+/// Longest answer that is read. Session descriptions of cameras have one or two kilobytes.
+const ANSWER_MAX: usize = 256 * 1024;
+/// To a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// To the whole answer, redirect and log-in included.
+const ANSWER_WITHIN: Duration = Duration::from_secs(12);
+/// How long a knock waits for an answer: a camera that is frozen answers it when it thaws.
+const KNOCK_WITHIN: Duration = Duration::from_secs(15);
+const AGENT: &str = concat!("Watchkeeper/", env!("CARGO_PKG_VERSION"));
+
+/// What a camera says of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Where the stream really is: the camera may have redirected once.
+    pub url: StreamUrl,
+    /// Encoding names of its video streams, as in RTP, in capitals.
+    pub video: Vec<String>,
+    /// Encoding names of its audio streams.
+    pub audio: Vec<String>,
+}
+
+/// Asks the camera to describe the stream. A stream that we could not record is a [`Lost`] already here. Nothing can
+/// be asked through `rtsps` yet; there rtspsrc finds out itself.
+pub async fn describe(settings: &SourceSettings) -> Result<Described, Lost> {
+    if settings.url.tls() {
+        let url = settings.url.clone();
+        return Ok(Described { url, video: Vec::new(), audio: Vec::new() });
+    }
+    let silent = lost(Loss::Silent, "the camera accepts the connection but does not answer");
+    timeout(ANSWER_WITHIN, describe_unbounded(settings)).await.unwrap_or(Err(silent))
+}
+
+async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, Lost> {
+    let mut url = settings.url.clone();
+    let mut redirected = false;
+    let mut asker = Asker::connect(&url).await?;
+    loop {
+        let mut answer = asker.ask(Method::Describe, &url, None).await?;
+        if answer.status() == StatusCode::Unauthorized {
+            let authorization = authorize(settings, &url, &answer)?;
+            answer = asker.ask(Method::Describe, &url, Some(authorization)).await?;
+        }
+        let status = u16::from(answer.status());
+        match status {
+            200 => {
+                let (video, audio) = encodings(&String::from_utf8_lossy(answer.body()));
+                if !video.iter().any(|name| name == "H264") {
+                    let offers = if video.is_empty() { "no video".to_owned() } else { video.join(", ") };
+                    let text = format!("the stream offers {offers}; only H.264 can be recorded");
+                    return Err(lost(Loss::UnsupportedCodec, &text));
+                }
+                return Ok(Described { url, video, audio });
+            }
+            300..=399 => {
+                let location = answer.header(&LOCATION).map(|value| value.as_str()).unwrap_or_default();
+                let next = url.redirected(location).filter(|_| !redirected).ok_or_else(|| {
+                    let text = format!(
+                        "the camera redirects to {location:?}; one redirect on the same host is followed"
+                    );
+                    lost(Loss::Redirected, &text)
+                })?;
+                redirected = true;
+                asker = Asker::connect(&next).await?;
+                url = next;
+            }
+            401 | 403 => {
+                return Err(lost(Loss::Unauthorised, "the camera refuses the user name and password"));
+            }
+            404 | 410 | 454 => {
+                return Err(lost(Loss::NoSuchStream, "the camera has no stream at this URL"));
+            }
+            _ => {
+                let reason = answer.reason_phrase();
+                return Err(lost(Loss::Protocol, &format!("the camera answers {status} {reason}")));
+            }
+        }
+    }
+}
+
+/// Whether an RTSP server answers at the address; asks nothing that needs a log-in.
+pub async fn knock(url: &StreamUrl) -> bool {
+    let answered = async {
+        let mut asker = Asker::connect(url).await.ok()?;
+        // Through TLS an open port has to do.
+        if url.tls() { Some(()) } else { asker.ask(Method::Options, url, None).await.ok().map(drop) }
+    };
+    timeout(KNOCK_WITHIN, answered).await.ok().flatten().is_some()
+}
+
+fn lost(loss: Loss, detail: &str) -> Lost {
+    Lost { loss, detail: mask::urls(detail) }
+}
+
+fn authorize(settings: &SourceSettings, url: &StreamUrl, answer: &Response<Vec<u8>>) -> Result<String, Lost> {
+    let refused = |detail: &str| lost(Loss::Unauthorised, detail);
+    let Some(username) = &settings.username else {
+        return Err(refused("the camera asks for a user name and password, and none is set"));
+    };
+    let mut builder = PasswordClient::builder();
+    for (_, value) in answer.headers().filter(|(name, _)| **name == WWW_AUTHENTICATE) {
+        builder = builder.challenges(value.as_str());
+    }
+    let mut client = builder
+        .build()
+        .map_err(|error| refused(&format!("the camera asks for a log-in we do not know: {error}")))?;
+    let password = settings.password.as_ref().map(Secret::reveal).unwrap_or_default();
+    let params = PasswordParams { username, password, uri: url.as_str(), method: "DESCRIBE", body: None };
+    client
+        .respond(&params)
+        .map_err(|error| refused(&format!("the camera asks for a log-in we do not know: {error}")))
+}
+
+/// Video and audio encodings of a session description. Cameras' descriptions are often not quite right, so only the
+/// two kinds of line that matter are read (RFC 8866: `m=`, `a=rtpmap:`; static types from RFC 3551).
+fn encodings(description: &str) -> (Vec<String>, Vec<String>) {
+    let (mut video, mut audio) = (Vec::new(), Vec::new());
+    let mut section: Option<&mut Vec<String>> = None;
+    for line in description.lines().map(str::trim) {
+        if let Some(media) = line.strip_prefix("m=") {
+            let mut words = media.split_whitespace();
+            section = match words.next() {
+                Some("video") => Some(&mut video),
+                Some("audio") => Some(&mut audio),
+                _ => None,
+            };
+            let named = match words.nth(2) {
+                Some("0") => "PCMU",
+                Some("8") => "PCMA",
+                Some("26") => "JPEG",
+                _ => continue,
+            };
+            section.iter_mut().for_each(|names| names.push(named.to_owned()));
+        } else if let Some(map) = line.strip_prefix("a=rtpmap:")
+            && let Some(names) = &mut section
+            && let Some(name) = map.split_whitespace().nth(1).and_then(|format| format.split('/').next())
+        {
+            let name = name.to_ascii_uppercase();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    (video, audio)
+}
+
+/// A connection that asks one thing after the other.
+struct Asker {
+    stream: TcpStream,
+    asked: u32,
+}
+
+impl Asker {
+    async fn connect(url: &StreamUrl) -> Result<Self, Lost> {
+        let (host, port) = (url.host(), url.port());
+        let stream = timeout(CONNECT_WITHIN, TcpStream::connect((host, port)))
+            .await
+            .map_err(|_| lost(Loss::Unreachable, &format!("{host}:{port} does not answer")))?
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::ConnectionRefused => {
+                    lost(Loss::Refused, &format!("nothing listens at {host}:{port}"))
+                }
+                _ => lost(Loss::Unreachable, &format!("cannot connect to {host}:{port}: {error}")),
+            })?;
+        Ok(Self { stream, asked: 0 })
+    }
+
+    async fn ask(
+        &mut self,
+        method: Method,
+        url: &StreamUrl,
+        authorization: Option<String>,
+    ) -> Result<Response<Vec<u8>>, Lost> {
+        let ended =
+            |error: io::Error| lost(Loss::Ended, &format!("the camera broke the connection: {error}"));
+        self.asked += 1;
+        let uri = url.as_str().parse().map_err(|_| lost(Loss::Internal, "the URL does not parse twice"))?;
+        let mut request = Request::builder(method, Version::V1_0)
+            .request_uri::<rtsp_types::Url>(uri)
+            .header(CSEQ, self.asked.to_string())
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT, "application/sdp");
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let mut bytes = Vec::new();
+        request
+            .empty()
+            .write(&mut bytes)
+            .map_err(|error| lost(Loss::Internal, &format!("cannot write a request: {error}")))?;
+        self.stream.write_all(&bytes).await.map_err(ended)?;
+        let mut answer = Vec::new();
+        loop {
+            match Message::<Vec<u8>>::parse(&answer) {
+                Ok((Message::Response(response), _)) => return Ok(response),
+                // Requests and data of the camera's own are not for us.
+                Ok((_, consumed)) => {
+                    answer.drain(..consumed);
+                    continue;
+                }
+                Err(ParseError::Incomplete(missing)) => {
+                    if answer.len() + missing.map_or(1, |n| n.get()) > ANSWER_MAX {
+                        return Err(lost(Loss::Protocol, "the camera announces an answer of absurd size"));
+                    }
+                }
+                Err(ParseError::Error) => {
+                    return Err(lost(Loss::Protocol, "what answers there does not speak RTSP"));
+                }
+            }
+            if self.stream.read_buf(&mut answer).await.map_err(ended)? == 0 {
+                return Err(lost(Loss::Ended, "the camera closed the connection instead of answering"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_are_read_as_cameras_write_them() {
+        let text = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 h264/90000\r\nm=audio 0 RTP/AVP 8\r\n\
+                    m=audio 0 RTP/AVP 97\na=rtpmap:97 MPEG4-GENERIC/16000\nm=application 0 RTP/AVP 107\n\
+                    a=rtpmap:107 vnd.onvif.metadata/90000";
+        let (video, audio) = encodings(text);
+        assert_eq!(video, ["H264"]);
+        assert_eq!(audio, ["PCMA", "MPEG4-GENERIC"]);
+        assert_eq!(encodings("m=video 0 RTP/AVP 26\n"), (vec!["JPEG".to_owned()], vec![]));
+        assert_eq!(encodings("\u{0}garbage"), (vec![], vec![]));
+    }
+}

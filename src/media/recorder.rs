@@ -1,0 +1,533 @@
+//! The record branch: splitmuxsink, made to let every frame go at once, cut where we say, and write nowhere itself.
+//!
+//! Three probes do it (see ARCHITECTURE.md, "The record branch"):
+//! - *before* splitmuxsink every frame is dressed up as a keyframe, so that no GOP is held back; at a keyframe that
+//!   is due, the cut is asked for before the frame goes on;
+//! - *at the muxer* the frames get their true flags back, and the first of them opens the segment;
+//! - *behind the muxer* stands an `appsink`, which cannot seek: the muxer only appends, and the same bytes go to
+//!   whoever keeps them. Nothing here does I/O.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use gstreamer::{self as gst, prelude::*};
+use gstreamer_app::{AppSink, AppSinkCallbacks};
+
+use super::{Error, text};
+use crate::{
+    base::{CameraId, WallUs},
+    model::{
+        Profile,
+        pipeline::Purpose,
+        segment::{Codec, SegmentHead, SegmentSink, SegmentWrite, Source},
+    },
+};
+
+/// Carries "this is no keyframe" through splitmuxsink; nothing between the two probes reads or sets it.
+const WAS_DELTA: gst::BufferFlags = gst::BufferFlags::NON_DROPPABLE;
+
+/// A keyframe this much before the limit is due: frames jitter by fractions of a millisecond, and a segment must not
+/// become a GOP longer for that.
+const CUT_TOLERANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
+
+/// What a recording is for.
+#[derive(Clone, Debug)]
+pub struct RecordSettings {
+    /// Whose segments.
+    pub camera: CameraId,
+    /// Of which stream.
+    pub profile: Profile,
+    /// Length of a segment in seconds; may change while it runs.
+    pub segment_seconds: Arc<AtomicU32>,
+}
+
+/// The record branch of one session.
+#[derive(Debug)]
+pub struct Recorder {
+    entry: gst::Pad,
+    shared: Arc<Shared>,
+}
+
+/// Counters for the state that is shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recorded {
+    /// Segments begun.
+    pub segments: u64,
+    /// Frames that could not be recorded: before the first keyframe, or refused by the volume.
+    pub dropped_frames: u64,
+}
+
+struct Shared {
+    settings: RecordSettings,
+    sink: Arc<dyn SegmentSink>,
+    /// Segments that are open, and a bell for when one ends.
+    open: (Mutex<usize>, Condvar),
+    /// The volume refused bytes: begin a new segment at the next keyframe.
+    cut_now: AtomicBool,
+    segments: AtomicU64,
+    dropped: AtomicU64,
+    /// Wall-clock time of running time zero of this run, set once: times come from the stream from there on.
+    anchor: Mutex<Option<WallUs>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// One segment, between its muxer and its appsink.
+struct Current {
+    shared: Arc<Shared>,
+    write: Option<Box<dyn SegmentWrite>>,
+    frames: u64,
+    refused: bool,
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        if self.write.take().is_some() {
+            self.shared.ended();
+        }
+    }
+}
+
+/// The segment of one muxer, from its first frame to its end.
+type Slot = Arc<Mutex<Option<Current>>>;
+
+/// The slots of the muxers that are alive, by their addresses: splitmuxsink tells of a muxer before, after or twice
+/// for its sink, so the sink looks for its muxer when the first bytes come.
+type Slots = Arc<Mutex<HashMap<usize, Slot>>>;
+
+impl Recorder {
+    /// Takes the record branch of `pipeline` in hand, before it plays.
+    pub fn new(
+        pipeline: &gst::Pipeline,
+        purpose: Purpose,
+        settings: RecordSettings,
+        sink: Arc<dyn SegmentSink>,
+    ) -> Result<Self, Error> {
+        let segments = text::named(pipeline, purpose, "segments")?;
+        let entry = segments
+            .sink_pads()
+            .into_iter()
+            .next()
+            .ok_or(Error::Refused("find the pad of the record branch"))?;
+        let feed = entry.peer().ok_or(Error::Refused("find what feeds the record branch"))?;
+        for (property, value) in
+            [("sink-factory", "appsink"), ("max-size-time", "0"), ("max-size-bytes", "0")]
+        {
+            text::set(&segments, property, value)?;
+        }
+        let shared = Arc::new(Shared {
+            settings,
+            sink,
+            open: (Mutex::new(0), Condvar::new()),
+            cut_now: AtomicBool::new(false),
+            segments: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            anchor: Mutex::new(None),
+        });
+
+        let slots = Slots::default();
+        let (known, owner) = (slots.clone(), shared.clone());
+        let on_muxer = move |muxer: &gst::Element| {
+            if let Entry::Vacant(place) = lock(&known).entry(muxer.as_ptr() as usize) {
+                watch_muxer(muxer, place.insert(Slot::default()).clone(), owner.clone());
+            }
+        };
+        // The text links the branch, and so makes the first muxer before anybody could listen for it.
+        if let Some(bin) = segments.downcast_ref::<gst::Bin>() {
+            let is_muxer =
+                |element: &gst::Element| element.factory().is_some_and(|made| made.name() == "mp4mux");
+            bin.iterate_elements().into_iter().flatten().filter(is_muxer).for_each(|muxer| on_muxer(&muxer));
+        }
+        segments.connect("muxer-added", false, move |values| {
+            on_muxer(&values.get(1)?.get::<gst::Element>().ok()?);
+            None
+        });
+        segments.connect("sink-added", false, move |values| {
+            take_over(&values.get(1)?.get::<AppSink>().ok()?, slots.clone());
+            None
+        });
+        // There is no file here to name; without an answer splitmuxsink would ask the appsink for a `location`.
+        segments.connect("format-location-full", false, |_| Some(None::<String>.to_value()));
+
+        watch_feed(&feed, segments.downgrade(), shared.clone());
+        Ok(Self { entry, shared })
+    }
+
+    /// Counters so far.
+    pub fn recorded(&self) -> Recorded {
+        Recorded {
+            segments: self.shared.segments.load(Relaxed),
+            dropped_frames: self.shared.dropped.load(Relaxed),
+        }
+    }
+
+    /// Finishes the open segment. Blocks, at most until `deadline`; `false` if it was still open then.
+    pub fn finish(&self, deadline: Instant) -> bool {
+        self.entry.send_event(gst::event::Eos::new());
+        let (open, ended) = &self.shared.open;
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let (count, _) = ended
+            .wait_timeout_while(lock(open), left, |count| *count > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *count == 0
+    }
+}
+
+impl Shared {
+    fn ended(&self) {
+        let (open, ended) = &self.open;
+        *lock(open) -= 1;
+        ended.notify_all();
+    }
+
+    /// UTC time of a running time of this run.
+    fn wall(&self, running: gst::ClockTime) -> WallUs {
+        let us = i64::try_from(running.useconds()).unwrap_or(i64::MAX);
+        lock(&self.anchor).get_or_insert_with(|| WallUs::now().plus_us(-us)).plus_us(us)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The probe before splitmuxsink: drops up to the first keyframe, asks for cuts, hides what is no keyframe.
+fn watch_feed(feed: &gst::Pad, segments: glib::WeakRef<gst::Element>, shared: Arc<Shared>) {
+    let mut timeline = gst::FormattedSegment::<gst::ClockTime>::new();
+    let mut codec_data: Option<gst::Buffer> = None;
+    let mut changed = false;
+    let mut began: Option<gst::ClockTime> = None;
+    let state = Mutex::new(move |info: &mut gst::PadProbeInfo| -> gst::PadProbeReturn {
+        match &mut info.data {
+            Some(gst::PadProbeData::Event(event)) => {
+                match event.view() {
+                    gst::EventView::Segment(event) => {
+                        if let Some(segment) = event.segment().downcast_ref::<gst::ClockTime>() {
+                            timeline = segment.clone();
+                        }
+                    }
+                    gst::EventView::Caps(event) => {
+                        let new =
+                            event.caps().structure(0).and_then(|s| s.get::<gst::Buffer>("codec_data").ok());
+                        // A muxer that is given other parameters in mid-file writes a file that nobody can read.
+                        changed |= codec_data.is_some() && !same_bytes(codec_data.as_ref(), new.as_ref());
+                        codec_data = new;
+                    }
+                    _ => {}
+                }
+                gst::PadProbeReturn::Ok
+            }
+            Some(gst::PadProbeData::Buffer(buffer)) => {
+                let delta = buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+                let Some(running) = buffer.pts().and_then(|pts| timeline.to_running_time(pts)) else {
+                    shared.dropped.fetch_add(1, Relaxed);
+                    return gst::PadProbeReturn::Drop;
+                };
+                if delta {
+                    if began.is_none() {
+                        shared.dropped.fetch_add(1, Relaxed);
+                        return gst::PadProbeReturn::Drop;
+                    }
+                    let buffer = buffer.make_mut();
+                    buffer.unset_flags(gst::BufferFlags::DELTA_UNIT);
+                    buffer.set_flags(WAS_DELTA);
+                    return gst::PadProbeReturn::Ok;
+                }
+                buffer.make_mut().unset_flags(WAS_DELTA);
+                let limit =
+                    gst::ClockTime::from_seconds(shared.settings.segment_seconds.load(Relaxed).into());
+                let due = began.is_some_and(|began| running + CUT_TOLERANCE >= began + limit);
+                let cut = due || changed || shared.cut_now.swap(false, Relaxed);
+                if began.is_none() || cut {
+                    if began.is_some()
+                        && let Some(segments) = segments.upgrade()
+                    {
+                        segments.emit_by_name::<()>("split-at-running-time", &[&running]);
+                    }
+                    began = Some(running);
+                    changed = false;
+                }
+                gst::PadProbeReturn::Ok
+            }
+            _ => gst::PadProbeReturn::Ok,
+        }
+    });
+    let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    feed.add_probe(types, move |_, info| (*lock(&state))(info));
+}
+
+fn same_bytes(a: Option<&gst::Buffer>, b: Option<&gst::Buffer>) -> bool {
+    let map = |buffer: Option<&gst::Buffer>| {
+        buffer.and_then(|buffer| buffer.map_readable().ok().map(|m| m.to_vec()))
+    };
+    map(a) == map(b)
+}
+
+/// The probe at the muxer: true flags again, and the first frame opens the segment.
+fn watch_muxer(muxer: &gst::Element, slot: Slot, shared: Arc<Shared>) {
+    let watch = move |pad: &gst::Pad| {
+        let (slot, shared) = (slot.clone(), shared.clone());
+        let mut timeline = gst::FormattedSegment::<gst::ClockTime>::new();
+        let mut size = (0, 0);
+        let state = Mutex::new(move |pad: &gst::Pad, info: &mut gst::PadProbeInfo| match &mut info.data {
+            Some(gst::PadProbeData::Event(event)) => match event.view() {
+                gst::EventView::Segment(event) => {
+                    if let Some(segment) = event.segment().downcast_ref::<gst::ClockTime>() {
+                        timeline = segment.clone();
+                    }
+                }
+                gst::EventView::Caps(event) => {
+                    if let Some(structure) = event.caps().structure(0) {
+                        let side =
+                            |field| structure.get::<i32>(field).ok().and_then(|n| u32::try_from(n).ok());
+                        size = (side("width").unwrap_or(0), side("height").unwrap_or(0));
+                    }
+                }
+                _ => {}
+            },
+            Some(gst::PadProbeData::Buffer(buffer)) => {
+                if buffer.flags().contains(WAS_DELTA) {
+                    let buffer = buffer.make_mut();
+                    buffer.unset_flags(WAS_DELTA);
+                    buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
+                }
+                let mut slot = lock(&slot);
+                if slot.is_none() {
+                    let running =
+                        buffer.pts().and_then(|pts| timeline.to_running_time(pts)).unwrap_or_default();
+                    let head = shared.head(running, size);
+                    describe(pad, &head);
+                    *slot = Some(Current::open(&shared, head));
+                }
+                if let Some(current) = slot.as_mut() {
+                    current.frames += 1;
+                    if current.refused {
+                        shared.dropped.fetch_add(1, Relaxed);
+                    }
+                }
+            }
+            _ => {}
+        });
+        let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+        pad.add_probe(types, move |pad, info| {
+            (*lock(&state))(pad, info);
+            gst::PadProbeReturn::Ok
+        });
+    };
+    muxer.sink_pads().iter().for_each(&watch);
+    muxer.connect_pad_added(move |_, pad| {
+        if pad.direction() == gst::PadDirection::Sink {
+            watch(pad);
+        }
+    });
+}
+
+/// Writes into the file's header what the file is, so that the index can be made again from the files alone: the
+/// name tells the start only to the second.
+fn describe(pad: &gst::Pad, head: &SegmentHead) {
+    let Some(tags) = pad.parent_element().and_then(|muxer| muxer.dynamic_cast::<gst::TagSetter>().ok())
+    else {
+        return;
+    };
+    let text = format!(
+        "watchkeeper camera={} profile={} source={} start_us={}",
+        head.camera,
+        head.profile.word(),
+        head.source.word(),
+        head.start.0
+    );
+    tags.add_tag::<gst::tags::Comment>(&text.as_str(), gst::TagMergeMode::Replace);
+}
+
+impl Shared {
+    fn head(&self, running: gst::ClockTime, (width, height): (u32, u32)) -> SegmentHead {
+        SegmentHead {
+            camera: self.settings.camera.clone(),
+            profile: self.settings.profile,
+            start: self.wall(running),
+            codec: Codec::H264,
+            width,
+            height,
+            source: Source::Live,
+        }
+    }
+}
+
+impl Current {
+    fn open(shared: &Arc<Shared>, head: SegmentHead) -> Self {
+        shared.segments.fetch_add(1, Relaxed);
+        *lock(&shared.open.0) += 1;
+        Self { shared: shared.clone(), write: Some(shared.sink.open(head)), frames: 0, refused: false }
+    }
+
+    fn write(&mut self, bytes: Bytes) {
+        let Some(write) = &mut self.write else { return };
+        if write.write(bytes).is_err() && !self.refused {
+            self.refused = true;
+            self.shared.cut_now.store(true, Relaxed);
+        }
+    }
+
+    fn close(mut self) {
+        if let Some(write) = self.write.take() {
+            write.close();
+            self.shared.ended();
+        }
+    }
+}
+
+/// The appsink of one segment: hands its bytes on by reference.
+fn take_over(sink: &AppSink, slots: Slots) {
+    sink.set_property("sync", false);
+    sink.set_property("async", false);
+    sink.set_property("enable-last-sample", false);
+    let ending = slots.clone();
+    let callbacks = AppSinkCallbacks::builder()
+        .new_sample(move |sink| {
+            let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            let slot = muxer_of(sink).and_then(|muxer| lock(&slots).get(&muxer).cloned());
+            if let Some(bytes) =
+                sample.buffer_owned().and_then(|buffer| buffer.into_mapped_buffer_readable().ok())
+                && let Some(slot) = slot
+                && let Some(current) = lock(&slot).as_mut()
+            {
+                current.write(Bytes::from_owner(bytes));
+            }
+            Ok(gst::FlowSuccess::Ok)
+        })
+        .eos(move |sink| {
+            let slot = muxer_of(sink).and_then(|muxer| lock(&ending).remove(&muxer));
+            if let Some(current) = slot.and_then(|slot| lock(&slot).take()) {
+                current.close();
+            }
+        })
+        .build();
+    sink.set_callbacks(callbacks);
+}
+
+fn muxer_of(sink: &AppSink) -> Option<usize> {
+    Some(sink.static_pad("sink")?.peer()?.parent_element()?.as_ptr() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{collections::HashMap, process::Command};
+
+    /// Keeps each segment's bytes in memory.
+    #[derive(Debug, Default)]
+    struct Shelf(Arc<Mutex<HashMap<usize, (SegmentHead, Vec<u8>, bool)>>>);
+
+    struct Item(Arc<Mutex<HashMap<usize, (SegmentHead, Vec<u8>, bool)>>>, usize);
+
+    impl SegmentSink for Shelf {
+        fn open(&self, head: SegmentHead) -> Box<dyn SegmentWrite> {
+            let mut shelf = lock(&self.0);
+            let n = shelf.len();
+            shelf.insert(n, (head, Vec::new(), false));
+            Box::new(Item(self.0.clone(), n))
+        }
+    }
+
+    impl SegmentWrite for Item {
+        fn write(&mut self, bytes: Bytes) -> Result<(), crate::model::segment::SinkRefused> {
+            lock(&self.0).get_mut(&self.1).unwrap().1.extend_from_slice(&bytes);
+            Ok(())
+        }
+
+        fn close(self: Box<Self>) {
+            lock(&self.0).get_mut(&self.1).unwrap().2 = true;
+        }
+    }
+
+    fn ffprobe(file: &std::path::Path) -> serde_json::Value {
+        let output = Command::new("ffprobe")
+            .args(["-v", "error", "-of", "json", "-count_packets", "-show_streams", "-show_format"])
+            .arg(file)
+            .output()
+            .unwrap();
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    #[test]
+    fn segments_begin_with_keyframes_lose_nothing_and_say_what_they_are() {
+        gst::init().unwrap();
+        let pipeline = gst::parse::launch(
+            "videotestsrc num-buffers=500 is-live=false pattern=ball ! video/x-raw,width=320,height=240,framerate=50/1
+             ! x264enc key-int-max=50 bframes=0 speed-preset=ultrafast ! h264parse name=units
+             ! video/x-h264,stream-format=avc,alignment=au ! identity sync=false ! tee name=split
+             split. ! splitmuxsink name=segments async-finalize=true muxer-factory=mp4mux
+               muxer-properties=\"properties,fragment-duration=(uint)500,trak-timescale=(uint)90000\"",
+        )
+        .unwrap()
+        .downcast::<gst::Pipeline>()
+        .unwrap();
+        let shelf = Shelf::default();
+        let kept = shelf.0.clone();
+        let settings = RecordSettings {
+            camera: "front".parse().unwrap(),
+            profile: Profile::Main,
+            segment_seconds: Arc::new(AtomicU32::new(2)),
+        };
+        let recorder = Recorder::new(&pipeline, Purpose::RecordH264, settings, Arc::new(shelf)).unwrap();
+        let (ended, end) = std::sync::mpsc::channel();
+        let units = pipeline.by_name("units").unwrap().static_pad("src").unwrap();
+        units.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            if info.event().is_some_and(|event| event.type_() == gst::EventType::Eos) {
+                ended.send(()).unwrap();
+            }
+            gst::PadProbeReturn::Ok
+        });
+        pipeline.set_state(gst::State::Playing).unwrap();
+        end.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(recorder.finish(Instant::now() + Duration::from_secs(5)));
+        pipeline.set_state(gst::State::Null).unwrap();
+
+        let kept = lock(&kept);
+        assert_eq!(kept.len(), 5);
+        let dir = tempfile::tempdir().unwrap();
+        let mut start = None;
+        for n in 0..kept.len() {
+            let (head, bytes, closed) = &kept[&n];
+            assert!(closed);
+            assert_eq!((head.width, head.height), (320, 240));
+            if let Some(before) = start.replace(head.start) {
+                assert_eq!(head.start.0 - before.0, 2_000_000);
+            }
+            let file = dir.path().join(format!("{n}.mp4"));
+            std::fs::write(&file, bytes).unwrap();
+            let probe = ffprobe(&file);
+            assert_eq!(probe["streams"][0]["nb_read_packets"], "100");
+            assert_eq!(probe["streams"][0]["codec_tag_string"], "avc1");
+            assert_eq!(
+                probe["format"]["tags"]["comment"],
+                format!("watchkeeper camera=front profile=main source=live start_us={}", head.start.0)
+            );
+            let keys = Command::new("ffprobe")
+                .args(["-v", "error", "-of", "csv=p=0", "-show_entries", "packet=flags"])
+                .arg(&file)
+                .output()
+                .unwrap();
+            let keys = String::from_utf8(keys.stdout).unwrap();
+            let at: Vec<usize> = keys
+                .lines()
+                .enumerate()
+                .filter(|(_, flags)| flags.starts_with('K'))
+                .map(|(n, _)| n)
+                .collect();
+            assert_eq!(at, [0, 50]);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The seam between whatever produces access units and everything that uses them. Today that is rtspsrc with
+//! depayloader and parser; a lighter source can stand beside it without touching a branch.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use gstreamer::{self as gst, glib, prelude::*};
+
+use super::{Error, bus::Lost, text};
+use crate::model::{
+    pipeline::{Purpose, SourceSettings},
+    status::Loss,
+};
+
+/// What a session needs of a source of access units.
+pub trait Source: Send + Sync + std::fmt::Debug {
+    /// The pad that access units leave: H.264 as `avc`, one picture a buffer, times in PTS.
+    fn units(&self) -> &gst::Pad;
+
+    /// Says to the camera that somebody is still there. Call it every [`KEEP_ALIVE`].
+    fn keep_alive(&self);
+}
+
+/// rtspsrc before 1.26.7 sends no RTSP keep-alive over TCP while data flows, and some cameras then end the session.
+/// Session timeouts are 60 s by default and 10 s at the shortest that was seen, so this is well below half of most.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(8);
+
+/// Requests before the first frame: OPTIONS, DESCRIBE twice, SETUP of each stream, PLAY. rtspsrc follows a redirect
+/// to itself a thousand times a second for ever; this ends it.
+const REQUESTS_BEFORE_PLAY: u32 = 24;
+
+/// rtspsrc, depayloader and parser of a text that has `src` and `units`.
+#[derive(Debug)]
+pub struct RtspSource {
+    src: gst::Element,
+    units: gst::Pad,
+}
+
+impl RtspSource {
+    /// Takes the source of `pipeline` in hand. `lost` is called from GStreamer's threads.
+    pub fn new(
+        pipeline: &gst::Pipeline,
+        purpose: Purpose,
+        settings: &SourceSettings,
+        lost: impl Fn(Lost) + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let src = text::named(pipeline, purpose, "src")?;
+        let parser = text::named(pipeline, purpose, "units")?;
+        let units = parser.static_pad("src").ok_or(Error::Refused("find the pad of the access units"))?;
+        let lost = Arc::new(lost);
+        let playing = Arc::new(AtomicBool::new(false));
+
+        let seen = playing.clone();
+        units.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            seen.store(true, Relaxed);
+            gst::PadProbeReturn::Remove
+        });
+        let tell = lost.clone();
+        units.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            if let Some(gst::PadProbeData::Event(event)) = &info.data
+                && event.type_() == gst::EventType::Eos
+            {
+                tell(super::bus::ended());
+            }
+            gst::PadProbeReturn::Ok
+        });
+
+        // Only the first stream that we record is set up. A camera's other streams cost bandwidth, and ONVIF metadata
+        // that never sends anything would hold `no-more-pads` back.
+        let chosen = AtomicBool::new(false);
+        src.connect("select-stream", false, move |values| {
+            let caps = values.get(2)?.get::<gst::Caps>().ok()?;
+            let structure = caps.structure(0)?;
+            let is = |field, word| {
+                structure.get::<&str>(field).is_ok_and(|value| value.eq_ignore_ascii_case(word))
+            };
+            let ours = is("media", "video") && is("encoding-name", "H264");
+            Some((ours && !chosen.swap(true, Relaxed)).to_value())
+        });
+
+        let asked = AtomicU32::new(0);
+        let wanted = settings.url.as_str().to_owned();
+        src.connect("before-send", false, move |values| {
+            let src = values.first()?.get::<gst::Element>().ok()?;
+            // Everything after the first frame is keep-alive and TEARDOWN.
+            if playing.load(Relaxed) {
+                return Some(true.to_value());
+            }
+            let location = src.property::<Option<String>>("location").unwrap_or_default();
+            let stray = location != wanted;
+            let allowed = !stray && asked.fetch_add(1, Relaxed) < REQUESTS_BEFORE_PLAY;
+            if !allowed {
+                let detail = if stray {
+                    "the camera redirects to another address".to_owned()
+                } else {
+                    "the camera asks for one request after another and never plays".to_owned()
+                };
+                lost(Lost { loss: Loss::Redirected, detail });
+            }
+            Some(allowed.to_value())
+        });
+        Ok(Self { src, units })
+    }
+}
+
+impl Source for RtspSource {
+    fn units(&self) -> &gst::Pad {
+        &self.units
+    }
+
+    fn keep_alive(&self) {
+        let promise = gst::Promise::new();
+        let names = glib::StrV::from(["packets_received"]);
+        self.src.emit_by_name::<bool>("get-parameters", &[&names, &None::<String>, &promise]);
+    }
+}

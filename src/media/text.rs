@@ -1,0 +1,242 @@
+//! Pipeline texts: loading them, making pipelines of them, setting values on named elements, and printing a text
+//! with its values for `gst-launch-1.0`.
+
+use std::{borrow::Cow, fs, path::PathBuf};
+
+use gstreamer::{self as gst, prelude::*};
+
+use super::Error;
+use crate::model::pipeline::{Binding, BoundValue, Purpose};
+
+/// Where texts come from: those built in, or a directory that replaces some of them.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    dir: Option<PathBuf>,
+}
+
+impl Texts {
+    /// The texts built in, each replaced by the file of its name in `dir` if there is one.
+    pub fn new(dir: Option<PathBuf>) -> Self {
+        Self { dir }
+    }
+
+    /// The text for `purpose`, comments and all.
+    pub fn get(&self, purpose: Purpose) -> Result<Cow<'static, str>, Error> {
+        if let Some(path) = self.dir.as_ref().map(|dir| dir.join(purpose.file()))
+            && path.exists()
+        {
+            return fs::read_to_string(&path).map(Cow::Owned).map_err(|source| Error::Text { path, source });
+        }
+        Ok(Cow::Borrowed(match purpose {
+            Purpose::RecordH264 => include_str!("../../pipelines/record-h264.launch"),
+            Purpose::ProbeH264 => include_str!("../../pipelines/probe-h264.launch"),
+            Purpose::SnapshotH264 => include_str!("../../pipelines/snapshot-h264.launch"),
+        }))
+    }
+
+    /// A pipeline made of the text for `purpose`, with `bindings` set on it.
+    pub fn pipeline(&self, purpose: Purpose, bindings: &[Binding]) -> Result<gst::Pipeline, Error> {
+        let file = purpose.file();
+        let parsed = gst::parse::launch(&without_comments(&self.get(purpose)?))
+            .map_err(|source| Error::Parse { file, source })?;
+        let pipeline = parsed.downcast::<gst::Pipeline>().map_err(|_| Error::Refused("make a pipeline"))?;
+        for Binding { element, property, value } in bindings {
+            let value = match value {
+                BoundValue::Plain(value) => value,
+                BoundValue::Secret(secret) => secret.reveal(),
+            };
+            set(&named(&pipeline, purpose, element)?, property, value)?;
+        }
+        Ok(pipeline)
+    }
+
+    /// The text for `purpose` on one line, with the bound values in it, to paste after `gst-launch-1.0`. Secrets
+    /// stand as `***` unless `reveal` is set.
+    pub fn render(&self, purpose: Purpose, bindings: &[Binding], reveal: bool) -> Result<String, Error> {
+        let mut words: Vec<String> = split_words(&without_comments(&self.get(purpose)?));
+        for Binding { element, property, value } in bindings {
+            let value = match value {
+                BoundValue::Secret(_) if !reveal => "***",
+                BoundValue::Secret(secret) => secret.reveal(),
+                BoundValue::Plain(value) => value,
+            };
+            let name = format!("name={element}");
+            let at = words
+                .iter()
+                .position(|word| *word == name)
+                .ok_or_else(|| Error::NoElement { file: purpose.file(), element: (*element).to_owned() })?;
+            let end = words[at..].iter().position(|word| word == "!").map_or(words.len(), |n| at + n);
+            let key = format!("{property}=");
+            let word = format!("{key}{}", escaped(value));
+            match words[at..end].iter().position(|word| word.starts_with(&key)) {
+                Some(n) => words[at + n] = word,
+                None => words.insert(at + 1, word),
+            }
+        }
+        Ok(words.iter().map(|word| shell_quoted(word)).collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// Launch syntax has no comments: lines that begin with `#` are ours.
+fn without_comments(text: &str) -> String {
+    text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n")
+}
+
+/// Words as a shell would see them if every line were quoted where it has quotes: white space inside double quotes
+/// does not part words.
+fn split_words(text: &str) -> Vec<String> {
+    let (mut words, mut word, mut inside) = (Vec::new(), String::new(), false);
+    for c in text.chars() {
+        inside ^= c == '"';
+        if c.is_whitespace() && !inside {
+            words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
+        } else {
+            word.push(c);
+        }
+    }
+    words.extend((!word.is_empty()).then_some(word));
+    words
+}
+
+/// A value in launch syntax, escaped where it could be taken for more: outside of quotes, because the parser takes a
+/// backslash before a closing quote for an escape of that quote. What it then finds is read once more, as a serialised
+/// string, if it begins with a double quote. (There is no way to write a value that ends with a backslash and has
+/// words after it; such a password must be typed in by hand. The program itself never uses this.)
+fn escaped(value: &str) -> String {
+    if value.is_empty() {
+        return "\"\"".to_owned();
+    }
+    let serialised = value.to_value().serialize().ok().filter(|_| value.starts_with('"'));
+    let mut out = String::new();
+    for c in serialised.as_deref().unwrap_or(value).chars() {
+        if c.is_whitespace() || "\\\"'".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// A word for a POSIX shell.
+fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,%+@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// The element of this name.
+pub fn named(pipeline: &gst::Pipeline, purpose: Purpose, element: &str) -> Result<gst::Element, Error> {
+    pipeline
+        .by_name(element)
+        .ok_or_else(|| Error::NoElement { file: purpose.file(), element: element.to_owned() })
+}
+
+/// Sets a property from text. Strings are taken as they are; every other type is read as `gst-launch-1.0` reads it.
+/// A wrong name or value is an error, never a panic.
+pub fn set(element: &gst::Element, property: &str, value: &str) -> Result<(), Error> {
+    let wrong = || Error::NoProperty { element: element.name().to_string(), property: property.to_owned() };
+    let spec = element.find_property(property).ok_or_else(wrong)?;
+    if spec.value_type() == glib::Type::STRING {
+        element.set_property(property, value);
+        return Ok(());
+    }
+    let value = glib::Value::deserialize_with_pspec(value, &spec).map_err(|_| wrong())?;
+    element.set_property_from_value(property, &value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::Secret,
+        model::{address::StreamUrl, camera::Transport, pipeline::SourceSettings},
+    };
+    use proptest::prelude::*;
+
+    fn source(password: &str) -> SourceSettings {
+        SourceSettings {
+            url: StreamUrl::parse("rtsp://192.0.2.7/a!b?c=%22").unwrap(),
+            transport: Transport::Tcp,
+            username: Some("admin".into()),
+            password: Some(Secret::new(password)),
+        }
+    }
+
+    #[test]
+    fn every_text_parses_and_has_its_bindings() {
+        gst::init().unwrap();
+        let texts = Texts::default();
+        let bindings = source("x").bindings();
+        for purpose in [Purpose::RecordH264, Purpose::ProbeH264] {
+            let pipeline = texts.pipeline(purpose, &bindings).unwrap();
+            let src = named(&pipeline, purpose, "src").unwrap();
+            assert_eq!(src.property::<String>("user-pw"), "x");
+            named(&pipeline, purpose, "split").unwrap();
+        }
+        texts.pipeline(Purpose::SnapshotH264, &[]).unwrap();
+    }
+
+    #[test]
+    fn a_directory_replaces_texts_and_its_mistakes_are_named() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let texts = Texts::new(Some(dir.path().to_owned()));
+        texts.pipeline(Purpose::ProbeH264, &[]).unwrap();
+        fs::write(dir.path().join("probe-h264.launch"), "# nothing\nfakesrc name=other ! fakesink").unwrap();
+        let error = texts.pipeline(Purpose::ProbeH264, &source("x").bindings()).unwrap_err().to_string();
+        assert_eq!(error, "the pipeline text `probe-h264.launch` has no element named `src`");
+        fs::write(dir.path().join("probe-h264.launch"), "fakesrc name=src ! fakesink").unwrap();
+        let error = texts.pipeline(Purpose::ProbeH264, &source("x").bindings()).unwrap_err().to_string();
+        assert!(error.contains("`location`"), "{error}");
+        fs::write(dir.path().join("probe-h264.launch"), "fakesrc ! ! fakesink").unwrap();
+        assert!(texts.pipeline(Purpose::ProbeH264, &[]).is_err());
+    }
+
+    #[test]
+    fn a_value_is_never_syntax() {
+        gst::init().unwrap();
+        let texts = Texts::default();
+        let count = |password| {
+            let pipeline = texts.pipeline(Purpose::RecordH264, &source(password).bindings()).unwrap();
+            pipeline.children().len()
+        };
+        assert_eq!(count("x"), count("x ! filesink location=/tmp/y"));
+    }
+
+    #[test]
+    fn secrets_are_shown_only_when_asked_for() {
+        let texts = Texts::default();
+        let shown = texts.render(Purpose::RecordH264, &source("hunter2").bindings(), false).unwrap();
+        assert!(shown.contains("***") && !shown.contains("hunter2") && !shown.contains('#'), "{shown}");
+        let told = texts.render(Purpose::RecordH264, &source("hunter2").bindings(), true).unwrap();
+        assert!(told.contains("hunter2"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn what_is_rendered_parses_to_the_same_values(password in "[ -~]{0,20}[ -Z^-~]") {
+            gst::init().unwrap();
+            let texts = Texts::default();
+            let line = texts.render(Purpose::RecordH264, &source(&password).bindings(), true).unwrap();
+            // What gst-launch-1.0 gets from a shell: the words, joined again by single blanks.
+            let words = shell_words(&line);
+            let pipeline = gst::parse::launch(&words.join(" ")).unwrap().downcast::<gst::Pipeline>().unwrap();
+            prop_assert_eq!(pipeline.by_name("src").unwrap().property::<String>("user-pw"), password);
+        }
+    }
+
+    /// A shell's words, as far as `shell_quoted` uses a shell.
+    fn shell_words(line: &str) -> Vec<String> {
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("printf '%s\\0' {line}")])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split_terminator('\0').map(str::to_owned).collect()
+    }
+}
