@@ -5,3 +5,4 @@
 pub mod base;
 pub mod media;
 pub mod model;
+pub mod run;

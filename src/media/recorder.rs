@@ -425,11 +425,13 @@ mod tests {
     use super::*;
     use std::{collections::HashMap, process::Command};
 
+    type Kept = Arc<Mutex<HashMap<usize, (SegmentHead, Vec<u8>, bool)>>>;
+
     /// Keeps each segment's bytes in memory.
     #[derive(Debug, Default)]
-    struct Shelf(Arc<Mutex<HashMap<usize, (SegmentHead, Vec<u8>, bool)>>>);
+    struct Shelf(Kept);
 
-    struct Item(Arc<Mutex<HashMap<usize, (SegmentHead, Vec<u8>, bool)>>>, usize);
+    struct Item(Kept, usize);
 
     impl SegmentSink for Shelf {
         fn open(&self, head: SegmentHead) -> Box<dyn SegmentWrite> {

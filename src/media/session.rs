@@ -112,19 +112,17 @@ impl Session {
 
     /// Finishes the open segment and stops the pipeline. Blocks: the segment for at most [`CLOSE_DEADLINE`], the
     /// pipeline for as long as it takes, which may be for ever if something in it hangs.
-    pub fn close(self) {
+    pub fn close(&self) {
         self.closing.store(true, Relaxed);
         if let Some(recorder) = &self.recorder
             && !recorder.finish(Instant::now() + CLOSE_DEADLINE)
         {
             tracing::warn!("the open segment did not end in time; it keeps its whole fragments");
         }
+        self.stop();
     }
-}
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.closing.store(true, Relaxed);
+    fn stop(&self) {
         if self.pipeline.set_state(gst::State::Null).is_err() {
             tracing::error!("the pipeline did not stop");
         }
@@ -132,5 +130,12 @@ impl Drop for Session {
             bus.unset_sync_handler();
         }
         gstlog::disown(&self.pipeline);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.closing.store(true, Relaxed);
+        self.stop();
     }
 }
