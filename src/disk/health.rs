@@ -1,0 +1,119 @@
+//! Whether the volume takes what is written to it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use crate::base::{WallUs, error::Chain};
+
+/// The volume's state, one for all cameras.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The last write and the last sync worked, or nothing was written yet.
+    Ok,
+    /// The last write or the last sync failed, or the volume is too far behind.
+    Failing {
+        /// Since when.
+        since: WallUs,
+        /// What went wrong last, for people.
+        error: String,
+        /// Where.
+        path: PathBuf,
+    },
+}
+
+/// What can fail; each is mended only by its own success.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    Write,
+    Sync,
+}
+
+#[derive(Debug)]
+pub(super) struct Monitor {
+    parts: Mutex<[Option<Health>; 2]>,
+    shown: watch::Sender<Health>,
+}
+
+impl Monitor {
+    pub(super) fn new() -> Self {
+        Self { parts: Mutex::default(), shown: watch::Sender::new(Health::Ok) }
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Health> {
+        self.shown.subscribe()
+    }
+
+    pub(super) fn failed(&self, part: Part, path: &Path, error: &(dyn std::error::Error + 'static)) {
+        self.failed_text(part, path, Chain(error).to_string());
+    }
+
+    /// Logs only when a part begins to fail: a full disk would otherwise log at every keyframe of every camera.
+    pub(super) fn failed_text(&self, part: Part, path: &Path, error: String) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = &mut parts[part as usize];
+        let since = match slot {
+            Some(Health::Failing { since, .. }) => *since,
+            _ => {
+                tracing::error!(file.path = %path.display(), error, "the volume fails to {}", part.word());
+                WallUs::now()
+            }
+        };
+        *slot = Some(Health::Failing { since, error, path: path.to_owned() });
+        self.show(&parts);
+    }
+
+    pub(super) fn worked(&self, part: Part) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if parts[part as usize].take().is_some() {
+            tracing::info!("the volume can {} again", part.word());
+            self.show(&parts);
+        }
+    }
+
+    fn show(&self, parts: &[Option<Health>; 2]) {
+        let now = parts.iter().flatten().next().cloned().unwrap_or(Health::Ok);
+        self.shown.send_if_modified(|shown| {
+            let other = *shown != now;
+            *shown = now;
+            other
+        });
+    }
+}
+
+impl Part {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Sync => "sync",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_does_not_mend_a_failed_sync() {
+        let monitor = Monitor::new();
+        let health = monitor.subscribe();
+        let error = std::io::Error::from_raw_os_error(5);
+        monitor.failed(Part::Sync, Path::new("/v/a/1.mp4"), &error);
+        let Health::Failing { since, .. } = health.borrow().clone() else { panic!("still ok") };
+        monitor.failed_text(Part::Write, Path::new("/v"), "full".to_owned());
+        monitor.worked(Part::Write);
+        assert!(matches!(&*health.borrow(), Health::Failing { error, .. } if error.contains("os error 5")));
+        monitor.failed(Part::Sync, Path::new("/v/a/2.mp4"), &error);
+        let still = health.borrow().clone();
+        assert!(
+            matches!(still, Health::Failing { since: first, .. } if first == since),
+            "since the first failure"
+        );
+        monitor.worked(Part::Sync);
+        assert_eq!(*health.borrow(), Health::Ok);
+    }
+}

@@ -1,0 +1,568 @@
+//! The disk with what Debian's muxer really writes, and with faults.
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use gstreamer::prelude::*;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    base::{CameraId, WallUs},
+    model::{
+        camera::Profile,
+        naming,
+        segment::{Codec, SegmentFacts, SegmentHead, SegmentSink, SegmentState, SinkRefused, Source},
+    },
+};
+
+const LONG: Duration = Duration::from_secs(20);
+const START: WallUs = WallUs(1_795_168_800_123_456);
+
+/// The buffers of a muxer into an appsink.
+fn muxed(frames: u32, size: &str, encoder: &str) -> Vec<Bytes> {
+    gstreamer::init().unwrap();
+    let text = format!(
+        "videotestsrc num-buffers={frames} ! video/x-raw,{size},framerate=25/1 ! x264enc {encoder} key-int-max=25 \
+         ! h264parse ! taginject tags=\"comment=\\\"watchkeeper camera=a start_us={}\\\"\" \
+         ! mp4mux fragment-duration=500 ! appsink name=sink sync=false",
+        START.0
+    );
+    let pipeline = gstreamer::parse::launch(&text).unwrap().downcast::<gstreamer::Pipeline>().unwrap();
+    let sink = pipeline.by_name("sink").unwrap().downcast::<gstreamer_app::AppSink>().unwrap();
+    pipeline.set_state(gstreamer::State::Playing).unwrap();
+    let mut out = Vec::new();
+    while let Ok(sample) = sink.pull_sample() {
+        let map = sample.buffer().unwrap().map_readable().unwrap();
+        out.push(Bytes::copy_from_slice(&map));
+    }
+    pipeline.set_state(gstreamer::State::Null).unwrap();
+    assert!(out.len() > 2, "nothing came out of `{text}`");
+    out
+}
+
+/// 200 frames of a small picture, 8 seconds.
+fn footage() -> &'static [Bytes] {
+    static MADE: OnceLock<Vec<Bytes>> = OnceLock::new();
+    MADE.get_or_init(|| muxed(200, "width=160,height=120", "bframes=0"))
+}
+
+fn whole(buffers: &[Bytes]) -> Vec<u8> {
+    buffers.concat()
+}
+
+/// Where the top-level boxes of a good file begin, with their names.
+fn borders(file: &[u8]) -> Vec<(usize, Vec<u8>)> {
+    let mut at = 0;
+    let mut out = Vec::new();
+    while at < file.len() {
+        out.push((at, file[at + 4..at + 8].to_vec()));
+        at += u32::from_be_bytes(file[at..at + 4].try_into().unwrap()) as usize;
+    }
+    out
+}
+
+/// Where whole fragments end.
+fn fragment_ends(file: &[u8]) -> Vec<usize> {
+    let all = borders(file);
+    let next = all.iter().skip(1).map(|(at, _)| *at).chain([file.len()]);
+    all.iter().zip(next).filter(|((_, kind), _)| kind == b"mdat").map(|(_, end)| end).collect()
+}
+
+/// Frames that ffprobe can read, or 0.
+fn ffprobe_frames(path: &Path) -> u64 {
+    let out = Command::new("ffprobe")
+        .args(["-v", "quiet", "-count_packets", "-select_streams", "v:0"])
+        .args(["-show_entries", "stream=nb_read_packets", "-of", "csv=p=0"])
+        .arg(path)
+        .output()
+        .unwrap();
+    String::from_utf8(out.stdout).unwrap().trim().parse().unwrap_or(0)
+}
+
+fn head(camera: &str, start: WallUs) -> SegmentHead {
+    SegmentHead {
+        camera: camera.parse().unwrap(),
+        profile: Profile::Main,
+        start,
+        codec: Codec::H264,
+        width: 160,
+        height: 120,
+        source: Source::Live,
+    }
+}
+
+struct Rig {
+    dir: tempfile::TempDir,
+    writer: VolumeWriter,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = VolumeWriter::start(Volume::open(dir.path()).unwrap(), limits).unwrap();
+        Self { dir, writer }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    fn flushed(&self) -> Vec<SegmentFacts> {
+        assert!(self.writer.flush(LONG), "the writer hangs");
+        self.writer.facts().take().into_iter().map(|(_, facts)| facts).collect()
+    }
+
+    /// Names in the camera's directory, hidden ones too.
+    fn names(&self, camera: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.at(camera)) else { return Vec::new() };
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn health(&self) -> Health {
+        self.writer.health().borrow().clone()
+    }
+
+    /// Facts say what the file holds, and the file is whole.
+    fn agrees(&self, facts: &SegmentFacts) {
+        let measured = measure(self.writer.volume(), &facts.path).unwrap();
+        assert_eq!((measured.extent, measured.torn_bytes), (facts.extent, 0));
+        assert_eq!(ffprobe_frames(&self.at(&facts.path)), facts.extent.frames);
+    }
+}
+
+#[test]
+fn a_file_is_what_came_and_its_facts_are_what_ffprobe_sees() {
+    for (size, encoder) in [
+        ("width=160,height=120", "bframes=0"),
+        ("width=640,height=360", "bframes=2"),
+        ("width=160,height=120", "tune=zerolatency"),
+    ] {
+        let rig = Rig::new();
+        let buffers = muxed(200, size, encoder);
+        let mut segment = rig.writer.open(head("front", START));
+        for bytes in &buffers {
+            segment.write(bytes.clone()).unwrap();
+        }
+        segment.close();
+        let facts = rig.flushed();
+        let [facts] = facts.as_slice() else { panic!("{facts:?}") };
+        let file = fs::read(rig.at(&facts.path)).unwrap();
+        assert!(file == whole(&buffers), "the file is not what came");
+        assert_eq!((facts.state, facts.path.as_str()), (SegmentState::Closed, "front/20261120_100000.mp4"));
+        assert_eq!((facts.extent.frames, facts.extent.bytes), (200, file.len() as u64));
+        assert!((facts.extent.duration_us - 8_000_000).abs() < 1_000, "{:?}", facts.extent);
+        rig.agrees(facts);
+        assert_eq!(rig.names("front"), ["20261120_100000.mp4"], "no hidden file stays");
+        let measured = measure(rig.writer.volume(), &facts.path).unwrap();
+        assert_eq!(measured.start_us, Some(START.0));
+        assert_eq!(format!("width={},height={}", measured.width, measured.height), size);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn borders_of_buffers_mean_nothing(cuts in proptest::collection::vec(1usize..5_000, 1..60), small in 1usize..40) {
+        let rig = Rig::new();
+        let file = Bytes::from(whole(footage()));
+        let mut segment = rig.writer.open(head("front", START));
+        // Tiny pieces over the headers, then the cuts in turn.
+        let sizes = std::iter::repeat_n(small, 60).chain(cuts.iter().copied().cycle());
+        let mut at = 0;
+        for size in sizes {
+            let end = (at + size).min(file.len());
+            segment.write(file.slice(at..end)).unwrap();
+            at = end;
+            if at == file.len() { break; }
+        }
+        segment.close();
+        let facts = rig.flushed();
+        prop_assert_eq!(facts.len(), 1);
+        prop_assert!(fs::read(rig.at(&facts[0].path)).unwrap() == file);
+        prop_assert_eq!(facts[0].extent.frames, 200);
+        prop_assert_eq!(facts[0].extent.bytes, file.len() as u64);
+        prop_assert_eq!(rig.writer.queued_bytes(), 0);
+    }
+
+    #[test]
+    fn damage_never_panics(at in 0usize..2_000, value in any::<u32>(), cut in 100usize..20_000) {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(dir.path()).unwrap();
+        let mut file = whole(footage());
+        file.truncate(cut);
+        let at = at.min(cut - 4);
+        file[at..at + 4].copy_from_slice(&value.to_be_bytes());
+        fs::write(dir.path().join("x.mp4"), &file).unwrap();
+        if let Ok(measured) = measure(&volume, "x.mp4") {
+            prop_assert!(measured.extent.bytes + measured.torn_bytes == file.len() as u64);
+        }
+        let writer = VolumeWriter::start(volume, Limits::default()).unwrap();
+        let mut segment = writer.open(head("front", START));
+        let _ = segment.write(file.into());
+        drop(segment);
+        prop_assert!(writer.flush(LONG));
+        prop_assert_eq!(writer.queued_bytes(), 0);
+    }
+}
+
+#[test]
+fn a_file_cut_anywhere_is_measured_up_to_its_last_whole_fragment() {
+    let rig = Rig::new();
+    let file = whole(&muxed(40, "width=64,height=48", "bframes=0"));
+    let ends = fragment_ends(&file);
+    let path = rig.at("cut.mp4");
+    let mut frames = Vec::new();
+    for end in &ends {
+        fs::write(&path, &file[..*end]).unwrap();
+        frames.push(ffprobe_frames(&path));
+    }
+    assert_eq!(frames.last(), Some(&40));
+    fs::write(&path, &file).unwrap();
+    let handle = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    for cut in (0..=file.len()).rev() {
+        handle.set_len(cut as u64).unwrap();
+        let measured = measure(rig.writer.volume(), "cut.mp4");
+        let fragments = ends.iter().filter(|end| **end <= cut).count();
+        let Some(last) = fragments.checked_sub(1) else {
+            assert!(matches!(measured, Err(Error::Empty { .. })), "{cut}: {measured:?}");
+            continue;
+        };
+        let measured = measured.unwrap();
+        let good = if cut == file.len() { cut } else { ends[last] };
+        assert_eq!(measured.extent.frames, frames[last], "{cut}");
+        assert_eq!((measured.extent.bytes, measured.torn_bytes), (good as u64, (cut - good) as u64), "{cut}");
+        assert_eq!((measured.codec, measured.width, measured.height), (Codec::H264, 64, 48));
+    }
+}
+
+#[test]
+fn other_files_are_not_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let volume = Volume::open(dir.path()).unwrap();
+    let file = whole(footage());
+    let boxes = borders(&file);
+    let (moov, moof) = (boxes[1].0, boxes[2].0);
+    let not_fragmented = [&file[..moof], b"\0\0\0\x0cmdatxxxx"].concat();
+    let no_moov = [&file[..moov], &file[moof..]].concat();
+    let mut endless = file[..moof].to_vec();
+    endless.extend(b"\0\0\0\0mdat");
+    let headers = b"\0\0\0\x08free".repeat(4_000);
+    let texts: [(&[u8], bool); 7] = [
+        (b"just some text, longer than a header", false),
+        (&not_fragmented, false),
+        (&no_moov, false),
+        (b"\xff\xff\xff\xffmoov\xff\xff\xff\xff", false),
+        (&headers, false),
+        (&endless, true),
+        (&[], true),
+    ];
+    for (number, (bytes, empty)) in texts.iter().enumerate() {
+        fs::write(dir.path().join("x.mp4"), bytes).unwrap();
+        let answer = measure(&volume, "x.mp4");
+        let right = match answer {
+            Err(Error::Empty { .. }) => *empty,
+            Err(Error::NotOurs { .. }) => !empty,
+            _ => false,
+        };
+        assert!(right, "{number}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_file_appears_with_its_first_fragment_and_grows_by_whole_ones() {
+    let rig = Rig::new();
+    let file = Bytes::from(whole(footage()));
+    let ends = fragment_ends(&file);
+    let mut segment = rig.writer.open(head("front", START));
+    segment.write(file.slice(..ends[0] - 1)).unwrap();
+    assert_eq!(rig.flushed(), []);
+    assert_eq!(rig.names("front"), [""; 0]);
+    assert_eq!(rig.writer.last_written(&"front".parse().unwrap()), None);
+
+    let before = Instant::now();
+    segment.write(file.slice(ends[0] - 1..ends[1] + 5)).unwrap();
+    let [facts] = rig.flushed().try_into().unwrap();
+    assert_eq!((facts.state, facts.extent.bytes), (SegmentState::Open, ends[1] as u64));
+    assert_eq!(fs::read(rig.at(&facts.path)).unwrap(), &file[..ends[1]]);
+    rig.agrees(&facts);
+    assert!(rig.writer.last_written(&"front".parse().unwrap()).unwrap() >= before);
+    assert_eq!(rig.flushed(), [], "unchanged facts do not come again");
+
+    // Left without a close, in the middle of a fragment.
+    segment.write(file.slice(ends[1] + 5..ends[3] - 1)).unwrap();
+    drop(segment);
+    let [facts] = rig.flushed().try_into().unwrap();
+    assert_eq!((facts.state, facts.extent.bytes), (SegmentState::Closed, ends[2] as u64));
+    assert_eq!(fs::read(rig.at(&facts.path)).unwrap(), &file[..ends[2]]);
+    rig.agrees(&facts);
+    assert_eq!(rig.writer.queued_bytes(), 0);
+}
+
+#[test]
+fn one_second_has_room_for_many_and_nothing_is_overwritten() {
+    let rig = Rig::new();
+    fs::create_dir_all(rig.at("front")).unwrap();
+    let second = |copy| naming::relative_path(&"front".parse().unwrap(), START, copy);
+    fs::write(rig.at(&second(1)), "somebody's").unwrap();
+    fs::write(rig.at("front/.20261120_100000.mp4.part"), "left by a kill").unwrap();
+    let mut open: Vec<_> = (0..3).map(|n| rig.writer.open(head("front", START.plus_us(n)))).collect();
+    for bytes in footage() {
+        for segment in &mut open {
+            segment.write(bytes.clone()).unwrap();
+        }
+    }
+    open.into_iter().for_each(|segment| segment.close());
+    let facts = rig.flushed();
+    let paths: Vec<_> = facts.iter().map(|facts| facts.path.clone()).collect();
+    assert_eq!(paths, [second(0), second(2), second(3)]);
+    assert_eq!(fs::read(rig.at(&second(1))).unwrap(), b"somebody's");
+    assert_eq!(fs::read(rig.at("front/.20261120_100000.mp4.part")).unwrap(), b"left by a kill");
+    facts.iter().for_each(|facts| rig.agrees(facts));
+}
+
+#[test]
+fn a_hanging_disk_costs_bounded_memory_and_delays_nobody() {
+    let file = Bytes::from(whole(footage()));
+    let ends = fragment_ends(&file);
+    let piece = 1_000;
+    let limits = Limits { camera_bytes: 40_000, total_bytes: 60_000 };
+    let rig = Rig::with(limits);
+    let hanging = rig.writer.hang();
+    let began = Instant::now();
+    let fill = |camera: &str| {
+        let mut segment = rig.writer.open(head(camera, START));
+        let mut taken = 0;
+        while segment.write(file.slice(taken..taken + piece)).is_ok() {
+            taken += piece;
+        }
+        // Refused once is refused for good, even if there were room again.
+        assert_eq!(segment.write(file.slice(..1)), Err(SinkRefused));
+        taken
+    };
+    let (front, yard, late) = (fill("front"), fill("yard"), fill("late"));
+    assert!((30_000..40_000).contains(&front), "{front}");
+    assert!((10_000..25_000).contains(&yard), "{yard}");
+    assert!(late < 2_000, "{late}");
+    assert!(rig.writer.queued_bytes() <= limits.total_bytes);
+    assert!(matches!(rig.health(), Health::Failing { error, .. } if error.contains("behind")));
+    assert!(!rig.writer.flush(Duration::from_millis(50)));
+    assert!(began.elapsed() < LONG);
+
+    drop(hanging);
+    let facts = rig.flushed();
+    assert_eq!(rig.writer.queued_bytes(), 0);
+    assert_eq!(rig.health(), Health::Ok);
+    for (facts, taken) in facts.iter().zip([front, yard]) {
+        let good = ends.iter().rfind(|end| **end <= taken).unwrap();
+        assert_eq!((facts.state, facts.extent.bytes), (SegmentState::Closed, *good as u64));
+        rig.agrees(facts);
+    }
+    let _hanging = rig.writer.hang();
+    assert!(!rig.writer.shutdown(Duration::from_millis(50)), "shutdown does not wait for a hanging disk");
+}
+
+/// A small file system of its own. Needs root, as in CI; without, the test fails rather than pass unseen.
+struct Tmpfs(tempfile::TempDir);
+
+impl Tmpfs {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        mount(&["-t", "tmpfs", "-o", "size=2m", "tmpfs"], dir.path());
+        Self(dir)
+    }
+}
+
+fn mount(args: &[&str], at: &Path) {
+    let done = Command::new("mount").args(args).arg(at).status().unwrap();
+    assert!(done.success(), "mount failed; this test needs root");
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// Writes the footage fragment by fragment, each on disk before the next is handed over, until it is refused.
+fn write_slowly(writer: &VolumeWriter, head: SegmentHead, file: &Bytes) -> Result<(), SinkRefused> {
+    let mut segment = writer.open(head);
+    let mut from = 0;
+    for end in fragment_ends(file) {
+        segment.write(file.slice(from..end))?;
+        assert!(writer.flush(LONG));
+        from = end;
+    }
+    segment.write(file.slice(from..))
+}
+
+#[test]
+fn a_full_disk_ends_the_segment_at_a_whole_fragment_and_room_mends_it() {
+    let tmpfs = Tmpfs::new();
+    let root = tmpfs.0.path();
+    let writer = VolumeWriter::start(Volume::open(root).unwrap(), Limits::default()).unwrap();
+    let health = writer.health();
+    let file = Bytes::from(whole(footage()));
+    let ends = fragment_ends(&file);
+    // Leaves room for some fragments and a piece of the next.
+    let room = ends[4] + 3_000;
+    let filler = |bytes: u64| fs::write(root.join("filler"), vec![1; bytes as usize]).unwrap();
+    let free = writer.volume().space().unwrap().free_bytes;
+    filler(free - room as u64 - 8_192);
+
+    assert_eq!(write_slowly(&writer, head("front", START), &file), Err(SinkRefused));
+    let Health::Failing { error, path, .. } = health.borrow().clone() else { panic!("still ok") };
+    assert!(error.contains("No space left"), "{error}");
+    assert_eq!(path, root.join("front/20261120_100000.mp4"));
+    let taken = writer.facts().take();
+    let [(_, facts)] = taken.as_slice() else { panic!("{taken:?}") };
+    assert_eq!(facts.state, SegmentState::Closed);
+    assert!(ends.contains(&(facts.extent.bytes as usize)));
+    assert_eq!(fs::metadata(root.join(&facts.path)).unwrap().len(), facts.extent.bytes);
+    assert_eq!(measure(writer.volume(), &facts.path).unwrap().extent, facts.extent);
+
+    // Not even a first fragment fits: no file, no hidden file, no facts.
+    filler(writer.volume().space().unwrap().free_bytes + free - room as u64 - 8_192);
+    let _ = write_slowly(&writer, head("yard", START), &file);
+    assert_eq!(writer.facts().take(), []);
+    assert_eq!(fs::read_dir(root.join("yard")).map_or(0, Iterator::count), 0);
+
+    fs::remove_file(root.join("filler")).unwrap();
+    write_slowly(&writer, head("front", START.plus(LONG)), &file).unwrap();
+    assert!(writer.flush(LONG));
+    assert_eq!(*health.borrow(), Health::Ok);
+    assert_eq!(writer.facts().take()[0].1.extent.frames, 200);
+
+    // A disk that the kernel has made read-only.
+    mount(&["-o", "remount,ro"], root);
+    assert_eq!(write_slowly(&writer, head("front", START), &file), Err(SinkRefused));
+    let failing = health.borrow().clone();
+    assert!(matches!(&failing, Health::Failing { error, .. } if error.contains("Read-only")), "{failing:?}");
+    mount(&["-o", "remount,rw"], root);
+    write_slowly(&writer, head("front", START), &file).unwrap();
+    assert_eq!(*health.borrow(), Health::Ok);
+    assert!(writer.shutdown(LONG));
+}
+
+#[test]
+fn what_is_gone_is_not_claimed() {
+    let rig = Rig::new();
+    let file = Bytes::from(whole(footage()));
+    let ends = fragment_ends(&file);
+    let mut segment = rig.writer.open(head("front", START));
+    segment.write(file.slice(..ends[0])).unwrap();
+    let [facts] = rig.flushed().try_into().unwrap();
+    fs::remove_dir_all(rig.at("front")).unwrap();
+    segment.write(file.slice(ends[0]..ends[1])).unwrap();
+    let [lost] = rig.flushed().try_into().unwrap();
+    assert_eq!((lost.state, &lost.path, lost.extent), (SegmentState::Lost, &facts.path, facts.extent));
+    assert_eq!(segment.write(file.slice(ends[1]..)), Err(SinkRefused));
+    // The directory comes back with the next segment.
+    write_slowly(&rig.writer, head("front", START), &file).unwrap();
+    rig.agrees(&rig.flushed()[0]);
+    assert_eq!(rig.health(), Health::Ok);
+
+    fs::remove_dir_all(rig.dir.path()).unwrap();
+    let mut segment = rig.writer.open(head("yard", START));
+    segment.write(file.clone()).unwrap();
+    assert_eq!(rig.flushed(), []);
+    assert_eq!(segment.write(file), Err(SinkRefused));
+    assert!(matches!(rig.health(), Health::Failing { .. }));
+}
+
+#[test]
+fn one_cameras_nonsense_is_not_the_others() {
+    let rig = Rig::new();
+    let file = Bytes::from(whole(footage()));
+    let ends = fragment_ends(&file);
+    let mut good = rig.writer.open(head("front", START));
+    let mut panics = rig.writer.open(head("yard", START));
+    let mut garbage = rig.writer.open(head("gate", START));
+    good.write(file.slice(..ends[0])).unwrap();
+    panics.write(file.slice(..ends[0])).unwrap();
+    garbage.write(Bytes::from_static(b"\0\0\0\x00mdat and so on")).unwrap();
+    let keys: HashSet<_> = {
+        assert!(rig.writer.flush(LONG));
+        let facts = rig.writer.facts().take();
+        facts.iter().filter(|(_, facts)| facts.head.camera.as_str() == "yard").map(|(key, _)| *key).collect()
+    };
+    keys.iter().for_each(|key| rig.writer.panic_at(*key));
+    good.write(file.slice(ends[0]..)).unwrap();
+    good.close();
+    let facts = rig.flushed();
+    assert_eq!(panics.write(file.slice(ends[0]..)), Err(SinkRefused));
+    assert_eq!(garbage.write(file.slice(..ends[0])), Err(SinkRefused));
+    let states: Vec<_> =
+        facts.iter().map(|facts| (facts.path.as_str(), facts.state, facts.extent.bytes)).collect();
+    assert_eq!(
+        states,
+        [
+            ("front/20261120_100000.mp4", SegmentState::Closed, file.len() as u64),
+            ("yard/20261120_100000.mp4", SegmentState::Closed, ends[0] as u64),
+        ]
+    );
+    assert_eq!(rig.health(), Health::Ok, "no fault of the disk");
+    assert_eq!((rig.names("gate"), rig.writer.queued_bytes()), (Vec::new(), 0));
+}
+
+#[test]
+fn shutdown_ends_what_is_open_and_takes_nothing_more() {
+    let rig = Rig::new();
+    let file = Bytes::from(whole(footage()));
+    let ends = fragment_ends(&file);
+    let mut segment = rig.writer.open(head("front", START));
+    segment.write(file.slice(..ends[2] + 10)).unwrap();
+    assert!(rig.writer.shutdown(LONG));
+    assert_eq!(segment.write(file.slice(ends[2] + 10..)), Err(SinkRefused));
+    drop(segment);
+    let [(_, facts)] = rig.writer.facts().take().try_into().unwrap();
+    assert_eq!((facts.state, facts.extent.bytes), (SegmentState::Closed, ends[2] as u64));
+    assert_eq!(rig.writer.open(head("front", START)).write(file), Err(SinkRefused));
+    assert!(!rig.writer.flush(Duration::from_millis(50)));
+    assert_eq!(rig.writer.queued_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_slow_index_gets_the_latest_facts_of_each_segment() {
+    let rig = Rig::new();
+    let waiting = tokio::spawn({
+        let facts = rig.writer.facts();
+        async move {
+            facts.changed().await;
+            facts.pending()
+        }
+    });
+    for n in 0..3 {
+        let mut segment = rig.writer.open(head("front", START.plus_us(n * 1_000_000)));
+        footage().iter().for_each(|bytes| segment.write(bytes.clone()).unwrap());
+    }
+    assert!(tokio::time::timeout(LONG, waiting).await.unwrap().unwrap() >= 1);
+    let facts = rig.flushed();
+    assert_eq!(facts.len(), 3, "one entry per segment, however many fragments");
+    assert!(facts.iter().all(|facts| facts.state == SegmentState::Closed && facts.extent.frames == 200));
+}
+
+#[test]
+fn what_the_writer_made_is_found_by_a_scan() {
+    let rig = Rig::new();
+    write_slowly(&rig.writer, head("front", START), &Bytes::from(whole(footage()))).unwrap();
+    let [facts] = rig.flushed().try_into().unwrap();
+    let found = scan(rig.writer.volume()).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!((&found[0].path, found[0].bytes), (&facts.path, facts.extent.bytes));
+    let _: CameraId = found[0].path.split_once('/').unwrap().0.parse().unwrap();
+}

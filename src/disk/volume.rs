@@ -1,0 +1,261 @@
+//! The volume: a directory that is opened once, below which everything happens.
+
+use std::{
+    fs::{self, File},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
+
+use super::{Error, failed};
+use crate::base::CameraId;
+
+/// Footage is for its owner and group only.
+const DIR_MODE: Mode = Mode::from_raw_mode(0o750);
+const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
+
+/// A directory that holds recordings. The directory is opened once and everything is opened relative to it, so a
+/// symbolic link below it, or one put in its place later, leads nowhere. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Volume(Arc<Opened>);
+
+#[derive(Debug)]
+struct Opened {
+    root: PathBuf,
+    fd: OwnedFd,
+}
+
+/// How much room there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Size of the file system in bytes.
+    pub total_bytes: u64,
+    /// Bytes that may still be written (without what is reserved for root).
+    pub free_bytes: u64,
+}
+
+/// A segment's file, opened for reading.
+#[derive(Debug)]
+pub struct OpenFile {
+    /// The file, at its beginning.
+    pub file: File,
+    /// Its length in bytes when it was opened; it may be growing.
+    pub bytes: u64,
+}
+
+impl Volume {
+    /// Opens the directory `root`, and makes it if it is missing.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(root).map_err(|source| failed("make the directory", root, source))?;
+        // Not O_PATH: its entries are to be synced and listed.
+        let fd = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|source| failed("open the directory", root, source))?;
+        Ok(Self(Arc::new(Opened { root: root.to_owned(), fd })))
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// How much room there is. Blocks as long as the file system does.
+    pub fn space(&self) -> Result<Space, Error> {
+        let stat = rustix::fs::fstatvfs(&self.0.fd)
+            .map_err(|source| failed("ask for the free space of", self.root(), source))?;
+        Ok(Space {
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
+    }
+
+    /// Opens a segment's file for reading: a regular file below the root, reached through no symbolic link.
+    pub fn open_segment_file(&self, path: &str) -> Result<OpenFile, Error> {
+        let refused = || Error::Refused { path: path.into() };
+        // By the text and not by `Path::components`, which passes over `a//b` and `a/.`: one file has one path.
+        if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(refused());
+        }
+        let fd = open_below(&self.0.fd, path).map_err(|error| match error {
+            Errno::NOENT => Error::NotFound { path: path.into() },
+            Errno::LOOP | Errno::XDEV | Errno::NOTDIR | Errno::NXIO | Errno::NAMETOOLONG | Errno::INVAL => {
+                refused()
+            }
+            source => failed("open", path, source),
+        })?;
+        let stat = rustix::fs::fstat(&fd).map_err(|source| failed("look at", path, source))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(refused());
+        }
+        Ok(OpenFile { file: fd.into(), bytes: u64::try_from(stat.st_size).unwrap_or(0) })
+    }
+
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.0.fd
+    }
+
+    /// Opens a directory below the root for listing; `None` if there is none of that name, or it is no directory.
+    pub(super) fn open_dir(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.0.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(source) => Err(failed("open the directory", self.root().join(name), source)),
+        }
+    }
+
+    /// The camera's directory, made if it is missing; and whether it was.
+    pub(super) fn camera_dir(&self, camera: &CameraId) -> Result<(OwnedFd, bool), Error> {
+        let name = camera.as_str();
+        let made = match rustix::fs::mkdirat(&self.0.fd, name, DIR_MODE) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(source) => return Err(failed("make the directory", self.root().join(name), source)),
+        };
+        match self.open_dir(name)? {
+            Some(fd) => Ok((fd, made)),
+            None => Err(failed("open the directory", self.root().join(name), Errno::NOTDIR)),
+        }
+    }
+}
+
+/// Makes a file that does not exist yet, for writing.
+pub(super) fn create_new(dir: &OwnedFd, name: &str) -> Result<File, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, FILE_MODE).map(File::from)
+}
+
+/// Moves a file to a name that does not exist yet: `EEXIST` if it does. Never overwrites.
+pub(super) fn move_new(dir: &OwnedFd, from: &str, to: &str) -> Result<(), Errno> {
+    match rustix::fs::renameat_with(dir, from, dir, to, rustix::fs::RenameFlags::NOREPLACE) {
+        // Network file systems mostly, which know links but not this flag.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => link_new(dir, from, to),
+        done => done,
+    }
+}
+
+fn link_new(dir: &OwnedFd, from: &str, to: &str) -> Result<(), Errno> {
+    rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())?;
+    // Both names lead to the same file now; if the hidden one stays, it costs nothing but its entry.
+    let _ = rustix::fs::unlinkat(dir, from, AtFlags::empty());
+    Ok(())
+}
+
+/// NONBLOCK, because opening a FIFO for reading would wait for its writer.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+fn open_below(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(root, path, READ, Mode::empty(), resolve) {
+        // Kernels before 5.6, and sandboxes that do not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => walk_below(root, path),
+        // The kernel asks for another try when a rename raced with it; the walk does not care.
+        Err(Errno::AGAIN) => walk_below(root, path),
+        opened => opened,
+    }
+}
+
+fn walk_below(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
+    let Some((dirs, name)) = path.rsplit_once('/') else {
+        return rustix::fs::openat(root, path, READ, Mode::empty());
+    };
+    let mut at: Option<OwnedFd> = None;
+    for dir in dirs.split('/') {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        at = Some(rustix::fs::openat(at.as_ref().unwrap_or(root), dir, flags, Mode::empty())?);
+    }
+    rustix::fs::openat(at.as_ref().unwrap_or(root), name, READ, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn volume() -> (tempfile::TempDir, Volume) {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(&dir.path().join("media")).unwrap();
+        (dir, volume)
+    }
+
+    #[test]
+    fn nothing_outside_and_no_link_is_opened() {
+        let (dir, volume) = volume();
+        let root = volume.root().to_owned();
+        fs::write(dir.path().join("secret"), "x").unwrap();
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/1.mp4"), "12345").unwrap();
+        symlink("1.mp4", root.join("a/link.mp4")).unwrap();
+        symlink("a", root.join("linked")).unwrap();
+        symlink(dir.path().join("secret"), root.join("a/out.mp4")).unwrap();
+        rustix::fs::mknodat(volume.fd(), "a/fifo", FileType::Fifo, FILE_MODE, 0).unwrap();
+
+        assert_eq!(volume.open_segment_file("a/1.mp4").unwrap().bytes, 5);
+        for bad in [
+            "",
+            ".",
+            "/",
+            "a",
+            "a/",
+            "a/b",
+            "a/./1.mp4",
+            "a//1.mp4",
+            "../secret",
+            "a/../../secret",
+            "a/../a/1.mp4",
+            "/etc/passwd",
+            "a/link.mp4",
+            "linked/1.mp4",
+            "a/out.mp4",
+            "a/fifo",
+            "a/1.mp4/",
+            "a/1.mp4/x",
+            "a/\0",
+        ] {
+            let answer = volume.open_segment_file(bad);
+            assert!(matches!(answer, Err(Error::Refused { .. })), "{bad:?}: {answer:?}");
+        }
+        assert!(matches!(volume.open_segment_file("a/2.mp4"), Err(Error::NotFound { .. })));
+        assert!(matches!(volume.open_segment_file("c/2.mp4"), Err(Error::NotFound { .. })));
+    }
+
+    #[test]
+    fn the_walk_for_old_kernels_follows_no_link_either() {
+        let (_dir, volume) = volume();
+        let root = volume.root().to_owned();
+        fs::create_dir_all(root.join("a")).unwrap();
+        fs::write(root.join("a/1.mp4"), "x").unwrap();
+        symlink("1.mp4", root.join("a/link.mp4")).unwrap();
+        symlink("a", root.join("linked")).unwrap();
+        assert!(walk_below(volume.fd(), "a/1.mp4").is_ok());
+        assert_eq!(walk_below(volume.fd(), "a/link.mp4").unwrap_err(), Errno::LOOP);
+        assert_eq!(walk_below(volume.fd(), "linked/1.mp4").unwrap_err(), Errno::NOTDIR);
+    }
+
+    #[test]
+    fn a_move_never_overwrites() {
+        let (_dir, volume) = volume();
+        for mover in [move_new, link_new] {
+            let (fd, _) = volume.camera_dir(&"a".parse().unwrap()).unwrap();
+            fs::write(volume.root().join("a/old"), "old").unwrap();
+            fs::write(volume.root().join("a/new"), "new").unwrap();
+            assert_eq!(mover(&fd, "new", "old").unwrap_err(), Errno::EXIST);
+            mover(&fd, "new", "free").unwrap();
+            assert_eq!(fs::read(volume.root().join("a/old")).unwrap(), b"old");
+            assert_eq!(fs::read(volume.root().join("a/free")).unwrap(), b"new");
+            assert!(!volume.root().join("a/new").exists());
+            fs::remove_file(volume.root().join("a/free")).unwrap();
+        }
+    }
+
+    #[test]
+    fn there_is_space() {
+        let (_dir, volume) = volume();
+        let space = volume.space().unwrap();
+        assert!(space.total_bytes > 0 && space.free_bytes <= space.total_bytes);
+    }
+}

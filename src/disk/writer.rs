@@ -1,0 +1,458 @@
+//! The one writer thread of a volume, for all cameras.
+//!
+//! A streaming thread only puts references into a queue that is bounded in bytes. The writer collects them until a
+//! fragment is whole and writes it in one go; a second thread syncs (`sync.rs`). A disk that hangs therefore holds up
+//! neither a camera nor the end of the program.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{
+    Error,
+    assemble::{Assembler, Fragment},
+    boxes::BadBoxes,
+    facts::{Facts, SegmentKey},
+    failed,
+    file::SegmentFile,
+    health::{Health, Monitor, Part},
+    sync::Syncer,
+    volume::Volume,
+};
+use crate::{
+    base::CameraId,
+    model::segment::{
+        Extent, SegmentFacts, SegmentHead, SegmentSink, SegmentState, SegmentWrite, SinkRefused,
+    },
+};
+
+/// What an entry of the queue costs beyond its bytes, so that a flood of tiny buffers is bounded too.
+const ENTRY_BYTES: u64 = 128;
+
+/// How far the volume may fall behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that may wait for one camera, in all its segments. Must hold a whole fragment.
+    pub camera_bytes: u64,
+    /// Bytes that may wait in total.
+    pub total_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { camera_bytes: 32 << 20, total_bytes: 256 << 20 }
+    }
+}
+
+/// Writes the segments of all cameras to one volume. Cheap to clone; the threads end with the last clone and the last
+/// segment, or at [`VolumeWriter::shutdown`].
+#[derive(Clone, Debug)]
+pub struct VolumeWriter {
+    queue: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+/// What streaming threads, the writer and everybody who asks have in common.
+#[derive(Debug)]
+struct Shared {
+    volume: Volume,
+    limits: Limits,
+    queued: AtomicU64,
+    next_key: AtomicU64,
+    cameras: Mutex<HashMap<CameraId, Arc<Slot>>>,
+    facts: Facts,
+    health: Arc<Monitor>,
+    started: Instant,
+}
+
+/// One camera.
+#[derive(Debug, Default)]
+struct Slot {
+    queued: AtomicU64,
+    /// Microseconds from the writer's start to the last fragment written, and 1 more; 0: none yet.
+    written: AtomicU64,
+}
+
+enum Command {
+    /// The next bytes of a segment; its first ones say what it is.
+    Data { key: SegmentKey, begin: Option<Box<Begin>>, bytes: Bytes, reserved: Reserved },
+    /// A segment ends.
+    Close(SegmentKey),
+    /// Tell when everything before this is written and synced.
+    Flush(mpsc::Sender<()>),
+    /// End all segments, then the threads.
+    Stop(mpsc::Sender<()>),
+    /// A disk that hangs until the other end is dropped.
+    #[cfg(test)]
+    Hang(mpsc::Receiver<()>),
+    /// What no bytes are known to cause.
+    #[cfg(test)]
+    Panic(SegmentKey),
+}
+
+struct Begin {
+    head: SegmentHead,
+    slot: Arc<Slot>,
+    refused: Arc<AtomicBool>,
+}
+
+impl VolumeWriter {
+    /// Starts the two threads of a volume.
+    pub fn start(volume: Volume, limits: Limits) -> Result<Self, Error> {
+        let no_thread = |source| failed("start a thread for", volume.root(), source);
+        let health = Arc::new(Monitor::new());
+        let shared = Arc::new(Shared {
+            limits,
+            queued: AtomicU64::new(0),
+            next_key: AtomicU64::new(1),
+            cameras: Mutex::default(),
+            facts: Facts::default(),
+            health: Arc::clone(&health),
+            started: Instant::now(),
+            volume: volume.clone(),
+        });
+        let (queue, commands) = mpsc::channel();
+        let syncer = Syncer::start(health).map_err(no_thread)?;
+        let writer = Writer { shared: Arc::clone(&shared), syncer, segments: HashMap::new() };
+        thread::Builder::new()
+            .name("volume-write".to_owned())
+            .spawn(move || writer.run(&commands))
+            .map_err(no_thread)?;
+        Ok(Self { queue, shared })
+    }
+
+    /// The volume that is written to.
+    pub fn volume(&self) -> &Volume {
+        &self.shared.volume
+    }
+
+    /// What is on disk, as it comes to be there.
+    pub fn facts(&self) -> Facts {
+        self.shared.facts.clone()
+    }
+
+    /// Whether the volume takes what is written.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+
+    /// When a fragment of this camera was last written.
+    pub fn last_written(&self, camera: &CameraId) -> Option<Instant> {
+        let us = self.cameras().get(camera)?.written.load(Ordering::Relaxed);
+        us.checked_sub(1).map(|us| self.shared.started + Duration::from_micros(us))
+    }
+
+    /// Bytes that wait to be written.
+    pub fn queued_bytes(&self) -> u64 {
+        self.shared.queued.load(Ordering::Relaxed)
+    }
+
+    /// Waits until everything handed over so far is written and synced, at most `within`; whether it is. Fragments
+    /// that are not whole yet do not count. Blocks the thread.
+    pub fn flush(&self, within: Duration) -> bool {
+        self.ask(Command::Flush, within)
+    }
+
+    /// Ends all segments after their last whole fragment, syncs them and ends the threads; waits at most `within`.
+    /// Whether it was done: if not, the disk hangs, and the threads are left to it. Nothing is taken afterwards.
+    /// Blocks the thread.
+    pub fn shutdown(&self, within: Duration) -> bool {
+        self.ask(Command::Stop, within)
+    }
+
+    fn ask(&self, command: fn(mpsc::Sender<()>) -> Command, within: Duration) -> bool {
+        let (ack, done) = mpsc::channel();
+        self.queue.send(command(ack)).is_ok() && done.recv_timeout(within).is_ok()
+    }
+
+    fn cameras(&self) -> std::sync::MutexGuard<'_, HashMap<CameraId, Arc<Slot>>> {
+        self.shared.cameras.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the writer hang until the answer is dropped.
+    #[cfg(test)]
+    pub(super) fn hang(&self) -> mpsc::Sender<()> {
+        let (release, held) = mpsc::channel();
+        self.queue.send(Command::Hang(held)).unwrap();
+        release
+    }
+
+    #[cfg(test)]
+    pub(super) fn panic_at(&self, key: SegmentKey) {
+        self.queue.send(Command::Panic(key)).unwrap();
+    }
+}
+
+impl SegmentSink for VolumeWriter {
+    /// Costs nothing on disk until the first fragment is whole.
+    fn open(&self, head: SegmentHead) -> Box<dyn SegmentWrite> {
+        let slot = Arc::clone(self.cameras().entry(head.camera.clone()).or_default());
+        let refused = Arc::new(AtomicBool::new(false));
+        Box::new(Handle {
+            key: SegmentKey(self.shared.next_key.fetch_add(1, Ordering::Relaxed)),
+            begin: Some(Box::new(Begin { head, slot: Arc::clone(&slot), refused: Arc::clone(&refused) })),
+            slot,
+            refused,
+            writer: self.clone(),
+        })
+    }
+}
+
+/// A recorder's end of a segment.
+struct Handle {
+    key: SegmentKey,
+    /// Until the first bytes: a segment that never got any is unknown to the writer.
+    begin: Option<Box<Begin>>,
+    slot: Arc<Slot>,
+    refused: Arc<AtomicBool>,
+    writer: VolumeWriter,
+}
+
+impl SegmentWrite for Handle {
+    fn write(&mut self, bytes: Bytes) -> Result<(), SinkRefused> {
+        if self.refused.load(Ordering::Acquire) {
+            return Err(SinkRefused);
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let cost = bytes.len() as u64 + ENTRY_BYTES;
+        if let Some(reserved) = Reserved::take(&self.writer.shared, &self.slot, cost) {
+            let data = Command::Data { key: self.key, begin: self.begin.take(), bytes, reserved };
+            if self.writer.queue.send(data).is_ok() {
+                return Ok(());
+            }
+        }
+        self.refused.store(true, Ordering::Release);
+        Err(SinkRefused)
+    }
+
+    fn close(self: Box<Self>) {}
+}
+
+impl Drop for Handle {
+    /// In order or not: what is whole stays, and so do whole boxes after it.
+    fn drop(&mut self) {
+        if self.begin.is_none() {
+            // Fails only if the writer has ended, and then it has ended its segments.
+            let _ = self.writer.queue.send(Command::Close(self.key));
+        }
+    }
+}
+
+/// A part of what may wait, given back when it is dropped, however that comes about.
+struct Reserved {
+    shared: Arc<Shared>,
+    slot: Arc<Slot>,
+    bytes: u64,
+}
+
+impl Reserved {
+    /// Counts `bytes` in, unless that is too much.
+    fn take(shared: &Arc<Shared>, slot: &Arc<Slot>, bytes: u64) -> Option<Self> {
+        let camera = slot.queued.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let total = shared.queued.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let reserved = Self { shared: Arc::clone(shared), slot: Arc::clone(slot), bytes };
+        if camera <= shared.limits.camera_bytes && total <= shared.limits.total_bytes {
+            return Some(reserved);
+        }
+        drop(reserved);
+        let behind = format!("the volume is too far behind: {} bytes wait to be written", total - bytes);
+        shared.health.failed_text(Part::Write, shared.volume.root(), behind);
+        None
+    }
+
+    fn release(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.slot.queued.fetch_sub(bytes, Ordering::Relaxed);
+        self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn join(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.release(self.bytes);
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Command(..)")
+    }
+}
+
+/// The writer thread.
+struct Writer {
+    shared: Arc<Shared>,
+    syncer: Syncer,
+    segments: HashMap<SegmentKey, Segment>,
+}
+
+/// A segment that is being written.
+struct Segment {
+    begin: Begin,
+    assembler: Assembler,
+    /// For what is not written yet.
+    reserved: Reserved,
+    file: Option<SegmentFile>,
+    /// What is on disk.
+    extent: Extent,
+}
+
+impl Writer {
+    fn run(mut self, commands: &mpsc::Receiver<Command>) {
+        let mut stopped = None;
+        for command in commands {
+            match command {
+                Command::Data { key, begin, bytes, reserved } => {
+                    self.guarded(key, |writer| writer.data(key, begin, bytes, reserved));
+                }
+                Command::Close(key) => self.guarded(key, |writer| writer.close(key)),
+                Command::Flush(ack) => self.syncer.flush(ack),
+                Command::Stop(ack) => {
+                    stopped = Some(ack);
+                    break;
+                }
+                #[cfg(test)]
+                Command::Hang(held) => assert!(held.recv().is_err()),
+                #[cfg(test)]
+                Command::Panic(key) => self.guarded(key, |_| panic!("a test asked for it")),
+            }
+        }
+        for key in self.segments.keys().copied().collect::<Vec<_>>() {
+            self.guarded(key, |writer| writer.close(key));
+        }
+        if let Some(ack) = stopped {
+            self.syncer.flush(ack);
+        }
+        self.syncer.stop();
+    }
+
+    /// All cameras share this thread: a bug that one camera's bytes bring out must not end the others' recording.
+    fn guarded(&mut self, key: SegmentKey, work: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            let path = self.shared.volume.root().to_owned();
+            self.fail(key, &Error::Boxes { path, source: BadBoxes::Panicked });
+        }
+    }
+
+    fn data(&mut self, key: SegmentKey, begin: Option<Box<Begin>>, bytes: Bytes, mut reserved: Reserved) {
+        reserved.release(ENTRY_BYTES);
+        if let Some(begin) = begin {
+            let (assembler, extent) = (Assembler::default(), Extent::default());
+            self.segments.insert(key, Segment { begin: *begin, assembler, reserved, file: None, extent });
+        } else if let Some(segment) = self.segments.get_mut(&key) {
+            segment.reserved.join(reserved);
+        }
+        // A segment that failed is unknown; its bytes are dropped.
+        let Some(segment) = self.segments.get_mut(&key) else { return };
+        let mut whole = Vec::new();
+        let followed = segment.assembler.push(bytes, &mut whole);
+        for fragment in whole {
+            if let Err(error) = self.write(key, &fragment) {
+                return self.fail(key, &error);
+            }
+        }
+        if let Err(source) = followed {
+            let path = self.path(key);
+            self.fail(key, &Error::Boxes { path, source });
+        }
+    }
+
+    /// Writes whole boxes and reports what is on disk then.
+    fn write(&mut self, key: SegmentKey, fragment: &Fragment) -> Result<(), Error> {
+        let Self { shared, syncer, segments } = self;
+        let Some(segment) = segments.get_mut(&key) else { return Ok(()) };
+        let (head, slot) = (&segment.begin.head, &segment.begin.slot);
+        let done = match &mut segment.file {
+            Some(file) => file.append(&shared.volume, &fragment.chunks),
+            None => {
+                SegmentFile::create(&shared.volume, &head.camera, head.start, &fragment.chunks).map(|made| {
+                    syncer.entered(made.dir, shared.volume.root().join(head.camera.as_str()));
+                    if made.dir_is_new {
+                        syncer.entered_root(&shared.volume);
+                    }
+                    segment.file = Some(made.file);
+                })
+            }
+        };
+        segment.reserved.release(fragment.bytes);
+        done?;
+        segment.extent = fragment.extent;
+        let us = u64::try_from(shared.started.elapsed().as_micros()).unwrap_or(u64::MAX - 1);
+        slot.written.store(us + 1, Ordering::Relaxed);
+        shared.health.worked(Part::Write);
+        if let Some(file) = &segment.file {
+            syncer.written(key, &file.file, shared.volume.root().join(&file.path));
+        }
+        self.report(key, SegmentState::Open);
+        Ok(())
+    }
+
+    fn close(&mut self, key: SegmentKey) {
+        let Some(segment) = self.segments.get_mut(&key) else { return };
+        // What is not whole is dropped.
+        if let Some(rest) = std::mem::take(&mut segment.assembler).finish()
+            && let Err(error) = self.write(key, &rest)
+        {
+            return self.fail(key, &error);
+        }
+        self.report(key, SegmentState::Closed);
+        self.segments.remove(&key);
+    }
+
+    /// Ends a segment with what is really there, and lets its recorder know.
+    fn fail(&mut self, key: SegmentKey, error: &Error) {
+        let Some(segment) = self.segments.get(&key) else { return };
+        segment.begin.refused.store(true, Ordering::Release);
+        let path = match error {
+            Error::Io { path, .. } | Error::Removed { path } | Error::Boxes { path, .. } => path.clone(),
+            _ => self.path(key),
+        };
+        // Boxes that cannot be followed are no fault of the disk.
+        if matches!(error, Error::Boxes { .. }) {
+            let error = crate::base::error::Chain(error);
+            tracing::error!(file.path = %path.display(), %error, "a segment ends early");
+        } else {
+            self.shared.health.failed(Part::Write, &path, error);
+        }
+        let gone = matches!(error, Error::Removed { .. });
+        self.report(key, if gone { SegmentState::Lost } else { SegmentState::Closed });
+        self.segments.remove(&key);
+    }
+
+    fn report(&self, key: SegmentKey, state: SegmentState) {
+        let Some(segment) = self.segments.get(&key) else { return };
+        // Without a file there is nothing to say.
+        let Some(file) = &segment.file else { return };
+        let (head, path) = (segment.begin.head.clone(), file.path.clone());
+        self.shared.facts.publish(key, SegmentFacts { head, path, extent: segment.extent, state });
+    }
+
+    fn path(&self, key: SegmentKey) -> PathBuf {
+        let segment = self.segments.get(&key);
+        let name = segment.map(|segment| match &segment.file {
+            Some(file) => file.path.clone(),
+            None => segment.begin.head.camera.to_string(),
+        });
+        self.shared.volume.root().join(name.unwrap_or_default())
+    }
+}
