@@ -7,3 +7,4 @@ pub mod disk;
 pub mod media;
 pub mod model;
 pub mod run;
+pub mod store;

@@ -17,6 +17,7 @@ mod tests;
 
 use std::{io, path::PathBuf};
 
+pub use boxes::BadBoxes;
 pub use facts::{Facts, SegmentKey};
 pub use health::Health;
 pub use measure::{Measured, measure};
@@ -65,7 +66,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Where it went wrong.
-        source: boxes::BadBoxes,
+        source: BadBoxes,
     },
     /// The system refused: full, read-only, failing, gone.
     #[error("cannot {what} `{path}`")]

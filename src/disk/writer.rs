@@ -144,7 +144,7 @@ impl VolumeWriter {
         self.shared.facts.clone()
     }
 
-    /// Whether the volume takes what is written.
+    /// Whether the volume takes what is written. Do not hold a `borrow` of it for long: it makes the writer wait.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
     }
@@ -454,5 +454,27 @@ impl Writer {
             None => segment.begin.head.camera.to_string(),
         });
         self.shared.volume.root().join(name.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threads_end_with_the_last_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(dir.path()).unwrap();
+        let writer = VolumeWriter::start(volume, Limits::default()).unwrap();
+        // Both threads hold the health.
+        let held = Arc::downgrade(&writer.shared.health);
+        drop(writer.clone());
+        assert!(writer.flush(Duration::from_secs(20)));
+        drop(writer);
+        let began = Instant::now();
+        while held.upgrade().is_some() {
+            assert!(began.elapsed() < Duration::from_secs(20), "a thread stays");
+            thread::yield_now();
+        }
     }
 }

@@ -1,0 +1,202 @@
+//! Cameras, with sealed passwords.
+
+use sqlx::FromRow;
+
+use super::{
+    Error, Store,
+    error::{BadValue, Doing as _},
+};
+use crate::{
+    base::{CameraId, WallUs, secret::Vault},
+    model::{Camera, Profile, address::Vendor, camera::Transport},
+};
+
+/// A camera as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCamera {
+    /// Its settings.
+    pub camera: Camera,
+    /// When it was added.
+    pub created: WallUs,
+    /// There is a password, but this key does not open it: `camera` comes without. Whoever lists cameras tells the
+    /// operator to set it again, and keeps it on changes ([`Password::Keep`]): the right key may come back.
+    pub password_unreadable: bool,
+}
+
+/// What a change does to the stored password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Password {
+    /// It stays as it is, readable or not.
+    Keep,
+    /// It becomes what the camera's settings say; none there means none any more.
+    Set,
+}
+
+const INSERT: &str = "
+    insert into camera (id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url,
+                        record_profile, transport, record_enabled, segment_seconds, created_us)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+    on conflict (id) do nothing";
+
+const UPDATE: &str = "
+    update camera
+       set name = ?2, vendor = ?3, address = ?4, rtsp_port = ?5, channel = ?6, username = ?7,
+           password = case when ?15 then password else ?8 end, main_url = ?9, sub_url = ?10,
+           record_profile = ?11, transport = ?12, record_enabled = ?13, segment_seconds = ?14
+     where id = ?1";
+
+const DELETE: &str = "delete from camera where id = ?1";
+
+const LIST: &str = "
+    select id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
+           transport, record_enabled, segment_seconds, created_us
+      from camera order by id";
+
+const GET: &str = "
+    select id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
+           transport, record_enabled, segment_seconds, created_us
+      from camera where id = ?1";
+
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[INSERT, UPDATE, DELETE, LIST, GET];
+
+impl Store {
+    /// Adds a camera. [`Error::Exists`] if its id is taken.
+    pub async fn insert_camera(&self, vault: &Vault, camera: &Camera, created: WallUs) -> Result<(), Error> {
+        let added = bind(sqlx::query(INSERT), vault, camera)
+            .bind(created.0)
+            .execute(&self.writer)
+            .await
+            .doing("add a camera")?;
+        if added.rows_affected() == 1 { Ok(()) } else { Err(Error::Exists(camera.id.clone())) }
+    }
+
+    /// Changes a camera's settings. [`Error::NotFound`] if there is none of its id.
+    pub async fn update_camera(
+        &self,
+        vault: &Vault,
+        camera: &Camera,
+        password: Password,
+    ) -> Result<(), Error> {
+        let changed = bind(sqlx::query(UPDATE), vault, camera)
+            .bind(password == Password::Keep)
+            .execute(&self.writer)
+            .await
+            .doing("change a camera")?;
+        if changed.rows_affected() == 1 { Ok(()) } else { Err(none(&camera.id)) }
+    }
+
+    /// Forgets a camera; its segments and events stay. [`Error::NotFound`] if there is none of this id.
+    pub async fn delete_camera(&self, id: &CameraId) -> Result<(), Error> {
+        let deleted =
+            sqlx::query(DELETE).bind(id.as_str()).execute(&self.writer).await.doing("delete a camera")?;
+        if deleted.rows_affected() == 1 { Ok(()) } else { Err(none(id)) }
+    }
+
+    /// Every camera, by id.
+    pub async fn cameras(&self, vault: &Vault) -> Result<Vec<StoredCamera>, Error> {
+        let rows: Vec<Row> = sqlx::query_as(LIST).fetch_all(&self.readers).await.doing("list the cameras")?;
+        rows.into_iter().map(|row| row.open(vault)).collect::<Result<_, BadValue>>().doing("list the cameras")
+    }
+
+    /// One camera. [`Error::NotFound`] if there is none of this id.
+    pub async fn camera(&self, vault: &Vault, id: &CameraId) -> Result<StoredCamera, Error> {
+        let row: Option<Row> = sqlx::query_as(GET)
+            .bind(id.as_str())
+            .fetch_optional(&self.readers)
+            .await
+            .doing("read a camera")?;
+        row.ok_or_else(|| none(id))?.open(vault).doing("read a camera")
+    }
+}
+
+fn none(id: &CameraId) -> Error {
+    Error::NotFound { what: "camera", id: id.to_string() }
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// Parameters 1 to 14 of [`INSERT`] and [`UPDATE`].
+fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
+    // Without `..`: a new setting must be stored.
+    let Camera {
+        id,
+        name,
+        vendor,
+        address,
+        rtsp_port,
+        channel,
+        username,
+        password,
+        main_url,
+        sub_url,
+        record_profile,
+        transport,
+        record_enabled,
+        segment_seconds,
+    } = camera;
+    query
+        .bind(id.as_str())
+        .bind(name)
+        .bind(vendor.word())
+        .bind(address)
+        .bind(rtsp_port)
+        .bind(channel)
+        .bind(username)
+        .bind(password.as_ref().map(|password| vault.seal(id.as_str(), password)))
+        .bind(main_url)
+        .bind(sub_url)
+        .bind(record_profile.word())
+        .bind(transport.word())
+        .bind(record_enabled)
+        .bind(segment_seconds)
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    name: String,
+    vendor: String,
+    address: Option<String>,
+    rtsp_port: u16,
+    channel: u16,
+    username: Option<String>,
+    password: Option<Vec<u8>>,
+    main_url: Option<String>,
+    sub_url: Option<String>,
+    record_profile: String,
+    transport: String,
+    record_enabled: bool,
+    segment_seconds: u32,
+    created_us: i64,
+}
+
+impl Row {
+    fn open(self, vault: &Vault) -> Result<StoredCamera, BadValue> {
+        let bad = |column, value: &str| BadValue { column, value: value.to_owned() };
+        let sealed = self.password.as_deref();
+        let password = sealed.and_then(|sealed| vault.open_sealed(&self.id, sealed).ok());
+        Ok(StoredCamera {
+            created: WallUs(self.created_us),
+            password_unreadable: sealed.is_some() && password.is_none(),
+            camera: Camera {
+                id: self.id.parse().map_err(|_| bad("camera.id", &self.id))?,
+                name: self.name,
+                vendor: Vendor::from_word(&self.vendor).ok_or_else(|| bad("camera.vendor", &self.vendor))?,
+                address: self.address,
+                rtsp_port: self.rtsp_port,
+                channel: self.channel,
+                username: self.username,
+                password,
+                main_url: self.main_url,
+                sub_url: self.sub_url,
+                record_profile: Profile::from_word(&self.record_profile)
+                    .ok_or_else(|| bad("camera.record_profile", &self.record_profile))?,
+                transport: Transport::from_word(&self.transport)
+                    .ok_or_else(|| bad("camera.transport", &self.transport))?,
+                record_enabled: self.record_enabled,
+                segment_seconds: self.segment_seconds,
+            },
+        })
+    }
+}

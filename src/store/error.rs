@@ -1,0 +1,140 @@
+//! Errors by what the caller does next.
+
+use std::path::PathBuf;
+
+use crate::base::CameraId;
+
+/// What the database said.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the database did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Locked, full, failing, damaged or gone: keep what was to be written, and try again later.
+    #[error("the database is away: cannot {what}")]
+    Away {
+        /// What was to be done.
+        what: &'static str,
+        /// What it said.
+        source: Cause,
+    },
+    /// There is already a camera of this id: choose another.
+    #[error("there is already a camera `{0}`")]
+    Exists(CameraId),
+    /// There is nothing of this id.
+    #[error("there is no {what} `{id}`")]
+    NotFound {
+        /// What was looked for.
+        what: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// There is no database to read.
+    #[error("there is no database at `{path}`; `watchkeeper serve` makes it")]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A newer program has used this database.
+    #[error(
+        "the database `{path}` is of version {found}, and this program knows versions up to {known}; start the newer \
+         program, or restore a backup that is as old as this one"
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest that this program knows.
+        known: i64,
+    },
+    /// It can be read only after `serve` brought it up to date.
+    #[error(
+        "the database `{path}` is of version {found}, older than this program's {known}; start `watchkeeper serve` \
+         once to bring it up to date"
+    )]
+    Outdated {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The one that this program reads.
+        known: i64,
+    },
+    /// Another program's database, or one that somebody changed by hand.
+    #[error("`{path}` is not a database of this program; move it away, or name another one")]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Cause,
+    },
+    /// A bug: the statement or the row makes no sense.
+    #[error("the database cannot {what}")]
+    Bug {
+        /// What was to be done.
+        what: &'static str,
+        /// What it said.
+        source: Cause,
+    },
+}
+
+/// A row that no version of this program wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("the column `{column}` holds `{value}`")]
+pub(super) struct BadValue {
+    pub(super) column: &'static str,
+    pub(super) value: String,
+}
+
+/// Adds what was being done to an error of the database.
+pub(super) trait Doing<T> {
+    fn doing(self, what: &'static str) -> Result<T, Error>;
+}
+
+impl<T> Doing<T> for sqlx::Result<T> {
+    fn doing(self, what: &'static str) -> Result<T, Error> {
+        self.map_err(|error| sort(what, error))
+    }
+}
+
+impl<T> Doing<T> for Result<T, BadValue> {
+    fn doing(self, what: &'static str) -> Result<T, Error> {
+        self.map_err(|bad| Error::Bug { what, source: bad.into() })
+    }
+}
+
+/// Makes values of rows.
+pub(super) fn values<R, T>(what: &'static str, rows: Vec<R>) -> Result<Vec<T>, Error>
+where
+    T: TryFrom<R, Error = BadValue>,
+{
+    rows.into_iter().map(T::try_from).collect::<Result<_, BadValue>>().doing(what)
+}
+
+/// Whether an error tells of the state that the database is in, and not of the statement.
+pub(super) fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => {
+            let code = error.code().and_then(|code| code.parse::<i32>().ok());
+            // The low byte of SQLite's result codes: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, FULL,
+            // CANTOPEN, PROTOCOL, NOLFS, NOTADB.
+            matches!(code.map(|code| code & 0xff), Some(5..=11 | 13..=15 | 22 | 26))
+        }
+        _ => false,
+    }
+}
+
+pub(super) fn sort(what: &'static str, error: sqlx::Error) -> Error {
+    let away = is_away(&error);
+    // sqlx repeats the database's text in its own; only the former is worth showing.
+    let source: Cause = match error {
+        sqlx::Error::Database(error) => error.into_error(),
+        other => other.into(),
+    };
+    if away { Error::Away { what, source } } else { Error::Bug { what, source } }
+}

@@ -1,0 +1,108 @@
+//! The log for the operator.
+
+use sqlx::FromRow;
+
+use super::{
+    Error, Store,
+    error::{BadValue, Doing as _, values},
+};
+use crate::{
+    base::{CameraId, WallUs},
+    model::event::{Event, Kind, NewEvent, Severity},
+};
+
+/// Which part of the log is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventPage<'a> {
+    /// Only this camera's.
+    pub camera: Option<&'a CameraId>,
+    /// Only those with a smaller id.
+    pub before: Option<i64>,
+    /// Only those with a greater id.
+    pub after: Option<i64>,
+    /// At most so many, the newest.
+    pub limit: u32,
+}
+
+const APPEND: &str = "
+    insert into event (at_us, camera_id, kind, severity, detail) values (?1, ?2, ?3, ?4, ?5)
+    returning id";
+
+const NEWEST: &str = "
+    select id, at_us, camera_id, kind, severity, detail
+      from event where id < ?1 and id > ?2 order by id desc limit ?3";
+
+const NEWEST_OF_CAMERA: &str = "
+    select id, at_us, camera_id, kind, severity, detail
+      from event where camera_id = ?4 and id < ?1 and id > ?2 order by id desc limit ?3";
+
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[APPEND, NEWEST, NEWEST_OF_CAMERA];
+
+impl Store {
+    /// Appends to the log in one transaction: all of it or, with an error, nothing. The ids, in order.
+    pub async fn append_events(&self, events: &[NewEvent]) -> Result<Vec<i64>, Error> {
+        let what = "append to the event log";
+        let mut db = self.begin(what).await?;
+        let mut ids = Vec::with_capacity(events.len());
+        for NewEvent { at, camera, kind, severity, detail } in events {
+            let id = sqlx::query_scalar(APPEND)
+                .bind(at.0)
+                .bind(camera.as_ref().map(CameraId::as_str))
+                .bind(kind.word())
+                .bind(severity.word())
+                .bind(detail)
+                .fetch_one(&mut *db)
+                .await
+                .doing(what)?;
+            ids.push(id);
+        }
+        db.commit().await.doing(what)?;
+        Ok(ids)
+    }
+
+    /// A part of the log, newest first.
+    pub async fn events(&self, page: EventPage<'_>) -> Result<Vec<Event>, Error> {
+        let what = "read the event log";
+        let EventPage { camera, before, after, limit } = page;
+        let mut query = sqlx::query_as(if camera.is_some() { NEWEST_OF_CAMERA } else { NEWEST })
+            .bind(before.unwrap_or(i64::MAX))
+            .bind(after.unwrap_or(0))
+            .bind(limit);
+        if let Some(camera) = camera {
+            query = query.bind(camera.as_str());
+        }
+        let rows: Vec<Row> = query.fetch_all(&self.readers).await.doing(what)?;
+        values(what, rows)
+    }
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: i64,
+    at_us: i64,
+    camera_id: Option<String>,
+    kind: String,
+    severity: String,
+    detail: String,
+}
+
+impl TryFrom<Row> for Event {
+    type Error = BadValue;
+
+    fn try_from(row: Row) -> Result<Self, BadValue> {
+        let bad = |column, value: &str| BadValue { column, value: value.to_owned() };
+        let camera = row.camera_id.map(|id| id.parse().map_err(|_| bad("event.camera_id", &id)));
+        Ok(Self {
+            id: row.id,
+            event: NewEvent {
+                at: WallUs(row.at_us),
+                camera: camera.transpose()?,
+                kind: Kind::from_word(&row.kind).ok_or_else(|| bad("event.kind", &row.kind))?,
+                severity: Severity::from_word(&row.severity)
+                    .ok_or_else(|| bad("event.severity", &row.severity))?,
+                detail: row.detail,
+            },
+        })
+    }
+}

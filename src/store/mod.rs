@@ -1,0 +1,137 @@
+//! The index: all SQL, and nothing else. One process writes the database; the command line may read it meanwhile.
+//!
+//! Nothing here is on the way of footage to the disk: whoever writes rows waits here and not there, and a database that
+//! is [`Error::Away`] only means that rows follow later.
+
+mod cameras;
+mod error;
+mod events;
+mod segments;
+
+#[cfg(test)]
+mod statements;
+
+use std::{path::Path, time::Duration};
+
+use sqlx::{
+    Sqlite, SqlitePool, Transaction,
+    migrate::{MigrateError, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+pub use cameras::{Password, StoredCamera};
+pub use error::{Cause, Error};
+pub use events::EventPage;
+
+use error::Doing as _;
+
+/// So long a statement waits for another process's lock before the database counts as away.
+const BUSY: Duration = Duration::from_secs(2);
+/// So long a caller waits for a connection: for one statement that waits for a lock, and a margin.
+const ACQUIRE: Duration = Duration::from_secs(4);
+const READERS: u32 = 3;
+
+/// Cargo does not notice a *new* file in `migrations/`: touch this one after adding it.
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// The database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// One connection: SQLite has one writer at a time, and waiting in line here is fair and has no timeouts.
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Store {
+    /// Opens the database `path`, makes it if it is missing, and brings it up to date. Its directory must exist.
+    ///
+    /// [`Error::Newer`] if a newer program has used it, [`Error::Foreign`] if it is somebody else's, [`Error::Away`] if
+    /// it cannot be used now.
+    pub async fn open(path: &Path) -> Result<Self, Error> {
+        let options = options(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+        let writer = pool(1, options.clone()).await.doing("open the database")?;
+        MIGRATIONS.run(&writer).await.map_err(|error| not_migrated(path, error))?;
+        let readers = pool(READERS, options.pragma("query_only", "on")).await.doing("open the database")?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Opens the database `path` for reading, while another process may be writing it. Whatever writes fails.
+    ///
+    /// [`Error::Missing`] if there is none, [`Error::Newer`] or [`Error::Outdated`] if it is not of this program's
+    /// version.
+    pub async fn open_read_only(path: &Path) -> Result<Self, Error> {
+        if !path.exists() {
+            return Err(Error::Missing { path: path.to_owned() });
+        }
+        let readers = pool(READERS, options(path).read_only(true)).await.doing("open the database")?;
+        let found: Option<i64> = sqlx::query_scalar(VERSION)
+            .fetch_one(&readers)
+            .await
+            .or_else(|error| if is_missing_table(&error) { Ok(None) } else { Err(error) })
+            .doing("read the database's version")?;
+        let (found, known) = (found.unwrap_or(0), known_version());
+        match found.cmp(&known) {
+            std::cmp::Ordering::Less => Err(Error::Outdated { path: path.to_owned(), found, known }),
+            std::cmp::Ordering::Greater => Err(Error::Newer { path: path.to_owned(), found, known }),
+            std::cmp::Ordering::Equal => Ok(Self { writer: readers.clone(), readers }),
+        }
+    }
+
+    /// Ends all connections; the last one folds the write-ahead log into the database file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// Begins to write. IMMEDIATE, so that another process's lock is met here, once, and not in the middle.
+    async fn begin(&self, what: &'static str) -> Result<Transaction<'static, Sqlite>, Error> {
+        self.writer.begin_with("begin immediate").await.doing(what)
+    }
+}
+
+const VERSION: &str = "select max(version) from _sqlx_migrations";
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        // FULL: in WAL mode, NORMAL loses every row since the last checkpoint when the power goes.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+}
+
+async fn pool(connections: u32, options: SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        // A connection to a file does not go stale, and the test costs a round trip to its thread.
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await
+}
+
+fn known_version() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+fn is_missing_table(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.message().starts_with("no such table"))
+}
+
+fn not_migrated(path: &Path, error: MigrateError) -> Error {
+    let path = path.to_owned();
+    match error {
+        MigrateError::VersionMissing(found) => Error::Newer { path, found, known: known_version() },
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)
+            if error::is_away(&source) =>
+        {
+            error::sort("bring the database up to date", source)
+        }
+        other => Error::Foreign { path, source: other.into() },
+    }
+}
+
+#[cfg(test)]
+mod tests;

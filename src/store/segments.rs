@@ -1,0 +1,271 @@
+//! Segments.
+
+use sqlx::FromRow;
+
+use super::{
+    Error, Store,
+    error::{BadValue, Doing as _, values},
+};
+use crate::{
+    base::{CameraId, WallUs},
+    model::{
+        Profile,
+        reconcile::KnownRow,
+        segment::{Codec, Extent, Segment, SegmentFacts, SegmentHead, SegmentState, Source},
+        timeline::Range,
+    },
+};
+
+/// By path, so that a row that was written without anybody hearing of it is not written twice.
+const UPSERT: &str = "
+    insert into segment (camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+    on conflict (path) do update
+       set camera_id = excluded.camera_id, profile = excluded.profile, start_us = excluded.start_us,
+           end_us = excluded.end_us, frames = excluded.frames, bytes = excluded.bytes, codec = excluded.codec,
+           width = excluded.width, height = excluded.height, source = excluded.source, state = excluded.state
+    returning id";
+
+const GROW: &str = "
+    update segment set end_us = ?2, frames = ?3, bytes = ?4, state = ?5
+     where id = ?1 and path = ?6";
+
+const FINISH: &str = "
+    update segment set end_us = start_us + ?2, frames = ?3, bytes = ?4, state = 'closed' where id = ?1";
+
+const MARK_LOST: &str = "update segment set state = 'lost' where id = ?1";
+
+const GET: &str = "
+    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state
+      from segment where id = ?1";
+
+// A camera's segments do not overlap, as a rule: the one before `from` may reach into the range. Eight of them are
+// looked at, because a clock that was set back, or a change from main to sub, can lay some over each other.
+const TOUCHING: &str = "
+    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state
+      from segment
+     where camera_id = ?1 and end_us > ?2 and start_us < ?3
+       and start_us >= max(?4, coalesce((select min(start_us) from (select start_us from segment
+                                          where camera_id = ?1 and start_us <= ?2
+                                          order by start_us desc limit 8)), ?2))
+       and (start_us > ?4 or id > ?5)
+     order by start_us, id limit ?6";
+
+const RANGES: &str = "
+    select start_us, end_us
+      from segment
+     where camera_id = ?1 and end_us > ?2 and start_us < ?3 and state <> 'lost'
+       and start_us >= coalesce((select min(start_us) from (select start_us from segment
+                                  where camera_id = ?1 and start_us <= ?2
+                                  order by start_us desc limit 8)), ?2)
+     order by start_us";
+
+const OPEN: &str = "
+    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state
+      from segment where state = 'open' order by id";
+
+const KNOWN: &str = "select id, path, bytes, state from segment where id > ?1 order by id limit ?2";
+
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[UPSERT, GROW, FINISH, MARK_LOST, GET, TOUCHING, RANGES, OPEN, KNOWN];
+
+impl Store {
+    /// Writes what is on disk now, in one transaction: all of it or, with an error, none. Rows whose id is known grow;
+    /// the others are added, or found again by their path. The ids, in the order of `facts`.
+    pub async fn record(&self, facts: &[(Option<i64>, SegmentFacts)]) -> Result<Vec<i64>, Error> {
+        let what = "record segments";
+        let mut db = self.begin(what).await?;
+        let mut ids = Vec::with_capacity(facts.len());
+        for (known, facts) in facts {
+            let SegmentFacts { head, path, extent, state } = facts;
+            if let Some(id) = known {
+                let grown = sqlx::query(GROW)
+                    .bind(id)
+                    .bind(facts.end().0)
+                    .bind(number(extent.frames))
+                    .bind(number(extent.bytes))
+                    .bind(state.word())
+                    .bind(path)
+                    .execute(&mut *db)
+                    .await
+                    .doing(what)?;
+                if grown.rows_affected() == 1 {
+                    ids.push(*id);
+                    continue;
+                }
+            }
+            let SegmentHead { camera, profile, start, codec, width, height, source } = head;
+            let id = sqlx::query_scalar(UPSERT)
+                .bind(camera.as_str())
+                .bind(profile.word())
+                .bind(path)
+                .bind(start.0)
+                .bind(facts.end().0)
+                .bind(number(extent.frames))
+                .bind(number(extent.bytes))
+                .bind(codec.word())
+                .bind(width)
+                .bind(height)
+                .bind(source.word())
+                .bind(state.word())
+                .fetch_one(&mut *db)
+                .await
+                .doing(what)?;
+            ids.push(id);
+        }
+        db.commit().await.doing(what)?;
+        Ok(ids)
+    }
+
+    /// Closes a row with what its file was measured to hold. [`Error::NotFound`] if there is none of this id.
+    pub async fn finish(&self, id: i64, extent: Extent) -> Result<(), Error> {
+        let done = sqlx::query(FINISH)
+            .bind(id)
+            .bind(extent.duration_us)
+            .bind(number(extent.frames))
+            .bind(number(extent.bytes))
+            .execute(&self.writer)
+            .await
+            .doing("finish a segment")?;
+        if done.rows_affected() == 1 { Ok(()) } else { Err(none(id)) }
+    }
+
+    /// Says that a row's file is gone. [`Error::NotFound`] if there is no row of this id.
+    pub async fn mark_lost(&self, id: i64) -> Result<(), Error> {
+        let done =
+            sqlx::query(MARK_LOST).bind(id).execute(&self.writer).await.doing("mark a segment as lost")?;
+        if done.rows_affected() == 1 { Ok(()) } else { Err(none(id)) }
+    }
+
+    /// One segment. [`Error::NotFound`] if there is none of this id.
+    pub async fn segment(&self, id: i64) -> Result<Segment, Error> {
+        let what = "read a segment";
+        let row: Option<Row> =
+            sqlx::query_as(GET).bind(id).fetch_optional(&self.readers).await.doing(what)?;
+        Segment::try_from(row.ok_or_else(|| none(id))?).doing(what)
+    }
+
+    /// At most `limit` segments of `camera` that touch `range`, lost ones too, oldest first. `after` is the id of the
+    /// last one that the caller has; [`Error::NotFound`] if there is none of that id.
+    pub async fn segments_touching(
+        &self,
+        camera: &CameraId,
+        range: Range,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Segment>, Error> {
+        let what = "list segments";
+        let (from_start, from_id) = match after {
+            Some(id) => (self.segment(id).await?.facts.head.start.0, id),
+            None => (i64::MIN, 0),
+        };
+        let rows: Vec<Row> = sqlx::query_as(TOUCHING)
+            .bind(camera.as_str())
+            .bind(range.from.0)
+            .bind(range.to.0)
+            .bind(from_start)
+            .bind(from_id)
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await
+            .doing(what)?;
+        values(what, rows)
+    }
+
+    /// Recorded stretches of `camera` that touch `range`, in order of their start, neither cut nor joined; without
+    /// those whose file is gone.
+    pub async fn ranges(&self, camera: &CameraId, range: Range) -> Result<Vec<Range>, Error> {
+        let rows: Vec<(i64, i64)> = sqlx::query_as(RANGES)
+            .bind(camera.as_str())
+            .bind(range.from.0)
+            .bind(range.to.0)
+            .fetch_all(&self.readers)
+            .await
+            .doing("read a timeline")?;
+        Ok(rows.into_iter().map(|(from, to)| Range { from: WallUs(from), to: WallUs(to) }).collect())
+    }
+
+    /// Rows that are open: being written, or left so by a killed process.
+    pub async fn open_rows(&self) -> Result<Vec<Segment>, Error> {
+        let what = "list open segments";
+        let rows: Vec<Row> = sqlx::query_as(OPEN).fetch_all(&self.readers).await.doing(what)?;
+        values(what, rows)
+    }
+
+    /// A page of all rows, by id: at most `limit` after `after` (0 for the first page). The last page is empty.
+    pub async fn known_rows(&self, after: i64, limit: u32) -> Result<Vec<KnownRow>, Error> {
+        let what = "list known segments";
+        let rows: Vec<(i64, String, i64, String)> =
+            sqlx::query_as(KNOWN).bind(after).bind(limit).fetch_all(&self.readers).await.doing(what)?;
+        rows.into_iter()
+            .map(|(id, path, bytes, state)| {
+                let bytes = size("segment.bytes", bytes)?;
+                let state = word("segment.state", &state, SegmentState::from_word)?;
+                Ok(KnownRow { id, path, bytes, state })
+            })
+            .collect::<Result<_, BadValue>>()
+            .doing(what)
+    }
+}
+
+fn none(id: i64) -> Error {
+    Error::NotFound { what: "segment", id: id.to_string() }
+}
+
+/// SQLite's numbers have a sign; nothing we count comes near it.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn size(column: &'static str, value: i64) -> Result<u64, BadValue> {
+    u64::try_from(value).map_err(|_| BadValue { column, value: value.to_string() })
+}
+
+fn word<T>(column: &'static str, word: &str, known: fn(&str) -> Option<T>) -> Result<T, BadValue> {
+    known(word).ok_or_else(|| BadValue { column, value: word.to_owned() })
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: i64,
+    camera_id: String,
+    profile: String,
+    path: String,
+    start_us: i64,
+    end_us: i64,
+    frames: i64,
+    bytes: i64,
+    codec: String,
+    width: u32,
+    height: u32,
+    source: String,
+    state: String,
+}
+
+impl TryFrom<Row> for Segment {
+    type Error = BadValue;
+
+    fn try_from(row: Row) -> Result<Self, BadValue> {
+        Ok(Self {
+            id: row.id,
+            facts: SegmentFacts {
+                head: SegmentHead {
+                    camera: word("segment.camera_id", &row.camera_id, |id| id.parse().ok())?,
+                    profile: word("segment.profile", &row.profile, Profile::from_word)?,
+                    start: WallUs(row.start_us),
+                    codec: word("segment.codec", &row.codec, Codec::from_word)?,
+                    width: row.width,
+                    height: row.height,
+                    source: word("segment.source", &row.source, Source::from_word)?,
+                },
+                path: row.path,
+                extent: Extent {
+                    frames: size("segment.frames", row.frames)?,
+                    bytes: size("segment.bytes", row.bytes)?,
+                    duration_us: row.end_us.saturating_sub(row.start_us),
+                },
+                state: word("segment.state", &row.state, SegmentState::from_word)?,
+            },
+        })
+    }
+}

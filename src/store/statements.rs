@@ -1,0 +1,38 @@
+//! Every statement, checked on a real database: it prepares, and it never reads a growing table from end to end.
+
+use sqlx::{AssertSqlSafe, SqlitePool};
+
+use super::{cameras, events, segments, tests::Rig};
+
+const SOURCES: &[(&str, &[&str])] = &[
+    (include_str!("cameras.rs"), cameras::STATEMENTS),
+    (include_str!("segments.rs"), segments::STATEMENTS),
+    (include_str!("events.rs"), events::STATEMENTS),
+    (include_str!("mod.rs"), &[super::VERSION]),
+];
+
+pub(super) async fn plan(db: &SqlitePool, statement: &str) -> Vec<String> {
+    let explain = AssertSqlSafe(format!("explain query plan {statement}"));
+    let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain).fetch_all(db).await.unwrap();
+    plan.into_iter().map(|(_, _, _, step)| step).collect()
+}
+
+#[test]
+fn no_statement_is_forgotten_here() {
+    for (source, statements) in SOURCES {
+        let written =
+            source.lines().filter(|line| line.starts_with("const ") && line.contains(": &str =")).count();
+        assert_eq!(written, statements.len(), "{statements:#?}");
+    }
+}
+
+#[tokio::test]
+async fn no_statement_scans_what_grows() {
+    let rig = Rig::new().await;
+    for statement in SOURCES.iter().flat_map(|(_, statements)| *statements) {
+        let plan = plan(&rig.store.readers, statement).await;
+        let scans =
+            plan.iter().any(|step| step.starts_with("SCAN segment") || step.starts_with("SCAN event"));
+        assert!(!scans, "{statement}\n{plan:#?}");
+    }
+}
