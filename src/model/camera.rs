@@ -124,6 +124,17 @@ pub struct CameraPatch {
     pub segment_seconds: Option<u32>,
 }
 
+impl CameraPatch {
+    /// Whether a URL among the fields brings credentials along.
+    pub fn takes_credentials_from_url(&self) -> bool {
+        [&self.main_url, &self.sub_url]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|url| address::explicit(url).is_ok_and(|found| found.username.is_some()))
+    }
+}
+
 /// Longest text that is taken for a name, user name or password, in bytes.
 pub const TEXT_MAX: usize = 256;
 

@@ -12,6 +12,8 @@ pub enum Kind {
     CameraOnline,
     /// Frames come but cannot be written.
     RecorderError,
+    /// They can be written again.
+    RecorderRestored,
     /// Recovery at start found an unfinished segment and adopted it.
     SegmentAdopted,
     /// The index knows a segment whose file is gone.
@@ -26,6 +28,7 @@ words!(Kind {
     CameraOffline = "camera_offline",
     CameraOnline = "camera_online",
     RecorderError = "recorder_error",
+    RecorderRestored = "recorder_restored",
     SegmentAdopted = "segment_adopted",
     SegmentLost = "segment_lost",
     ServiceStarted = "service_started",

@@ -1,23 +1,46 @@
 //! The only place where store, media and disk meet: the use cases, one driver task per camera, and the clerk who
 //! writes the index. The HTTP API and the command line call [`Watchkeeper`] and see neither rows nor elements.
 
-use std::{path::PathBuf, sync::Arc};
+mod clerk;
+mod driver;
+mod hub;
+mod library;
+mod looks;
+pub mod recovery;
+mod startup;
+mod threads;
+mod watch;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast, oneshot};
+
+use self::{
+    clerk::Desk,
+    driver::{Deps, Driver},
+};
 
 use crate::{
-    base::{CameraId, WallUs},
+    base::{CameraId, WallUs, secret::Vault},
     media::{self, look::Found},
     model::{
         Camera,
         camera::{BadField, CameraPatch},
-        event::{Event, Severity},
+        event::Event,
         segment::Segment,
         status::{CameraStatus, Loss},
         timeline::Range,
     },
+    store::{self, Store},
 };
+pub use startup::StartError;
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -32,7 +55,46 @@ pub struct Settings {
 
 /// The running service. Cheap to clone; all clones are the same service.
 #[derive(Clone, Debug)]
-pub struct Watchkeeper(Arc<()>);
+pub struct Watchkeeper(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    vault: Vault,
+    deps: Deps,
+    desk: Desk,
+    volume: watch::VolumeWatch,
+    started_at: WallUs,
+    cameras: Mutex<BTreeMap<CameraId, Entry>>,
+    /// One change of the list or of a camera at a time, so that store and drivers agree.
+    changing: tokio::sync::Mutex<()>,
+    /// Bounds probes.
+    probes: Semaphore,
+    /// Bounds decoders.
+    decoders: Semaphore,
+    pictures: Mutex<BTreeMap<CameraId, Picture>>,
+    /// Ends the clerk.
+    clerk: Mutex<Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>>,
+    /// Held for as long as the process lives: one service for each data directory.
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct Entry {
+    camera: Camera,
+    created_at: WallUs,
+    driver: Driver,
+}
+
+impl Entry {
+    fn now(&self) -> CameraNow {
+        CameraNow {
+            camera: self.camera.clone(),
+            created_at: self.created_at,
+            status: self.driver.status.borrow().clone(),
+        }
+    }
+}
 
 /// A camera as it is now.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,8 +163,6 @@ pub struct SegmentPage {
 pub struct EventQuery {
     /// Only this camera's.
     pub camera: Option<CameraId>,
-    /// Only of this severity.
-    pub severity: Option<Severity>,
     /// Only with a greater id.
     pub after: Option<i64>,
     /// Only with a smaller id.
@@ -201,96 +261,93 @@ pub enum Error {
     Internal(&'static str),
 }
 
-#[expect(clippy::todo, clippy::unused_async, reason = "bodies follow")]
-#[expect(unused_variables, reason = "bodies follow")]
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::DatabaseAway(error.into())
+    }
+}
+
 impl Watchkeeper {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<CameraId, Entry>> {
+        self.0.cameras.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the entry of one camera.
+    fn with<T>(&self, id: &CameraId, ask: impl FnOnce(&Entry) -> T) -> Result<T, Error> {
+        self.entries().get(id).map(ask).ok_or_else(|| Error::NoCamera(id.clone()))
+    }
+
     /// Every camera, by id.
     pub fn cameras(&self) -> Vec<CameraNow> {
-        todo!()
+        self.entries().values().map(Entry::now).collect()
     }
 
     /// One camera.
     pub fn camera(&self, id: &CameraId) -> Result<CameraNow, Error> {
-        todo!()
+        self.with(id, Entry::now)
     }
 
     /// Adds a camera; recording starts at once.
     pub async fn add_camera(&self, id: CameraId, given: CameraPatch) -> Result<CameraNow, Error> {
-        todo!()
+        let camera = Camera::new(id.clone(), given)?;
+        let _one = self.0.changing.lock().await;
+        let created_at = WallUs::now();
+        match self.0.store.insert_camera(&self.0.vault, &camera, created_at).await {
+            Err(store::Error::Exists { .. }) => return Err(Error::Taken(id)),
+            other => other?,
+        }
+        let driver = Driver::start(camera.clone(), self.0.deps.clone(), Duration::ZERO);
+        let entry = Entry { camera, created_at, driver };
+        let now = entry.now();
+        self.entries().insert(id.clone(), entry);
+        self.0.deps.hub.tell(Change::Camera(id));
+        Ok(now)
     }
 
     /// Changes a camera, and interrupts only what the change touches.
     pub async fn change_camera(&self, id: &CameraId, patch: CameraPatch) -> Result<CameraNow, Error> {
-        todo!()
+        let _one = self.0.changing.lock().await;
+        let password = if patch.password.is_some() || patch.takes_credentials_from_url() {
+            store::Password::Set
+        } else {
+            store::Password::Keep
+        };
+        let camera = self.with(id, |entry| entry.camera.clone())?.patched(patch)?;
+        self.0.store.update_camera(&self.0.vault, &camera, password).await?;
+        let mut entries = self.entries();
+        let entry = entries.get_mut(id).ok_or_else(|| Error::NoCamera(id.clone()))?;
+        entry.driver.change(camera.clone());
+        entry.camera = camera;
+        Ok(entry.now())
     }
 
-    /// Forgets a camera; its footage stays.
+    /// Forgets a camera; its footage stays. Comes back when its last segment is finished.
     pub async fn delete_camera(&self, id: &CameraId) -> Result<(), Error> {
-        todo!()
-    }
-
-    /// What a known camera sends; looks at the open session if there is one.
-    pub async fn probe_camera(&self, id: &CameraId) -> Result<Probe, Error> {
-        todo!()
-    }
-
-    /// What a camera that is not saved sends.
-    pub async fn probe(&self, camera: Camera) -> Result<Probe, Error> {
-        todo!()
-    }
-
-    /// The last keyframe as a picture, decoded now unless it was before.
-    pub async fn snapshot(&self, id: &CameraId) -> Result<Picture, Error> {
-        todo!()
-    }
-
-    /// A line for `gst-launch-1.0` that reproduces what runs for a camera; secrets as `***`.
-    pub fn pipeline_line(&self, id: &CameraId) -> Result<String, Error> {
-        todo!()
-    }
-
-    /// The live graph of a camera as Graphviz text.
-    pub fn pipeline_dot(&self, id: &CameraId) -> Result<String, Error> {
-        todo!()
-    }
-
-    /// A camera's segments, also of one that was deleted.
-    pub async fn segments(&self, camera: &CameraId, query: SegmentQuery) -> Result<SegmentPage, Error> {
-        todo!()
-    }
-
-    /// A camera's recorded time.
-    pub async fn timeline(&self, camera: &CameraId, window: Range) -> Result<Vec<Range>, Error> {
-        todo!()
-    }
-
-    /// One segment.
-    pub async fn segment(&self, id: i64) -> Result<Segment, Error> {
-        todo!()
-    }
-
-    /// One segment and its file, opened below its volume, with the length that may be read.
-    pub async fn segment_file(&self, id: i64) -> Result<(Segment, std::fs::File, u64), Error> {
-        todo!()
-    }
-
-    /// The log.
-    pub async fn events(&self, query: EventQuery) -> Result<Vec<Event>, Error> {
-        todo!()
+        let _one = self.0.changing.lock().await;
+        self.with(id, |_| ())?;
+        self.0.store.delete_camera(id).await?;
+        let entry = self.entries().remove(id);
+        if let Some(entry) = entry {
+            entry.driver.stop().await;
+        }
+        self.pictures().remove(id);
+        self.0.deps.hub.tell(Change::CameraRemoved(id.clone()));
+        Ok(())
     }
 
     /// How the service is.
     pub fn system(&self) -> System {
-        todo!()
-    }
-
-    /// Whether the service does what it is for.
-    pub async fn ready(&self) -> Vec<Check> {
-        todo!()
+        System {
+            started_at: self.0.started_at,
+            abandoned_pipelines: self.0.deps.abandoned.load(Relaxed),
+            volume: self.0.volume.now(),
+            pending_rows: self.0.desk.waiting(),
+            database_error: self.0.desk.error(),
+        }
     }
 
     /// Tells of every change from now on. Whoever falls behind is told so, and should look at everything again.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
-        todo!()
+        self.0.deps.hub.watch()
     }
 }

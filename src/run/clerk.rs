@@ -1,0 +1,174 @@
+//! The clerk writes the index and the event log: what the volume's writer reports, a few times a second, in one
+//! transaction. If the database is away the clerk waits with what it has (one entry per segment) and nothing else
+//! notices.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Change, hub::Hub};
+use crate::{
+    base::error::Chain,
+    disk::{Facts, SegmentKey},
+    model::{
+        event::{Event, NewEvent},
+        segment::{Segment, SegmentFacts, SegmentState},
+    },
+    store::Store,
+};
+
+/// After the first news, so long is waited for more: one commit for all cameras.
+const COLLECT: Duration = Duration::from_millis(400);
+/// Between attempts at a database that is away.
+const AGAIN: Duration = Duration::from_secs(1);
+/// A growing segment is told of so often.
+const GROWTH_EVERY: Duration = Duration::from_secs(5);
+
+/// How the clerk is doing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Desk {
+    waiting: Arc<AtomicU64>,
+    error: Arc<Mutex<Option<String>>>,
+}
+
+impl Desk {
+    /// Facts and events that wait for the database.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.load(Relaxed)
+    }
+
+    /// Why the database does not take them, if it does not.
+    pub(super) fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_error(&self, error: Option<String>) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+}
+
+pub(super) struct Clerk {
+    pub(super) store: Store,
+    pub(super) facts: Facts,
+    pub(super) events: mpsc::Receiver<NewEvent>,
+    pub(super) hub: Hub,
+    pub(super) desk: Desk,
+}
+
+/// What is known of a segment that is still open.
+struct Entry {
+    id: i64,
+    told: Instant,
+}
+
+impl Clerk {
+    /// Works until `stop` comes (or its sender is gone), and then once more for what is left.
+    pub(super) async fn work(mut self, mut stop: oneshot::Receiver<()>) {
+        let mut open: HashMap<SegmentKey, Entry> = HashMap::new();
+        let mut facts: HashMap<SegmentKey, SegmentFacts> = HashMap::new();
+        let mut events: Vec<NewEvent> = Vec::new();
+        let mut last = false;
+        while !last {
+            if facts.is_empty() && events.is_empty() {
+                tokio::select! {
+                    () = self.facts.changed() => {}
+                    Some(event) = self.events.recv() => events.push(event),
+                    _ = &mut stop => last = true,
+                }
+            }
+            if !last {
+                let pause = if self.desk.error().is_some() { AGAIN } else { COLLECT };
+                last = tokio::time::timeout(pause, &mut stop).await.is_ok();
+            }
+            facts.extend(self.facts.take());
+            while let Ok(event) = self.events.try_recv() {
+                events.push(event);
+            }
+            self.desk.waiting.store((facts.len() + events.len()) as u64, Relaxed);
+            self.write_facts(&mut facts, &mut open).await;
+            self.write_events(&mut events).await;
+            self.desk.waiting.store((facts.len() + events.len()) as u64, Relaxed);
+        }
+        if !facts.is_empty() || !events.is_empty() {
+            tracing::warn!(
+                segments = facts.len(),
+                events = events.len(),
+                "the database did not take everything; recovery reads the rest from the files at the next start"
+            );
+        }
+    }
+
+    async fn write_facts(
+        &self,
+        facts: &mut HashMap<SegmentKey, SegmentFacts>,
+        open: &mut HashMap<SegmentKey, Entry>,
+    ) {
+        if facts.is_empty() {
+            return;
+        }
+        let mut batch: Vec<(SegmentKey, SegmentFacts)> = facts.drain().collect();
+        batch.sort_by_key(|(key, _)| key.0);
+        let rows: Vec<_> =
+            batch.iter().map(|(key, facts)| (open.get(key).map(|entry| entry.id), facts.clone())).collect();
+        match self.store.record(&rows).await {
+            Ok(ids) => {
+                self.well();
+                for (id, (key, facts)) in ids.into_iter().zip(batch) {
+                    let now = Instant::now();
+                    let closed = facts.state != SegmentState::Open;
+                    let news = open.get(&key).is_none_or(|entry| now - entry.told >= GROWTH_EVERY);
+                    if closed {
+                        open.remove(&key);
+                    } else if news {
+                        open.insert(key, Entry { id, told: now });
+                    }
+                    if closed || news {
+                        self.hub.tell(Change::Segment(Segment { id, facts }));
+                    }
+                }
+            }
+            Err(error) => {
+                self.away(&error);
+                facts.extend(batch);
+            }
+        }
+    }
+
+    async fn write_events(&self, events: &mut Vec<NewEvent>) {
+        if events.is_empty() {
+            return;
+        }
+        match self.store.append_events(events).await {
+            Ok(ids) => {
+                self.well();
+                for (id, event) in ids.into_iter().zip(events.drain(..)) {
+                    self.hub.tell(Change::Event(Event { id, event }));
+                }
+            }
+            Err(error) => self.away(&error),
+        }
+    }
+
+    fn well(&self) {
+        if self.desk.error().is_some() {
+            tracing::info!("the database takes rows again");
+            self.desk.set_error(None);
+        }
+    }
+
+    /// Said once for each time it goes away.
+    fn away(&self, error: &crate::store::Error) {
+        let text = Chain(error).to_string();
+        if self.desk.error().is_none() {
+            tracing::error!("the index is behind, recording goes on: {text}");
+        }
+        self.desk.set_error(Some(text));
+    }
+}

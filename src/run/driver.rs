@@ -1,0 +1,526 @@
+//! One task per camera: it waits, asks the machine, acts, and publishes the state. It holds no rule; a rule belongs
+//! into [`crate::model::machine`]. Nobody else touches the camera's pipeline.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tracing::Instrument as _;
+
+use super::{Change, hub::Hub, threads::on_thread};
+use crate::{
+    base::{Secret, WallUs, error::Chain, mask},
+    disk::{Health, VolumeWriter},
+    media::{
+        bus::Lost,
+        preflight,
+        recorder::RecordSettings,
+        session::{CLOSE_DEADLINE, Session, Use},
+        source::KEEP_ALIVE,
+        text::Texts,
+    },
+    model::{
+        Camera,
+        event::{Kind, NewEvent, Severity},
+        machine::{self, Action, Event, Life, State},
+        pipeline::SourceSettings,
+        status::{CameraStatus, Loss, Observed, Shown},
+    },
+};
+
+/// After this a pipeline that does not stop is given up on: the segment's deadline, and a second for the rest.
+const GIVE_UP_AFTER: Duration = CLOSE_DEADLINE.saturating_add(Duration::from_secs(1));
+/// Frames come, but none was written for so long: that is an error of ours, not of the camera.
+const UNWRITTEN_AFTER: Duration = Duration::from_secs(5);
+/// Figures that only count are published so often.
+const FIGURES_EVERY: Duration = Duration::from_secs(1);
+
+/// An attempt waits so long for its turn, and then goes on: dead cameras must not hold up living ones.
+const TURN_WITHIN: Duration = Duration::from_secs(2);
+
+/// What every driver needs.
+#[derive(Clone, Debug)]
+pub(super) struct Deps {
+    pub(super) texts: Texts,
+    pub(super) writer: VolumeWriter,
+    pub(super) hub: Hub,
+    /// Bounds how many cameras are being connected at one moment.
+    pub(super) connects: Arc<Semaphore>,
+    /// Pipelines that did not stop and still hang.
+    pub(super) abandoned: Arc<AtomicU64>,
+}
+
+/// A driver, seen from outside.
+#[derive(Debug)]
+pub(super) struct Driver {
+    commands: mpsc::UnboundedSender<Command>,
+    /// The published state.
+    pub(super) status: watch::Receiver<CameraStatus>,
+    /// The open session, if there is one, for a look at it.
+    pub(super) session: watch::Receiver<Option<Arc<Session>>>,
+    /// Keyframes of the sessions before this one, so that pictures are numbered through.
+    pub(super) keyframes_before: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+enum Command {
+    Change(Box<Camera>),
+}
+
+/// What comes back from work that runs elsewhere. Each carries the number of its run: what an old run has to say does
+/// not concern the new one.
+enum Told {
+    Lost(Lost),
+    Opened(Result<Session, Lost>),
+    Closed,
+    Knocked(bool),
+}
+
+impl Driver {
+    /// Starts the driver; the first attempt is made after `delay`.
+    pub(super) fn start(camera: Camera, deps: Deps, delay: Duration) -> Self {
+        let (commands, orders) = mpsc::unbounded_channel();
+        let blank = CameraStatus {
+            shown: Shown::Connecting,
+            reason: None,
+            detail: None,
+            since: WallUs::now(),
+            last_frame_at: None,
+            next_attempt_at: None,
+            reconnects: 0,
+            last_error: None,
+            observed: Observed::default(),
+        };
+        let (status, seen_status) = watch::channel(blank);
+        let (session, seen_session) = watch::channel(None);
+        let (tell, told) = mpsc::unbounded_channel();
+        let span = tracing::info_span!("camera", camera.id = %camera.id);
+        let keyframes_before = Arc::new(AtomicU64::new(0));
+        let task = Task {
+            keyframes_before: keyframes_before.clone(),
+            life: Life::default(),
+            run: 0,
+            started: delay.is_zero(),
+            cancel: None,
+            detail: None,
+            last_error: None,
+            before: Totals::default(),
+            outage_from: None,
+            kept_alive: Instant::now(),
+            knocked: None,
+            figures_at: Instant::now(),
+            segment_seconds: Arc::new(AtomicU32::new(camera.segment_seconds)),
+            camera,
+            deps,
+            status,
+            session,
+            tell,
+        };
+        let task = tokio::spawn(task.live(orders, told, delay).instrument(span));
+        Self { commands, status: seen_status, session: seen_session, keyframes_before, task }
+    }
+
+    /// Gives it new settings.
+    pub(super) fn change(&self, camera: Camera) {
+        let _ = self.commands.send(Command::Change(Box::new(camera)));
+    }
+
+    /// Stops recording and ends the task. The open segment is finished first.
+    pub(super) async fn stop(self) {
+        drop(self.commands);
+        if let Err(error) = self.task.await {
+            tracing::error!("a camera's task ended badly: {error}");
+        }
+    }
+}
+
+/// Counters of the sessions before the present one.
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    frames: u64,
+    bytes: u64,
+    segments: u64,
+    dropped: u64,
+}
+
+struct Task {
+    camera: Camera,
+    deps: Deps,
+    life: Life,
+    run: u64,
+    /// False while the spread of the start-up holds this camera back.
+    started: bool,
+    /// Ends an attempt that has no session yet.
+    cancel: Option<oneshot::Sender<()>>,
+    /// What was said with the loss that is being dealt with.
+    detail: Option<String>,
+    last_error: Option<String>,
+    before: Totals,
+    keyframes_before: Arc<AtomicU64>,
+    /// When the last frame before the outage came.
+    outage_from: Option<Instant>,
+    kept_alive: Instant,
+    /// When we last knocked; `None` while a knock is under way.
+    knocked: Option<Instant>,
+    figures_at: Instant,
+    segment_seconds: Arc<AtomicU32>,
+    status: watch::Sender<CameraStatus>,
+    session: watch::Sender<Option<Arc<Session>>>,
+    tell: mpsc::UnboundedSender<(u64, Told)>,
+}
+
+impl Task {
+    async fn live(
+        mut self,
+        mut orders: mpsc::UnboundedReceiver<Command>,
+        mut told: mpsc::UnboundedReceiver<(u64, Told)>,
+        delay: Duration,
+    ) {
+        let start = tokio::time::sleep(delay);
+        tokio::pin!(start);
+        let mut ticks = interval(machine::TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leaving = false;
+        self.wish();
+        loop {
+            tokio::select! {
+                order = orders.recv(), if !leaving => match order {
+                    Some(Command::Change(camera)) => self.change(*camera),
+                    None => {
+                        leaving = true;
+                        self.step(Event::Unwanted);
+                    }
+                },
+                Some((run, told)) = told.recv() => self.hear(run, told),
+                () = &mut start, if !self.started => {
+                    self.started = true;
+                    self.wish();
+                }
+                _ = ticks.tick() => self.tick(),
+            }
+            if leaving && self.life.state == State::Disabled {
+                return;
+            }
+            self.publish();
+        }
+    }
+
+    /// Says whether this camera is wanted.
+    fn wish(&mut self) {
+        if self.started {
+            self.step(if self.camera.record_enabled { Event::Wanted } else { Event::Unwanted });
+        }
+    }
+
+    fn change(&mut self, camera: Camera) {
+        let new_session = self.camera.needs_new_session(&camera);
+        self.segment_seconds.store(camera.segment_seconds, Relaxed);
+        self.camera = camera;
+        if new_session {
+            self.step(Event::Changed);
+        }
+        self.wish();
+        self.deps.hub.tell(Change::Camera(self.camera.id.clone()));
+    }
+
+    fn hear(&mut self, run: u64, told: Told) {
+        match told {
+            _ if run != self.run => {
+                // An attempt that was given up may still bring a session: it ends when it is dropped, elsewhere.
+                if let Told::Opened(Ok(session)) = told {
+                    let _ = on_thread("late session", move || drop(session));
+                }
+            }
+            Told::Lost(lost) => self.lost(lost),
+            Told::Opened(outcome) => {
+                self.cancel = None;
+                let closing = matches!(self.life.state, State::Closing { .. });
+                match outcome {
+                    Ok(session) => {
+                        self.session.send_replace(Some(Arc::new(session)));
+                        if closing {
+                            self.close();
+                        }
+                    }
+                    Err(_) if closing => self.step(Event::Closed),
+                    Err(lost) => {
+                        self.lost(lost);
+                    }
+                }
+            }
+            Told::Closed => self.step(Event::Closed),
+            Told::Knocked(answered) => {
+                self.knocked = Some(Instant::now());
+                self.step(Event::Knocked { answered });
+            }
+        }
+    }
+
+    fn lost(&mut self, lost: Lost) {
+        if !matches!(self.life.state, State::Connecting { .. } | State::Recording { .. }) {
+            return;
+        }
+        let password = self.camera.password.as_ref().map(Secret::reveal).unwrap_or_default();
+        let detail = mask::secret(&lost.detail, password);
+        self.last_error = Some(format!("{}: {detail}", lost.loss.word()));
+        self.detail = Some(detail);
+        self.step(Event::Lost(lost.loss));
+    }
+
+    fn tick(&mut self) {
+        let session = self.session.borrow().clone();
+        let seen = session.as_ref().map(|session| session.seen());
+        let event = Event::Tick {
+            last_frame: seen.as_ref().and_then(|seen| seen.last),
+            interval: seen.as_ref().map(|seen| seen.interval()).unwrap_or_default(),
+        };
+        let now = Instant::now();
+        if let (Some(session), State::Recording { .. }) = (&session, self.life.state)
+            && now - self.kept_alive >= KEEP_ALIVE
+        {
+            self.kept_alive = now;
+            session.keep_alive();
+        }
+        if self.life.knocks() && self.knocked.is_none_or(|at| now - at >= machine::KNOCK_EVERY) {
+            self.knock();
+        }
+        self.step(event);
+    }
+
+    fn step(&mut self, event: Event) {
+        let jitter = rand::random::<f64>();
+        let (life, actions) = std::mem::take(&mut self.life).step(Instant::now(), jitter, event);
+        self.life = life;
+        for action in actions {
+            match action {
+                Action::Open => self.open(),
+                Action::Close => self.close(),
+                Action::TellOffline(loss) => self.tell_offline(loss),
+                Action::TellOnline(outage) => self.tell_online(outage),
+            }
+        }
+    }
+
+    fn open(&mut self) {
+        self.run += 1;
+        self.knocked = Some(Instant::now());
+        let (run, tell, deps) = (self.run, self.tell.clone(), self.deps.clone());
+        let (cancel, cancelled) = oneshot::channel();
+        self.cancel = Some(cancel);
+        let settings = self.camera.url(self.camera.record_profile).map(|url| SourceSettings {
+            url,
+            transport: self.camera.transport,
+            username: self.camera.username.clone(),
+            password: self.camera.password.clone(),
+        });
+        let record = RecordSettings {
+            camera: self.camera.id.clone(),
+            profile: self.camera.record_profile,
+            segment_seconds: self.segment_seconds.clone(),
+        };
+        let attempt = async move {
+            let internal = |detail: String| Lost { loss: Loss::Internal, detail };
+            let mut settings = settings.map_err(|bad| internal(bad.to_string()))?;
+            // Only the question can be given up. A session that is being opened is waited for and then closed, so
+            // that it never overlaps the next one.
+            let described = async {
+                let _turn = timeout(TURN_WITHIN, deps.connects.acquire()).await;
+                preflight::describe(&settings).await
+            };
+            settings.url = tokio::select! {
+                described = described => described?.url,
+                _ = cancelled => return Err(internal("given up".to_owned())),
+            };
+            let (texts, writer) = (deps.texts, deps.writer);
+            let lost = move |lost| {
+                let _ = tell.send((run, Told::Lost(lost)));
+            };
+            let opened = on_thread(&format!("open {}", record.camera), move || {
+                Session::open(&texts, &settings, Use::Record(record, Arc::new(writer)), lost)
+            });
+            match opened.map_err(|error| internal(format!("cannot start a thread: {error}")))?.await {
+                Ok(Ok(session)) => Ok(session),
+                Ok(Err(error)) => Err(internal(Chain(&error).to_string())),
+                Err(_) => Err(internal("the opening thread died".to_owned())),
+            }
+        };
+        let tell = self.tell.clone();
+        let attempt = async move {
+            let _ = tell.send((run, Told::Opened(attempt.await)));
+        };
+        tokio::spawn(attempt.in_current_span());
+    }
+
+    /// Ends the session, or the attempt at one. `Told::Closed` or `Told::Opened` follows.
+    fn close(&mut self) {
+        let Some(session) = self.session.send_replace(None) else {
+            if let Some(cancel) = self.cancel.take() {
+                let _ = cancel.send(());
+            } else {
+                let _ = self.tell.send((self.run, Told::Closed));
+            }
+            return;
+        };
+        let (seen, recorded) = (session.seen(), session.recorded());
+        self.before.frames += seen.frames;
+        self.before.bytes += seen.bytes;
+        self.before.segments += recorded.segments;
+        self.before.dropped += recorded.dropped_frames;
+        let keyframes = seen.keyframe.map_or(0, |keyframe| keyframe.number);
+        self.keyframes_before.fetch_add(keyframes, Relaxed);
+        let (run, tell, abandoned) = (self.run, self.tell.clone(), self.deps.abandoned.clone());
+        let closing = on_thread(&format!("close {}", self.camera.id), move || session.close());
+        let wait = async move {
+            if let Ok(mut closed) = closing
+                && timeout(GIVE_UP_AFTER, &mut closed).await.is_err()
+            {
+                tracing::error!("the pipeline does not stop; it is left to its thread");
+                abandoned.fetch_add(1, Relaxed);
+                tokio::spawn(async move {
+                    let _ = closed.await;
+                    abandoned.fetch_sub(1, Relaxed);
+                    tracing::info!("the abandoned pipeline has stopped after all");
+                });
+            }
+            let _ = tell.send((run, Told::Closed));
+        };
+        tokio::spawn(wait.in_current_span());
+    }
+
+    fn knock(&mut self) {
+        let Ok(url) = self.camera.url(self.camera.record_profile) else { return };
+        // While a knock is under way the next one is far off; its answer sets the time again.
+        self.knocked = Some(Instant::now() + Duration::from_secs(3600));
+        let (run, tell) = (self.run, self.tell.clone());
+        tokio::spawn(async move {
+            let answered = preflight::knock(&url).await;
+            let _ = tell.send((run, Told::Knocked(answered)));
+        });
+    }
+
+    fn tell_offline(&mut self, loss: Loss) {
+        let last = self.session.borrow().as_ref().and_then(|session| session.seen().last);
+        self.outage_from = Some(last.unwrap_or_else(Instant::now));
+        if loss == Loss::Silent && self.detail.is_none() {
+            let text = if last.is_some() { "no frame came for 5 s" } else { "no frame came within 15 s" };
+            self.detail = Some(text.to_owned());
+            self.last_error = Some(format!("silent: {text}"));
+        }
+        let said = self.detail.clone().unwrap_or_default();
+        self.log(Kind::CameraOffline, Severity::Warning, format!("{}: {said}", loss.word()));
+    }
+
+    fn tell_online(&mut self, outage: Duration) {
+        let outage = self.outage_from.take().map_or(outage, |from| from.elapsed());
+        self.detail = None;
+        self.log(
+            Kind::CameraOnline,
+            Severity::Info,
+            format!("frames are back after {:.1} s", outage.as_secs_f64()),
+        );
+    }
+
+    fn log(&self, kind: Kind, severity: Severity, detail: String) {
+        let camera = Some(self.camera.id.clone());
+        self.deps.hub.log(NewEvent { at: WallUs::now(), camera, kind, severity, detail });
+    }
+
+    fn publish(&mut self) {
+        let now = Instant::now();
+        let new = self.look(now);
+        let figures_due = now - self.figures_at >= FIGURES_EVERY;
+        let changed = self.status.send_if_modified(|old| {
+            let state = |status: &CameraStatus| {
+                (
+                    status.shown,
+                    status.reason,
+                    status.detail.clone(),
+                    status.reconnects,
+                    status.observed.picture,
+                )
+            };
+            let moved = state(old) != state(&new) || (figures_due && *old != new);
+            if moved {
+                *old = new;
+            }
+            moved
+        });
+        if changed {
+            self.figures_at = now;
+            self.deps.hub.tell(Change::Camera(self.camera.id.clone()));
+        }
+    }
+
+    /// Puts together what is shown.
+    fn look(&self, now: Instant) -> CameraStatus {
+        let wall = |at: Instant| {
+            let wall = WallUs::now();
+            if at >= now {
+                wall.plus(at - now)
+            } else {
+                wall.plus_us(-i64::try_from((now - at).as_micros()).unwrap_or(0))
+            }
+        };
+        let (mut shown, loss) = self.life.shown();
+        let mut reason = loss.map(Loss::word);
+        let mut detail = loss.map(|loss| {
+            let said = self.detail.clone().unwrap_or_else(|| loss.word().to_owned());
+            format!("{said}; {}", loss.remedy())
+        });
+        let session = self.session.borrow().clone();
+        let seen = session.as_ref().map(|session| session.seen()).unwrap_or_default();
+        let recorded = session.as_ref().map(|session| session.recorded()).unwrap_or_default();
+        if let (Shown::Recording, State::Recording { since }) = (shown, self.life.state) {
+            let written = self.deps.writer.last_written(&self.camera.id).filter(|at| *at >= since);
+            if let Health::Failing { error, .. } = &*self.deps.writer.health().borrow() {
+                shown = Shown::Error;
+                reason = Some("disk");
+                detail =
+                    Some(format!("frames come but cannot be written: {error}; free or replace the disk"));
+            } else if now - written.unwrap_or(since) > UNWRITTEN_AFTER {
+                shown = Shown::Error;
+                reason = Some("disk");
+                detail = Some(
+                    "frames come but none was written for 5 s; the disk is too slow or hangs".to_owned(),
+                );
+            } else if written.is_none() {
+                shown = Shown::Connecting;
+            }
+        }
+        let old = self.status.borrow();
+        let since = if old.shown == shown && old.reason == reason { old.since } else { WallUs::now() };
+        CameraStatus {
+            shown,
+            reason,
+            detail,
+            since,
+            last_frame_at: seen.last.map(wall).or(old.last_frame_at),
+            next_attempt_at: self.life.next_attempt().map(wall),
+            reconnects: self.life.reconnects,
+            last_error: self.last_error.clone(),
+            observed: Observed {
+                video: seen.video.or(old.observed.video),
+                fps: seen.fps,
+                bit_rate_bps: seen.bit_rate_bps,
+                keyframe_interval: seen.keyframe_interval,
+                frames: self.before.frames + seen.frames,
+                bytes: self.before.bytes + seen.bytes,
+                segments: self.before.segments + recorded.segments,
+                dropped_frames: self.before.dropped + recorded.dropped_frames,
+                picture: seen
+                    .keyframe
+                    .map(|keyframe| self.keyframes_before.load(Relaxed) + keyframe.number)
+                    .or(old.observed.picture),
+            },
+        }
+    }
+}

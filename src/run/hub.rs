@@ -1,0 +1,50 @@
+//! Tells those who watch of what changed, and takes what is to be logged.
+
+use tokio::sync::{broadcast, mpsc};
+
+use super::Change;
+use crate::model::event::NewEvent;
+
+/// So many changes may wait for a slow watcher before it is told to look again.
+const CHANGES: usize = 1024;
+/// So many log entries may wait for a database that is away. Cameras log when they go and come, so this lasts long.
+const EVENTS: usize = 4096;
+
+/// The sending side of both. Nothing here waits.
+#[derive(Clone, Debug)]
+pub(super) struct Hub {
+    changes: broadcast::Sender<Change>,
+    events: mpsc::Sender<NewEvent>,
+}
+
+impl Hub {
+    /// The hub, and the log entries for the clerk.
+    pub(super) fn new() -> (Self, mpsc::Receiver<NewEvent>) {
+        let (events, to_write) = mpsc::channel(EVENTS);
+        (Self { changes: broadcast::Sender::new(CHANGES), events }, to_write)
+    }
+
+    /// Tells of a change; nobody watching is fine.
+    pub(super) fn tell(&self, change: Change) {
+        let _ = self.changes.send(change);
+    }
+
+    /// From now on.
+    pub(super) fn watch(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// Logs an event, in the database and in the log.
+    pub(super) fn log(&self, event: NewEvent) {
+        let camera = event.camera.as_ref().map_or("", |id| id.as_str());
+        let (kind, detail) = (event.kind.word(), &event.detail);
+        match event.severity {
+            crate::model::event::Severity::Info => tracing::info!(camera.id = camera, kind, "{detail}"),
+            crate::model::event::Severity::Warning => tracing::warn!(camera.id = camera, kind, "{detail}"),
+            crate::model::event::Severity::Error => tracing::error!(camera.id = camera, kind, "{detail}"),
+        }
+        if let Err(error) = self.events.try_send(event) {
+            tracing::error!("an event is lost, the database has been away too long: {error}");
+        }
+    }
+}

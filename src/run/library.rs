@@ -1,0 +1,91 @@
+//! What was recorded: segments, recorded time and the event log.
+
+use std::{fs::File, time::Duration};
+
+use tokio::time::timeout;
+
+use super::{Check, Error, EventQuery, SegmentPage, SegmentQuery, Watchkeeper};
+use crate::{
+    base::CameraId,
+    disk,
+    model::{
+        event::Event,
+        segment::{Segment, SegmentState},
+        status::Shown,
+        timeline::{self, Range},
+    },
+    store::{self, EventPage},
+};
+
+impl Watchkeeper {
+    /// A camera's segments, also of one that was deleted.
+    pub async fn segments(&self, camera: &CameraId, query: SegmentQuery) -> Result<SegmentPage, Error> {
+        let SegmentQuery { range, after, limit } = query;
+        let limit = limit.clamp(1, 1000);
+        let mut segments = self.0.store.segments_touching(camera, range, after, limit + 1).await?;
+        let more = segments.len() > limit as usize;
+        segments.truncate(limit as usize);
+        let next = segments.last().filter(|_| more).map(|last| last.id);
+        Ok(SegmentPage { segments, next })
+    }
+
+    /// A camera's recorded time.
+    pub async fn timeline(&self, camera: &CameraId, window: Range) -> Result<Vec<Range>, Error> {
+        Ok(timeline::joined(self.0.store.ranges(camera, window).await?, window))
+    }
+
+    /// One segment.
+    pub async fn segment(&self, id: i64) -> Result<Segment, Error> {
+        match self.0.store.segment(id).await {
+            Err(store::Error::NotFound { .. }) => Err(Error::NoSegment(id)),
+            other => Ok(other?),
+        }
+    }
+
+    /// One segment and its file, opened below its volume, with the length that may be read: of a segment that is
+    /// still open, as much as the index knows to be whole.
+    pub async fn segment_file(&self, id: i64) -> Result<(Segment, File, u64), Error> {
+        let segment = self.segment(id).await?;
+        let (volume, path) = (self.0.deps.writer.volume().clone(), segment.facts.path.clone());
+        let open = tokio::task::spawn_blocking(move || volume.open_segment_file(&path)).await;
+        match open.map_err(|_| Error::Internal("a thread died"))? {
+            Ok(open) if segment.facts.state == SegmentState::Open => {
+                let whole = segment.facts.extent.bytes.min(open.bytes);
+                Ok((segment, open.file, whole))
+            }
+            Ok(open) => Ok((segment, open.file, open.bytes)),
+            Err(disk::Error::NotFound { .. } | disk::Error::Refused { .. }) => Err(Error::NoSegment(id)),
+            Err(error) => Err(Error::VolumeAway(error.into())),
+        }
+    }
+
+    /// The log, newest first.
+    pub async fn events(&self, query: EventQuery) -> Result<Vec<Event>, Error> {
+        let EventQuery { camera, after, before, limit } = query;
+        let page = EventPage { camera: camera.as_ref(), before, after, limit: limit.clamp(1, 1000) };
+        Ok(self.0.store.events(page).await?)
+    }
+
+    /// Whether the service does what it is for.
+    pub async fn ready(&self) -> Vec<Check> {
+        let asked = self.events(EventQuery { limit: 1, ..EventQuery::default() });
+        let answered = matches!(timeout(Duration::from_secs(1), asked).await, Ok(Ok(_)));
+        let system = self.system();
+        let database = match system.database_error {
+            Some(error) => Err(error),
+            None if !answered => Err("does not answer".to_owned()),
+            None => Ok(format!("{} rows waiting", system.pending_rows)),
+        };
+        let volume = system.volume.error.map_or(Ok(format!("{} bytes free", system.volume.free_bytes)), Err);
+        let cameras = self.cameras();
+        let wanted = cameras.iter().filter(|now| now.camera.record_enabled).count();
+        let recording = cameras.iter().filter(|now| now.status.shown == Shown::Recording).count();
+        let share = format!("{recording} of {wanted} cameras recording");
+        // Half of them away is more than a camera's own trouble.
+        let enough = if recording * 2 >= wanted { Ok(share) } else { Err(share) };
+        [("database", database), ("volume", volume), ("cameras", enough)]
+            .into_iter()
+            .map(|(name, found)| Check { name, ok: found.is_ok(), detail: found.unwrap_or_else(|bad| bad) })
+            .collect()
+    }
+}

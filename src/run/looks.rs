@@ -1,0 +1,226 @@
+//! Looking at what cameras send: pictures of the last keyframe, probes, and the pipelines as text.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{
+    sync::mpsc,
+    time::{interval, timeout},
+};
+
+use super::{Error, Picture, Probe, ProbeFound, Watchkeeper, threads::on_thread};
+use crate::{
+    base::{CameraId, Secret, error::Chain, mask},
+    media::{
+        bus::Lost,
+        look,
+        preflight::{self, Described},
+        session::{Session, Use},
+        snapshot,
+        tap::{Keyframe, Seen},
+    },
+    model::{
+        Camera,
+        pipeline::{Purpose, SourceSettings},
+        status::{Loss, Shown},
+    },
+};
+
+/// Pictures are no wider than this, in pixels.
+const PICTURE_WIDTH: u32 = 1280;
+/// Pictures of probes.
+const THUMBNAIL_WIDTH: u32 = 640;
+/// A decoder that takes longer is left to its thread.
+const DECODE_WITHIN: Duration = Duration::from_secs(6);
+/// A probe waits so long for the first frame, as connecting does, and then for rates.
+const PROBE_WITHIN: Duration = Duration::from_secs(15 + 6);
+
+impl Watchkeeper {
+    pub(super) fn pictures(&self) -> MutexGuard<'_, BTreeMap<CameraId, Picture>> {
+        self.0.pictures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn session(&self, id: &CameraId) -> Result<Option<Arc<Session>>, Error> {
+        self.with(id, |entry| entry.driver.session.borrow().clone())
+    }
+
+    /// The last keyframe as a picture, decoded now unless it was before. Of a camera that is away, the last picture
+    /// that somebody looked at.
+    pub async fn snapshot(&self, id: &CameraId) -> Result<Picture, Error> {
+        let keyframe = self.session(id)?.and_then(|session| session.seen().keyframe);
+        let before = self.with(id, |entry| entry.driver.keyframes_before.load(Relaxed))?;
+        let kept = self.pictures().get(id).cloned();
+        let Some(keyframe) = keyframe else {
+            return kept.ok_or_else(|| Error::NoPicture(id.clone()));
+        };
+        let number = before + keyframe.number;
+        match kept {
+            Some(kept) if kept.number == number => Ok(kept),
+            _ => {
+                let picture = Picture { number, jpeg: self.decode(keyframe, PICTURE_WIDTH).await? };
+                // The camera may be deleted by now; its pictures went with it.
+                self.with(id, |_| self.pictures().insert(id.clone(), picture.clone()))?;
+                Ok(picture)
+            }
+        }
+    }
+
+    async fn decode(&self, keyframe: Keyframe, width: u32) -> Result<Bytes, Error> {
+        let _turn = self.0.decoders.acquire().await.map_err(|_| Error::Internal("no decoders"))?;
+        let texts = self.0.deps.texts.clone();
+        let decoded = on_thread("picture", move || snapshot::jpeg(&texts, &keyframe, width))
+            .map_err(|_| Error::Internal("cannot start a thread"))?;
+        match timeout(DECODE_WITHIN, decoded).await {
+            Ok(Ok(jpeg)) => Ok(jpeg?.into()),
+            Ok(Err(_)) | Err(_) => Err(Error::Internal("the decoder does not answer")),
+        }
+    }
+
+    /// A line for `gst-launch-1.0` that reproduces what runs for a camera; secrets as `***`.
+    pub fn pipeline_line(&self, id: &CameraId) -> Result<String, Error> {
+        let camera = self.with(id, |entry| entry.camera.clone())?;
+        let bindings = source(&camera)?.bindings();
+        Ok(self.0.deps.texts.render(Purpose::RecordH264, &bindings, false)?)
+    }
+
+    /// The live graph of a camera as Graphviz text.
+    pub fn pipeline_dot(&self, id: &CameraId) -> Result<String, Error> {
+        let session = self.session(id)?.ok_or_else(|| Error::NotRunning(id.clone()))?;
+        Ok(mask::urls(&session.dot()))
+    }
+
+    /// What a known camera sends. A camera that is being recorded is not connected to a second time: its own session
+    /// is looked at, or the reason told why it has none.
+    pub async fn probe_camera(&self, id: &CameraId) -> Result<Probe, Error> {
+        let camera = self.with(id, |entry| entry.camera.clone())?;
+        if !camera.record_enabled {
+            return self.probe(camera).await;
+        }
+        let _turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
+        let url = source(&camera)?.url.as_str().to_owned();
+        let outcome = self.look_at(id).await?;
+        Ok(Probe { url, outcome })
+    }
+
+    /// What a camera that is not saved sends, or one with other credentials.
+    pub async fn probe(&self, camera: Camera) -> Result<Probe, Error> {
+        let _turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
+        let mut settings = source(&camera)?;
+        let url = settings.url.as_str().to_owned();
+        let began = Instant::now();
+        let described = match preflight::describe(&settings).await {
+            Ok(described) => described,
+            Err(Lost { loss, detail }) => return Ok(Probe { url, outcome: Err((loss, detail)) }),
+        };
+        // The stream may be one that is recorded already; there is never a second session of it.
+        let recorded = self.entries().iter().find_map(|(id, entry)| {
+            let same =
+                entry.camera.record_enabled && source(&entry.camera).is_ok_and(|of| of.url == settings.url);
+            same.then(|| id.clone())
+        });
+        let outcome = match recorded {
+            Some(id) => self.look_at(&id).await?,
+            None => {
+                settings.url = described.url.clone();
+                self.look_afresh(settings, described, began).await?
+            }
+        };
+        Ok(Probe { url, outcome })
+    }
+
+    /// Looks at a session that is open, or about to be.
+    async fn look_at(&self, id: &CameraId) -> Result<Result<ProbeFound, (Loss, String)>, Error> {
+        let mut ticks = interval(Duration::from_millis(200));
+        let deadline = Instant::now() + PROBE_WITHIN;
+        loop {
+            ticks.tick().await;
+            let (session, status) = self.with(id, |entry| {
+                (entry.driver.session.borrow().clone(), entry.driver.status.borrow().clone())
+            })?;
+            let seen = session.map(|session| session.seen()).unwrap_or_default();
+            let now = Instant::now();
+            if look::enough(&seen, now) {
+                return Ok(Ok(self.found(&seen, None, None).await));
+            }
+            let away = matches!(status.shown, Shown::Offline | Shown::Stalled | Shown::Error);
+            if away || now >= deadline {
+                let loss = status.reason.and_then(Loss::from_word).unwrap_or(Loss::Silent);
+                let detail = status.detail.unwrap_or_else(|| "no frame came in time".to_owned());
+                return Ok(Err((loss, detail)));
+            }
+        }
+    }
+
+    async fn look_afresh(
+        &self,
+        settings: SourceSettings,
+        described: Described,
+        began: Instant,
+    ) -> Result<Result<ProbeFound, (Loss, String)>, Error> {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let texts = self.0.deps.texts.clone();
+        let password = settings.password.clone();
+        let opened = on_thread("probe", move || {
+            let lost = move |lost: Lost| {
+                let _ = tell.send(lost);
+            };
+            Session::open(&texts, &settings, Use::Look("probe".to_owned()), lost)
+        })
+        .map_err(|_| Error::Internal("cannot start a thread"))?;
+        let session = match opened.await.map_err(|_| Error::Internal("a thread died"))? {
+            Ok(session) => session,
+            Err(error) => return Ok(Err((Loss::Internal, Chain(&error).to_string()))),
+        };
+        let mut ticks = interval(Duration::from_millis(200));
+        let outcome = loop {
+            tokio::select! {
+                Some(Lost { loss, detail }) = told.recv() => {
+                    let password = password.as_ref().map(Secret::reveal).unwrap_or_default();
+                    break Err((loss, mask::secret(&detail, password)));
+                }
+                _ = ticks.tick() => {
+                    let seen = session.seen();
+                    if look::enough(&seen, Instant::now()) {
+                        break Ok(seen);
+                    }
+                    if began.elapsed() > PROBE_WITHIN {
+                        break Err((Loss::Silent, "no frame came in time".to_owned()));
+                    }
+                }
+            }
+        };
+        // Stopping blocks; whoever asked need not wait for it.
+        let _ = on_thread("probe end", move || session.close());
+        match outcome {
+            Ok(seen) => {
+                let first = seen.first.and_then(|first| u64::try_from((first - began).as_millis()).ok());
+                Ok(Ok(self.found(&seen, described.audio.first().cloned(), first).await))
+            }
+            Err(lost) => Ok(Err(lost)),
+        }
+    }
+
+    async fn found(&self, seen: &Seen, audio: Option<String>, first_frame_ms: Option<u64>) -> ProbeFound {
+        let thumbnail = match seen.keyframe.clone() {
+            Some(keyframe) => self.decode(keyframe, THUMBNAIL_WIDTH).await.ok(),
+            None => None,
+        };
+        ProbeFound { found: look::found(seen), audio, first_frame_ms, thumbnail }
+    }
+}
+
+/// What opens the stream that is recorded.
+fn source(camera: &Camera) -> Result<SourceSettings, Error> {
+    let url =
+        camera.url(camera.record_profile).map_err(|_| Error::Internal("a checked camera has no URL"))?;
+    Ok(SourceSettings {
+        url,
+        transport: camera.transport,
+        username: camera.username.clone(),
+        password: camera.password.clone(),
+    })
+}

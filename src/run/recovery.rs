@@ -1,0 +1,166 @@
+//! Files and rows brought together, at start and for `watchkeeper check`. [`crate::model::reconcile`] decides; this
+//! does, and deletes nothing.
+
+use crate::{
+    base::{CameraId, WallUs, error::Chain},
+    disk::{self, Volume, measure},
+    model::{
+        Profile, naming,
+        reconcile::{self, FoundFile, KnownRow, Step},
+        segment::{SegmentFacts, SegmentHead, SegmentState, Source},
+    },
+    store::{self, Store},
+};
+
+/// Rows read at once.
+const PAGE: u32 = 10_000;
+
+/// Why files and rows could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database does not answer.
+    #[error("cannot read the index")]
+    Store(#[from] store::Error),
+    /// The volume does not answer.
+    #[error("cannot read the recordings")]
+    Disk(#[from] disk::Error),
+    /// A bug.
+    #[error("a thread died")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Rows that were closed with what their files hold.
+    pub finished: Vec<String>,
+    /// Files that got a row.
+    pub adopted: Vec<String>,
+    /// Rows whose file is gone, or holds nothing.
+    pub lost: Vec<String>,
+    /// Files of ours that hold no whole fragment; left alone.
+    pub empty: Vec<String>,
+}
+
+/// What there is to do about the rows that were open when the process died. Looks at nothing else, so it takes no
+/// time however long the history is.
+pub async fn unfinished(store: &Store, volume: &Volume) -> Result<Vec<Step>, Error> {
+    let rows: Vec<KnownRow> = store
+        .open_rows()
+        .await?
+        .into_iter()
+        .map(|row| KnownRow {
+            id: row.id,
+            path: row.facts.path,
+            bytes: row.facts.extent.bytes,
+            state: row.facts.state,
+        })
+        .collect();
+    let volume = volume.clone();
+    let work = move || {
+        let there = |row: &KnownRow| {
+            let open = volume.open_segment_file(&row.path).ok()?;
+            Some(FoundFile { path: row.path.clone(), bytes: open.bytes })
+        };
+        let files: Vec<FoundFile> = rows.iter().filter_map(there).collect();
+        reconcile::plan(&files, &rows)
+    };
+    Ok(tokio::task::spawn_blocking(work).await?)
+}
+
+/// What there is to do about everything recorded before `before`. While a recorder runs, what it writes is its own.
+pub async fn everything(store: &Store, volume: &Volume, before: WallUs) -> Result<Vec<Step>, Error> {
+    let older = |path: &str| {
+        path.rsplit('/')
+            .next()
+            .and_then(naming::start_of)
+            .is_some_and(|start| start.plus_us(999_999) < before)
+    };
+    let listed = volume.clone();
+    let mut files = tokio::task::spawn_blocking(move || disk::scan(&listed)).await??;
+    files.retain(|file| older(&file.path));
+    let (mut rows, mut after) = (Vec::new(), 0);
+    loop {
+        let page = store.known_rows(after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.id;
+        rows.extend(page.into_iter().filter(|row| older(&row.path)));
+    }
+    // The list of files is older than the rows: a row whose file is not on it may be younger than it.
+    let work = {
+        let volume = volume.clone();
+        move || {
+            let mut steps = reconcile::plan(&files, &rows);
+            steps.retain(|step| match step {
+                Step::Lost { path, .. } => volume.open_segment_file(path).is_err(),
+                Step::Finish { .. } | Step::Adopt { .. } => true,
+            });
+            steps
+        }
+    };
+    Ok(tokio::task::spawn_blocking(work).await?)
+}
+
+/// Does it.
+pub async fn repair(store: &Store, volume: &Volume, steps: Vec<Step>) -> Result<Repaired, Error> {
+    let mut done = Repaired::default();
+    for step in steps {
+        match step {
+            Step::Finish { id, path } => match measured(volume, &path).await? {
+                Some(measured) => {
+                    store.finish(id, measured.extent).await?;
+                    done.finished.push(path);
+                }
+                None => {
+                    store.mark_lost(id).await?;
+                    done.lost.push(path);
+                }
+            },
+            Step::Adopt { camera, path } => match measured(volume, &path).await? {
+                Some(measured) => {
+                    store.record(&[(None, adopted(camera, &path, &measured))]).await?;
+                    done.adopted.push(path);
+                }
+                None => done.empty.push(path),
+            },
+            Step::Lost { id, path } => {
+                store.mark_lost(id).await?;
+                done.lost.push(path);
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// `None` for a file that holds no footage; errors only where the volume itself fails.
+async fn measured(volume: &Volume, path: &str) -> Result<Option<disk::Measured>, Error> {
+    let (volume, path) = (volume.clone(), path.to_owned());
+    match tokio::task::spawn_blocking(move || measure(&volume, &path)).await? {
+        Ok(measured) => Ok(Some(measured)),
+        Err(error @ disk::Error::Io { .. }) => Err(error.into()),
+        Err(error) => {
+            tracing::warn!("left alone: {}", Chain(&error));
+            Ok(None)
+        }
+    }
+}
+
+/// A row from a file alone: the times from the file's own header, or to the second from its name.
+fn adopted(camera: CameraId, path: &str, measured: &disk::Measured) -> SegmentFacts {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let start = measured.start_us.map(WallUs).or_else(|| naming::start_of(name)).unwrap_or_default();
+    SegmentFacts {
+        head: SegmentHead {
+            camera,
+            profile: Profile::Main,
+            start,
+            codec: measured.codec,
+            width: measured.width,
+            height: measured.height,
+            source: Source::Live,
+        },
+        path: path.to_owned(),
+        extent: measured.extent,
+        state: SegmentState::Closed,
+    }
+}

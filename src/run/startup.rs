@@ -1,0 +1,276 @@
+//! Start and stop of the service: the order of things, and who waits for whom.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder, File, TryLockError},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
+
+use super::{
+    Entry, Inner, Settings, Watchkeeper,
+    clerk::{Clerk, Desk},
+    driver::{Deps, Driver},
+    hub::Hub,
+    recovery::{self, Repaired},
+    watch::VolumeWatch,
+};
+use crate::{
+    base::{
+        WallUs,
+        error::Chain,
+        secret::{Vault, VaultError},
+    },
+    disk::{self, Limits, Volume, VolumeWriter},
+    media::text::Texts,
+    model::{
+        Camera,
+        event::{Kind, NewEvent, Severity},
+    },
+    store::{self, Store},
+};
+
+/// Start-up opens the cameras one after the other, so far apart at most.
+const SPREAD: Duration = Duration::from_millis(100);
+/// The last camera is opened so long after the first at most.
+const SPREAD_MAX: Duration = Duration::from_secs(3);
+/// So many cameras are connected to at one moment.
+const CONNECTS: usize = 16;
+/// So many probes run at one moment.
+const PROBES: usize = 4;
+/// So many pictures are decoded at one moment.
+const DECODERS: usize = 2;
+/// All cameras stop side by side within this.
+const STOP_CAMERAS_WITHIN: Duration = Duration::from_millis(6_500);
+/// What is queued for the volume is written within this.
+const FLUSH_WITHIN: Duration = Duration::from_millis(750);
+/// And the last rows within this; the sum stays below 8 s.
+const LAST_ROWS_WITHIN: Duration = Duration::from_millis(500);
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A directory cannot be made.
+    #[error("cannot use the directory `{path}`")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another service has the data directory.
+    #[error("another watchkeeper uses `{path}`; stop it, or give this one another data directory")]
+    Running {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The key file cannot be used.
+    #[error("cannot open the vault of the passwords")]
+    Vault(#[from] VaultError),
+    /// The database cannot be used.
+    #[error("cannot open the database")]
+    Store(#[from] store::Error),
+    /// The volume cannot be used.
+    #[error("cannot open the volume of the recordings")]
+    Volume(#[from] disk::Error),
+}
+
+impl Settings {
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.data_dir.join("watchkeeper.db")
+    }
+
+    /// The key that seals passwords.
+    pub fn key_file(&self) -> PathBuf {
+        self.data_dir.join("secret.key")
+    }
+
+    /// Takes the data directory for this process; `None` if another has it.
+    pub fn lock(&self) -> Result<Option<File>, StartError> {
+        let path = self.data_dir.join("lock");
+        let failed = |source| StartError::Directory { path: self.data_dir.clone(), source };
+        let file = File::create(path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+}
+
+impl Watchkeeper {
+    /// Starts the service: the unfinished segments of the last run are adopted first, because that takes no time;
+    /// then the cameras are opened; everything else is compared in the background.
+    pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+        private_dir(&settings.data_dir)?;
+        let lock = settings.lock()?.ok_or_else(|| StartError::Running { path: settings.data_dir.clone() })?;
+        let started_at = WallUs::now();
+        let vault = Vault::open(&settings.key_file())?;
+        let store = Store::open(&settings.database()).await?;
+        let volume = Volume::open(&settings.recordings_dir)?;
+        let writer = VolumeWriter::start(volume.clone(), Limits::default())?;
+        let (hub, events) = Hub::new();
+
+        let adopted = match recovery::unfinished(&store, &volume).await {
+            Ok(steps) => recovery::repair(&store, &volume, steps).await,
+            Err(error) => Err(error),
+        };
+        report(&hub, adopted);
+        let stored = store.cameras(&vault).await?;
+
+        let desk = Desk::default();
+        let (stop, stopped) = oneshot::channel();
+        let clerk = Clerk {
+            store: store.clone(),
+            facts: writer.facts(),
+            events,
+            hub: hub.clone(),
+            desk: desk.clone(),
+        };
+        let clerk = tokio::spawn(clerk.work(stopped));
+        let watch = VolumeWatch::new(volume.root().to_owned());
+        tokio::spawn(watch.clone().watch(writer.clone(), hub.clone()));
+        let deps = Deps {
+            texts: Texts::new(settings.pipelines_dir.clone()),
+            writer,
+            hub: hub.clone(),
+            connects: Arc::new(Semaphore::new(CONNECTS)),
+            abandoned: Arc::new(AtomicU64::new(0)),
+        };
+
+        log(&hub, Kind::ServiceStarted, format!("version {}", env!("CARGO_PKG_VERSION")));
+        let apart = SPREAD.min(SPREAD_MAX / u32::try_from(stored.len().max(1)).unwrap_or(u32::MAX));
+        let mut cameras = BTreeMap::new();
+        for (n, stored) in stored.into_iter().enumerate() {
+            if stored.password_unreadable {
+                tracing::error!(camera.id = %stored.camera.id, "its password cannot be opened; set it again");
+            }
+            let delay = apart * u32::try_from(n).unwrap_or(u32::MAX);
+            let camera: Camera = stored.camera;
+            let driver = Driver::start(camera.clone(), deps.clone(), delay);
+            cameras.insert(camera.id.clone(), Entry { camera, created_at: stored.created, driver });
+        }
+        tokio::spawn(compare(store.clone(), volume, hub, started_at));
+        Ok(Self(Arc::new(Inner {
+            store,
+            vault,
+            deps,
+            desk,
+            volume: watch,
+            started_at,
+            cameras: Mutex::new(cameras),
+            changing: tokio::sync::Mutex::default(),
+            probes: Semaphore::new(PROBES),
+            decoders: Semaphore::new(DECODERS),
+            pictures: Mutex::default(),
+            clerk: Mutex::new(Some((stop, clerk))),
+            _lock: lock,
+        })))
+    }
+
+    /// Stops the service in order, within 8 s: open segments are finished side by side, then what is queued is
+    /// written, then the last rows. Whatever is late is said and left.
+    pub async fn stop(&self) {
+        let _one = self.0.changing.lock().await;
+        let began = Instant::now();
+        let drivers = std::mem::take(&mut *self.entries());
+        let late = Arc::new(Mutex::new(drivers.keys().cloned().collect::<Vec<_>>()));
+        let stopping = drivers.into_iter().map(|(id, entry)| {
+            let late = late.clone();
+            async move {
+                entry.driver.stop().await;
+                late.lock().unwrap_or_else(PoisonError::into_inner).retain(|waiting| *waiting != id);
+            }
+        });
+        if timeout(STOP_CAMERAS_WITHIN, join_all(stopping)).await.is_err() {
+            let late = late.lock().unwrap_or_else(PoisonError::into_inner);
+            tracing::error!("cameras that did not stop in time: {late:?}");
+        }
+        log(
+            &self.0.deps.hub,
+            Kind::ServiceStopped,
+            format!("in order, in {} ms", began.elapsed().as_millis()),
+        );
+        let writer = self.0.deps.writer.clone();
+        let flushed = tokio::task::spawn_blocking(move || writer.shutdown(FLUSH_WITHIN)).await;
+        if !matches!(flushed, Ok(true)) {
+            tracing::error!("the volume did not take everything in time");
+        }
+        let clerk = self.0.clerk.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((stop, clerk)) = clerk {
+            let _ = stop.send(());
+            if timeout(LAST_ROWS_WITHIN, clerk).await.is_err() {
+                tracing::warn!(
+                    "the last rows did not reach the database; the next start reads them from the files"
+                );
+            }
+        }
+        let _ = timeout(LAST_ROWS_WITHIN, self.0.store.close()).await;
+    }
+}
+
+/// Compares every file with every row, once, while cameras are already being recorded.
+async fn compare(store: Store, volume: Volume, hub: Hub, started_at: WallUs) {
+    let steps = recovery::everything(&store, &volume, started_at).await;
+    let done = match steps {
+        Ok(steps) => recovery::repair(&store, &volume, steps).await,
+        Err(error) => Err(error),
+    };
+    report(&hub, done);
+}
+
+fn report(hub: &Hub, done: Result<Repaired, recovery::Error>) {
+    let done = match done {
+        Ok(done) => done,
+        Err(error) => {
+            tracing::error!("recovery could not finish: {}", Chain(&error));
+            return;
+        }
+    };
+    let some = |paths: &[String]| match paths {
+        [one] => one.clone(),
+        [first, ..] => format!("{first} and {} more", paths.len() - 1),
+        [] => String::new(),
+    };
+    let Repaired { finished, adopted, lost, empty } = done;
+    if !finished.is_empty() {
+        log(
+            hub,
+            Kind::SegmentAdopted,
+            format!("unfinished, kept up to the last fragment: {}", some(&finished)),
+        );
+    }
+    if !adopted.is_empty() {
+        log(hub, Kind::SegmentAdopted, format!("files that the index did not know: {}", some(&adopted)));
+    }
+    if !lost.is_empty() {
+        log(hub, Kind::SegmentLost, format!("in the index, but not on disk: {}", some(&lost)));
+    }
+    if !empty.is_empty() {
+        tracing::info!("files without footage, left alone: {}", some(&empty));
+    }
+}
+
+fn log(hub: &Hub, kind: Kind, detail: String) {
+    let severity = if kind == Kind::SegmentLost { Severity::Warning } else { Severity::Info };
+    hub.log(NewEvent { at: WallUs::now(), camera: None, kind, severity, detail });
+}
+
+/// Makes a directory that only its owner reads: it holds the key and the database.
+fn private_dir(path: &Path) -> Result<(), StartError> {
+    let failed = |source| StartError::Directory { path: path.to_owned(), source };
+    if fs::metadata(path).is_ok_and(|found| found.is_dir()) {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)
+}
