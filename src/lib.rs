@@ -3,6 +3,7 @@
 //! The modules stand in layers; a test keeps the arrows between them (`tests/it/tidy.rs`).
 
 pub mod base;
+pub mod cli;
 pub mod disk;
 pub mod media;
 pub mod model;

@@ -1,2 +1,7 @@
 //! The `watchkeeper` program: see `watchkeeper --help`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    watchkeeper::cli::run()
+}
