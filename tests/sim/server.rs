@@ -1,0 +1,247 @@
+//! The RTSP server of one camera, from listening to gone.
+//!
+//! A server object lives from power on to power off; the camera's streams ([`Feed`]) outlive it.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use gstreamer::glib;
+use gstreamer::prelude::*;
+use gstreamer_app::AppSrc;
+use gstreamer_rtsp_server as rtsp;
+use gstreamer_rtsp_server::gio;
+use gstreamer_rtsp_server::prelude::*;
+
+use super::background::PORTS;
+use super::feed::Feed;
+
+/// Ports tried before giving up. A taken one is rare.
+const PORT_TRIES: usize = 50;
+/// The server needs milliseconds to close; the rest is for a busy machine.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+/// The role that an authenticated client has.
+const ROLE: &str = "viewer";
+
+/// A listening server with its thread. Dropping it closes the port and all connections.
+pub(crate) struct Server {
+    at: SocketAddr,
+    server: rtsp::RTSPServer,
+    source: glib::Source,
+    main_loop: glib::MainLoop,
+    thread: Option<JoinHandle<()>>,
+    clients: Arc<Clients>,
+}
+
+/// Which clients of the server are connected, by the address of their object.
+#[derive(Default)]
+struct Clients {
+    connected: Mutex<HashSet<usize>>,
+    changed: Condvar,
+}
+
+impl Clients {
+    fn change(&self, change: impl FnOnce(&mut HashSet<usize>) -> bool) {
+        change(&mut self.connected.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    /// False if some client is still there after `deadline`.
+    fn wait_until_gone(&self, deadline: Duration) -> bool {
+        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(connected, deadline, |left| !left.is_empty());
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_empty()
+    }
+}
+
+/// Paths and what they show.
+pub(crate) type Mounts = Vec<(&'static str, Arc<Feed>)>;
+
+impl Server {
+    /// Listens on `address`. Port 0 means any free one.
+    ///
+    /// # Errors
+    /// If the port is taken.
+    pub(crate) fn open(
+        address: IpAddr,
+        port: u16,
+        mounts: &Mounts,
+        auth: Option<&rtsp::RTSPAuth>,
+    ) -> anyhow::Result<Server> {
+        let server = rtsp::RTSPServer::new();
+        server.set_address(&address.to_string());
+        server.set_auth(auth);
+        let threads = rtsp::RTSPThreadPool::new();
+        // A thread per client: one that waits for a frozen camera must not block the others.
+        threads.set_max_threads(-1);
+        server.set_thread_pool(Some(&threads));
+        let points = rtsp::RTSPMountPoints::new();
+        for (path, feed) in mounts {
+            points.add_factory(path, factory(feed.clone()));
+        }
+        server.set_mount_points(Some(&points));
+        let clients = Arc::new(Clients::default());
+        watch_clients(&server, mounts, &clients);
+
+        let (source, port) = listen(&server, port)?;
+        let context = glib::MainContext::new();
+        source.attach(Some(&context));
+        let main_loop = glib::MainLoop::new(Some(&context), false);
+        let running = main_loop.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("sim-rtsp-{port}"))
+            .spawn(move || {
+                let looped = context.with_thread_default(|| running.run());
+                looped.expect("a new context belongs to nobody else");
+            })
+            .context("cannot start the server's thread")?;
+        Ok(Server { at: (address, port).into(), server, source, main_loop, thread: Some(thread), clients })
+    }
+
+    /// Port it listens on.
+    pub(crate) fn port(&self) -> u16 {
+        self.at.port()
+    }
+
+    /// TCP connections now.
+    pub(crate) fn connections(&self) -> usize {
+        self.clients.connected.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Closes the port and all connections, and returns when they are closed.
+    ///
+    /// # Errors
+    /// If something is still open after ten seconds.
+    pub(crate) fn close(mut self) -> anyhow::Result<()> {
+        let at = self.at;
+        let gone = self.shut_down();
+        drop(self);
+        ensure!(gone, "a client of the simulated camera did not go");
+        // The socket closes with the last reference to it, which a client's thread may hold for a moment.
+        let deadline = Instant::now() + CLOSE_DEADLINE;
+        while TcpStream::connect_timeout(&at, Duration::from_secs(1)).is_ok() {
+            ensure!(Instant::now() < deadline, "port {} of the simulated camera is still open", at.port());
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn shut_down(&mut self) -> bool {
+        let Some(thread) = self.thread.take() else { return true };
+        self.source.destroy();
+        for client in self.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Ref)) {
+            client.close();
+        }
+        let gone = self.clients.wait_until_gone(CLOSE_DEADLINE);
+        self.main_loop.quit();
+        // A panic there was printed already.
+        drop(thread.join());
+        gone
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// Binds the wanted port, or a free one below those the kernel gives to outgoing connections: one of those could
+/// be lent to somebody else while the camera is dead, and could then not be opened again.
+fn listen(server: &rtsp::RTSPServer, port: u16) -> anyhow::Result<(glib::Source, u16)> {
+    for _ in 0..PORT_TRIES {
+        let wanted = if port == 0 { rand::random_range(PORTS) } else { port };
+        server.set_service(&wanted.to_string());
+        match server.create_source(None::<&gio::Cancellable>) {
+            Ok(source) => return Ok((source, wanted)),
+            Err(_) if port == 0 => (),
+            Err(error) => return Err(error).with_context(|| format!("cannot listen on port {port}")),
+        }
+    }
+    bail!("no free port in {PORT_TRIES} tries")
+}
+
+/// Digest authentication for one user.
+pub(crate) fn digest_auth(user: &str, password: &str) -> rtsp::RTSPAuth {
+    let auth = rtsp::RTSPAuth::new();
+    auth.set_supported_methods(rtsp::gst_rtsp::RTSPAuthMethod::Digest);
+    auth.set_realm(Some("sim"));
+    set_password(&auth, user, password);
+    auth
+}
+
+/// The password of `user` from now on. Who is playing goes on until the next request.
+pub(crate) fn set_password(auth: &rtsp::RTSPAuth, user: &str, password: &str) {
+    let token = rtsp::RTSPToken::builder().field(rtsp::RTSP_TOKEN_MEDIA_FACTORY_ROLE, ROLE).build();
+    auth.remove_digest(user);
+    auth.add_digest(user, password, &token);
+}
+
+fn factory(feed: Arc<Feed>) -> rtsp::RTSPMediaFactory {
+    let factory = rtsp::RTSPMediaFactory::new();
+    // The payloader sends what the frames hold: parameter sets stand before each keyframe already.
+    factory.set_launch("( appsrc name=feed ! rtph264pay name=pay0 pt=96 config-interval=0 )");
+    factory.set_shared(true);
+    let role = gstreamer::Structure::builder(ROLE)
+        .field(rtsp::RTSP_PERM_MEDIA_FACTORY_ACCESS, true)
+        .field(rtsp::RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, true)
+        .build();
+    factory.add_role_from_structure(&role);
+    factory.connect_media_configure(move |_, media| {
+        let element = media.element();
+        let Some(bin) = element.downcast_ref::<gstreamer::Bin>() else { return };
+        let source = bin.by_name("feed").and_then(|source| source.downcast::<AppSrc>().ok());
+        if let (Some(source), Some(payloader)) = (source, bin.by_name("pay0")) {
+            feed.add_outlet(&source, &payloader);
+        }
+    });
+    factory
+}
+
+/// Keeps the count of connections, and of sessions per stream.
+fn watch_clients(server: &rtsp::RTSPServer, mounts: &Mounts, clients: &Arc<Clients>) {
+    let (mounts, clients) = (mounts.clone(), clients.clone());
+    server.connect_client_connected(move |_, client| {
+        let id = client.as_ptr() as usize;
+        clients.change(|connected| connected.insert(id));
+        let playing = mounts.clone();
+        client.connect_play_request(move |_, request| {
+            if let (Some(feed), Some(session)) = (wanted(&playing, request), session_id(request)) {
+                feed.viewer_came(id, session);
+            }
+        });
+        let pausing = mounts.clone();
+        client.connect_pause_request(move |_, request| went(&pausing, id, request));
+        let leaving = mounts.clone();
+        client.connect_teardown_request(move |_, request| went(&leaving, id, request));
+        let (mounts, clients) = (mounts.clone(), clients.clone());
+        client.connect_closed(move |_| {
+            for (_, feed) in &mounts {
+                feed.viewer_went(id, None);
+            }
+            clients.change(|connected| connected.remove(&id));
+        });
+    });
+}
+
+fn went(mounts: &Mounts, client: usize, request: &rtsp::RTSPContext) {
+    if let Some(session) = session_id(request) {
+        for (_, feed) in mounts {
+            feed.viewer_went(client, Some(&session));
+        }
+    }
+}
+
+fn session_id(request: &rtsp::RTSPContext) -> Option<String> {
+    Some(request.session()?.sessionid()?.to_string())
+}
+
+/// The stream that a request is about: its first path component names it.
+fn wanted<'a>(mounts: &'a Mounts, request: &rtsp::RTSPContext) -> Option<&'a Arc<Feed>> {
+    let components = request.uri()?.decode_path_components();
+    let name = components.iter().find(|component| !component.is_empty())?;
+    mounts.iter().find(|(path, _)| path.trim_start_matches('/') == name.as_str()).map(|(_, feed)| feed)
+}
