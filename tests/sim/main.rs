@@ -157,7 +157,7 @@ fn run(options: &Cameras) -> anyhow::Result<ExitCode> {
 fn spec(options: &Cameras, index: u16, journal: Journal) -> anyhow::Result<CameraSpec> {
     let gop_frames = |fps: u32| ((options.gop * f64::from(fps)).round() as u32).max(1);
     let (width, height) = options.size;
-    let source = if index % 2 == 0 { Source::Cars } else { Source::People };
+    let source = if index.is_multiple_of(2) { Source::Cars } else { Source::People };
     let fps = options.fps;
     let main = Encoding { source, width, height, fps, gop_frames: gop_frames(fps), kbit: options.kbit };
     let fps = (fps / 2).max(1);

@@ -254,9 +254,9 @@ impl Request {
         }
         let mut words = head.split_whitespace().map(str::to_owned);
         let (method, url) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let cseq = head.lines().filter_map(|line| line.split_once(':'));
-        let cseq = cseq.filter(|(name, _)| name.eq_ignore_ascii_case("cseq")).map(|(_, value)| value.trim());
-        let cseq = cseq.last().unwrap_or("0").to_owned();
+        let mut headers = head.lines().filter_map(|line| line.split_once(':'));
+        let cseq = headers.find(|(name, _)| name.eq_ignore_ascii_case("cseq")).map(|(_, value)| value.trim());
+        let cseq = cseq.unwrap_or("0").to_owned();
         Ok(Some(Request { head, method, url, cseq }))
     }
 
