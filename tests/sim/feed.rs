@@ -19,6 +19,8 @@ use super::footage::Footage;
 use super::stamp::Stamp;
 
 const NS_PER_S: u64 = 1_000_000_000;
+/// A client that does not read makes its camera hold so much; frames after that are lost to it, and not noted.
+const HELD_AT_MOST_BYTES: u64 = 64 << 20;
 /// RTP time of H.264 counts in 90 kHz.
 const RTP_TICKS_PER_MS: i64 = 90;
 
@@ -29,8 +31,8 @@ pub(crate) struct Sent {
     pub number: u64,
     /// Capture time, microseconds since 1970 UTC.
     pub capture_us: u64,
-    /// Sessions that were playing this stream then. 0 while the first client is still between DESCRIBE and PLAY:
-    /// it gets such frames nevertheless, when it plays.
+    /// Sessions that were playing this stream then. 0 while the only client is still between DESCRIBE and PLAY: it
+    /// gets such frames nevertheless, when it plays.
     pub sessions: usize,
 }
 
@@ -58,7 +60,7 @@ pub(crate) struct Epoch {
 /// A session: address of the server's client object, session id.
 type Viewer = (usize, String);
 
-/// One client-independent stream; several media (`/main`, `/cam`) may show it at once.
+/// One stream; each client has a media of its own, and all show the same frames.
 pub(crate) struct Feed {
     name: String,
     epoch: Epoch,
@@ -165,8 +167,9 @@ impl Feed {
     pub(crate) fn add_outlet(&self, source: &AppSrc, payloader: &gst::Element) {
         source.set_format(gst::Format::Time);
         source.set_is_live(true);
-        // A client that reads slowly must not make the camera forget frames: the server gives up on it in the end.
-        source.set_max_bytes(0);
+        source.set_max_bytes(HELD_AT_MOST_BYTES);
+        // Unlimited: else the sinks complain about a live source that cannot wait for them.
+        source.set_latency(gst::ClockTime::ZERO, gst::ClockTime::NONE);
         if let Some(pad) = payloader.static_pad("src") {
             let offset = self.rtp_offset.clone();
             pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {
@@ -175,6 +178,14 @@ impl Feed {
             });
         }
         self.state().outlets.push(Outlet { source: source.downgrade(), first: None, shown: None });
+    }
+
+    /// Fails every media that still waits for its first frame: that is an error to the client who asked for it.
+    pub(crate) fn fail_waiting(&self) {
+        let state = self.state();
+        for source in state.outlets.iter().filter(|o| o.first.is_none()).filter_map(|o| o.source.upgrade()) {
+            gst::element_error!(source, gst::CoreError::Failed, ("the camera was switched off"));
+        }
     }
 
     /// Sends nothing until `false` is given; the numbers go on.
@@ -238,6 +249,9 @@ impl Outlet {
     fn push(&mut self, footage: &Arc<Footage>, number: u64, mut buffer: gst::Buffer) -> bool {
         let Some(source) = self.source.upgrade() else { return false };
         let Some(now) = source.current_running_time() else { return false };
+        if source.current_level_bytes() > HELD_AT_MOST_BYTES {
+            return false;
+        }
         let (first, first_time) = *self.first.get_or_insert((number, now));
         let frame = gst::ClockTime::SECOND / u64::from(footage.encoding.fps);
         let late = (number - first) * NS_PER_S / u64::from(footage.encoding.fps);

@@ -386,3 +386,16 @@ fn a_dropped_camera_leaves_no_thread_and_no_descriptor() {
         threads <= before.0 && descriptors <= before.1
     });
 }
+
+#[test]
+fn a_frozen_camera_can_be_switched_off_while_a_client_waits_for_its_first_frame() {
+    let camera = camera();
+    camera.freeze();
+    let mut client = TcpStream::connect(("127.0.0.1", camera.port())).unwrap();
+    write!(client, "DESCRIBE {} RTSP/1.0\r\nCSeq: 1\r\n\r\n", camera.url(Channel::Main)).unwrap();
+    until("the client is there", || camera.connections() == 1);
+    camera.kill().unwrap();
+    camera.revive().unwrap();
+    camera.thaw();
+    opens(&camera.url(Channel::Main)).unwrap();
+}

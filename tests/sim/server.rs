@@ -23,6 +23,7 @@ use super::feed::Feed;
 const PORT_TRIES: usize = 50;
 /// The server needs milliseconds to close; the rest is for a busy machine.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+const CLOSE_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// The role that an authenticated client has.
 const ROLE: &str = "viewer";
 
@@ -34,6 +35,7 @@ pub(crate) struct Server {
     main_loop: glib::MainLoop,
     thread: Option<JoinHandle<()>>,
     clients: Arc<Clients>,
+    mounts: Mounts,
 }
 
 /// Which clients of the server are connected, by the address of their object.
@@ -98,7 +100,8 @@ impl Server {
                 looped.expect("a new context belongs to nobody else");
             })
             .context("cannot start the server's thread")?;
-        Ok(Server { at: (address, port).into(), server, source, main_loop, thread: Some(thread), clients })
+        let (at, thread, mounts) = ((address, port).into(), Some(thread), mounts.clone());
+        Ok(Server { at, server, source, main_loop, thread, clients, mounts })
     }
 
     /// Port it listens on.
@@ -132,10 +135,21 @@ impl Server {
     fn shut_down(&mut self) -> bool {
         let Some(thread) = self.thread.take() else { return true };
         self.source.destroy();
-        for client in self.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Ref)) {
-            client.close();
-        }
-        let gone = self.clients.wait_until_gone(CLOSE_DEADLINE);
+        let deadline = Instant::now() + CLOSE_DEADLINE;
+        let gone = loop {
+            for client in self.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Ref)) {
+                client.close();
+            }
+            // A DESCRIBE may wait for the first frame of a frozen camera, in a thread that sees no close till then;
+            // and another may only just have begun, hence the loop.
+            self.mounts.iter().for_each(|(_, feed)| feed.fail_waiting());
+            if self.clients.wait_until_gone(CLOSE_AGAIN_AFTER) {
+                break true;
+            }
+            if Instant::now() > deadline {
+                break false;
+            }
+        };
         self.main_loop.quit();
         // A panic there was printed already.
         drop(thread.join());
@@ -184,7 +198,9 @@ fn factory(feed: Arc<Feed>) -> rtsp::RTSPMediaFactory {
     let factory = rtsp::RTSPMediaFactory::new();
     // The payloader sends what the frames hold: parameter sets stand before each keyframe already.
     factory.set_launch("( appsrc name=feed ! rtph264pay name=pay0 pt=96 config-interval=0 )");
-    factory.set_shared(true);
+    // A media per client, all fed with the same memory: each gets every frame from its DESCRIBE on, and what a
+    // client is owed that does not read waits in a source of its own, where it is bounded.
+    factory.set_shared(false);
     let role = gstreamer::Structure::builder(ROLE)
         .field(rtsp::RTSP_PERM_MEDIA_FACTORY_ACCESS, true)
         .field(rtsp::RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, true)
