@@ -20,11 +20,12 @@ use bytes::Bytes;
 use gstreamer::{self as gst, prelude::*};
 use gstreamer_app::{AppSink, AppSinkCallbacks};
 
-use super::{Error, text};
+use super::{Error, source::RtpTimes, text};
 use crate::{
     base::{CameraId, WallUs},
     model::{
         Profile,
+        pace::Pace,
         pipeline::Purpose,
         segment::{Codec, SegmentHead, SegmentSink, SegmentWrite, Source},
     },
@@ -113,6 +114,7 @@ impl Recorder {
         purpose: Purpose,
         settings: RecordSettings,
         sink: Arc<dyn SegmentSink>,
+        rtp_times: RtpTimes,
     ) -> Result<Self, Error> {
         let segments = text::named(pipeline, purpose, "segments")?;
         let entry = segments
@@ -160,7 +162,7 @@ impl Recorder {
         // There is no file here to name; without an answer splitmuxsink would ask the appsink for a `location`.
         segments.connect("format-location-full", false, |_| Some(None::<String>.to_value()));
 
-        watch_feed(&feed, segments.downgrade(), shared.clone());
+        watch_feed(&feed, segments.downgrade(), shared.clone(), rtp_times);
         Ok(Self { entry, shared })
     }
 
@@ -202,8 +204,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The probe before splitmuxsink: drops up to the first keyframe, asks for cuts, hides what is no keyframe.
-fn watch_feed(feed: &gst::Pad, segments: glib::WeakRef<gst::Element>, shared: Arc<Shared>) {
+/// The probe before splitmuxsink: drops up to the first keyframe, puts frames onto an even
+/// timeline, asks for cuts, hides what is no keyframe.
+fn watch_feed(
+    feed: &gst::Pad,
+    segments: glib::WeakRef<gst::Element>,
+    shared: Arc<Shared>,
+    rtp_times: RtpTimes,
+) {
+    let mut pace = Pace::default();
+    let mut run: Option<(gst::ClockTime, Instant)> = None;
     let mut timeline = gst::FormattedSegment::<gst::ClockTime>::new();
     let mut codec_data: Option<gst::Buffer> = None;
     let mut changed = false;
@@ -230,21 +240,34 @@ fn watch_feed(feed: &gst::Pad, segments: glib::WeakRef<gst::Element>, shared: Ar
             }
             Some(gst::PadProbeData::Buffer(buffer)) => {
                 let delta = buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-                let Some(running) = buffer.pts().and_then(|pts| timeline.to_running_time(pts)) else {
+                let Some(arrived) = buffer.pts().filter(|_| began.is_some() || !delta) else {
                     shared.dropped.fetch_add(1, Relaxed);
                     return gst::PadProbeReturn::Drop;
                 };
-                if delta {
-                    if began.is_none() {
-                        shared.dropped.fetch_add(1, Relaxed);
-                        return gst::PadProbeReturn::Drop;
+                let rtp = rtp_times.of(arrived);
+                // What the jitter buffer makes of a camera's jumps is not to be relied on; the time that passed is.
+                let arrival_ns = match rtp {
+                    Some(_) => {
+                        let (zero, at) = *run.get_or_insert((arrived, Instant::now()));
+                        zero.nseconds().saturating_add(u64::try_from(at.elapsed().as_nanos()).unwrap_or(0))
                     }
-                    let buffer = buffer.make_mut();
+                    None => arrived.nseconds(),
+                };
+                let placed_ns = pace.place(rtp, i64::try_from(arrival_ns).unwrap_or(i64::MAX));
+                let placed = gst::ClockTime::from_nseconds(placed_ns.try_into().unwrap_or_default());
+                let Some(running) = timeline.to_running_time(placed) else {
+                    shared.dropped.fetch_add(1, Relaxed);
+                    return gst::PadProbeReturn::Drop;
+                };
+                let buffer = buffer.make_mut();
+                buffer.set_pts(placed);
+                buffer.set_dts(placed);
+                if delta {
                     buffer.unset_flags(gst::BufferFlags::DELTA_UNIT);
                     buffer.set_flags(WAS_DELTA);
                     return gst::PadProbeReturn::Ok;
                 }
-                buffer.make_mut().unset_flags(WAS_DELTA);
+                buffer.unset_flags(WAS_DELTA);
                 let limit =
                     gst::ClockTime::from_seconds(shared.settings.segment_seconds.load(Relaxed).into());
                 let due = began.is_some_and(|began| running + CUT_TOLERANCE >= began + limit);
@@ -483,7 +506,9 @@ mod tests {
             profile: Profile::Main,
             segment_seconds: Arc::new(AtomicU32::new(2)),
         };
-        let recorder = Recorder::new(&pipeline, Purpose::RecordH264, settings, Arc::new(shelf)).unwrap();
+        let recorder =
+            Recorder::new(&pipeline, Purpose::RecordH264, settings, Arc::new(shelf), RtpTimes::default())
+                .unwrap();
         let (ended, end) = std::sync::mpsc::channel();
         let units = pipeline.by_name("units").unwrap().static_pad("src").unwrap();
         units.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {

@@ -72,7 +72,7 @@ impl Session {
         let (recorder, owner) = match on {
             Use::Record(settings, sink) => {
                 let owner = settings.camera.to_string();
-                (Some(Recorder::new(&pipeline, purpose, settings, sink)?), owner)
+                (Some(Recorder::new(&pipeline, purpose, settings, sink, source.rtp_times())?), owner)
             }
             Use::Look(owner) => (None, owner),
         };

@@ -2,8 +2,9 @@
 //! depayloader and parser; a lighter source can stand beside it without touching a branch.
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
@@ -22,8 +23,43 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// The pad that access units leave: H.264 as `avc`, one picture a buffer, times in PTS.
     fn units(&self) -> &gst::Pad;
 
+    /// The camera's own times of the access units that are passing, in 90 kHz ticks of RTP.
+    fn rtp_times(&self) -> RtpTimes;
+
     /// Says to the camera that somebody is still there. Call it every [`KEEP_ALIVE`].
     fn keep_alive(&self);
+}
+
+/// RTP times of the access units that are passing, by their PTS: all packets of a picture share both.
+#[derive(Clone, Debug, Default)]
+pub struct RtpTimes(Arc<Mutex<VecDeque<(gst::ClockTime, u32)>>>);
+
+/// Pictures between the depayloader and the recorder: one or two, and a few more for luck.
+const RTP_TIMES: usize = 32;
+/// Where the timestamp stands in an RTP header (RFC 3550, 5.1), in bytes.
+const RTP_TIME_AT: usize = 4;
+
+impl RtpTimes {
+    /// The RTP time of the access unit with this PTS.
+    pub fn of(&self, pts: gst::ClockTime) -> Option<u32> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().rev().find(|(of, _)| *of == pts).map(|(_, rtp)| *rtp)
+    }
+
+    fn note(&self, packet: &gst::BufferRef) {
+        let Some(pts) = packet.pts() else { return };
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.back().is_some_and(|(last, _)| *last == pts) {
+            return;
+        }
+        let mut time = [0; 4];
+        if packet.copy_to_slice(RTP_TIME_AT, &mut time).is_ok() {
+            known.push_back((pts, u32::from_be_bytes(time)));
+            if known.len() > RTP_TIMES {
+                known.pop_front();
+            }
+        }
+    }
 }
 
 /// rtspsrc before 1.26.7 sends no RTSP keep-alive over TCP while data flows, and some cameras then end the session.
@@ -39,6 +75,7 @@ const REQUESTS_BEFORE_PLAY: u32 = 24;
 pub struct RtspSource {
     src: gst::Element,
     units: gst::Pad,
+    rtp_times: RtpTimes,
 }
 
 impl RtspSource {
@@ -52,6 +89,21 @@ impl RtspSource {
         let src = text::named(pipeline, purpose, "src")?;
         let parser = text::named(pipeline, purpose, "units")?;
         let units = parser.static_pad("src").ok_or(Error::Refused("find the pad of the access units"))?;
+        let depay = text::named(pipeline, purpose, "depay")?;
+        let packets = depay.static_pad("sink").ok_or(Error::Refused("find the pad of the RTP packets"))?;
+        let rtp_times = RtpTimes::default();
+        let noted = rtp_times.clone();
+        let types = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
+        packets.add_probe(types, move |_, info| {
+            match &info.data {
+                Some(gst::PadProbeData::Buffer(packet)) => noted.note(packet),
+                Some(gst::PadProbeData::BufferList(packets)) => {
+                    packets.iter().for_each(|packet| noted.note(packet))
+                }
+                _ => {}
+            }
+            gst::PadProbeReturn::Ok
+        });
         let lost = Arc::new(lost);
         let playing = Arc::new(AtomicBool::new(false));
 
@@ -104,13 +156,17 @@ impl RtspSource {
             }
             Some(allowed.to_value())
         });
-        Ok(Self { src, units })
+        Ok(Self { src, units, rtp_times })
     }
 }
 
 impl Source for RtspSource {
     fn units(&self) -> &gst::Pad {
         &self.units
+    }
+
+    fn rtp_times(&self) -> RtpTimes {
+        self.rtp_times.clone()
     }
 
     fn keep_alive(&self) {

@@ -6,6 +6,7 @@ pub mod camera;
 pub mod event;
 pub mod machine;
 pub mod naming;
+pub mod pace;
 pub mod pipeline;
 pub mod reconcile;
 pub mod segment;

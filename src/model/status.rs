@@ -56,7 +56,7 @@ impl Loss {
             Self::NoSuchStream => "check the stream's URL, channel and profile",
             Self::Unreachable => "check the camera's power, its cable and its address",
             Self::Silent => "the connection is open but no video comes; restart the camera if this stays",
-            Self::Ended => "the camera closed the connection; it may be restarting",
+            Self::Ended => "it may be restarting",
             Self::UnsupportedCodec => "set the camera to H.264",
             Self::Redirected => "set the URL that the camera points to",
             Self::Protocol => "is this address really an RTSP camera?",

@@ -1,4 +1,15 @@
 //! Whole-program tests: one binary, so that it links once.
+//!
+//! `rig` is a whole service with its cameras; the other modules are what it must do.
+
+#[cfg(test)]
+mod fault_camera;
+#[cfg(test)]
+mod record;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod wait;
 
 #[path = "../sim/mod.rs"]
 mod sim;

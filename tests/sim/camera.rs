@@ -95,6 +95,7 @@ impl SimCamera {
     pub(crate) fn start(spec: CameraSpec) -> anyhow::Result<SimCamera> {
         let main = spec.main.footage()?;
         let sub = spec.sub.map(Encoding::footage).transpose()?;
+        #[expect(clippy::disallowed_methods, reason = "the camera has a clock of its own")]
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).context("a clock before 1970")?;
         let epoch = Epoch { start: Instant::now(), start_us: u64::try_from(since_1970.as_micros())? };
         let feed = |name, footage| Arc::new(Feed::new(name, epoch, footage, spec.journal.clone()));

@@ -1,0 +1,188 @@
+//! The timeline of a run: even times from the camera's RTP clock, kept near the times of arrival.
+//!
+//! Times of arrival jitter by what the network and this machine add, so frames placed by them collide or drift apart.
+//! The camera's own clock is even, but it runs a little fast or slow, and some cameras let it jump. So frames keep the
+//! distances that the camera's clock gives them; the whole timeline is pulled towards arrival slowly enough that
+//! nobody sees it; and a jump of the camera's clock is replaced by the usual distance, or by the time that passed here.
+
+/// RTP clock rate of every video payload (RFC 3551, RFC 6184), in ticks a second.
+const RTP_RATE: i128 = 90_000;
+/// The camera's clock has jumped if it moved back by more than this, or on by this much more than the time that
+/// passed here. Less than that back is a frame out of its order of display. In nanoseconds.
+const JUMP_NS: i64 = 1_000_000_000;
+/// A timeline that is this far behind arrival …
+const BEHIND_NS: i64 = 500_000_000;
+/// … for so long is put back onto it: the camera's clock is a lie, or stood still. Before that, frames may just have
+/// been held up on their way, and those held up behind them have the right distances.
+const BEHIND_FOR_NS: i64 = 5_000_000_000;
+/// The pull towards arrival is at most this: 500 parts in a million, twice what quartz clocks are off.
+const SLEW_PER_MILLION: i64 = 500;
+/// The least distance between frames, in nanoseconds, so that none stands on another.
+const LEAST_NS: i64 = 1_000_000;
+
+/// Places the frames of one run.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    last: Option<Last>,
+    /// From the RTP timeline to the placed one.
+    offset_ns: i64,
+    /// Between the last two frames.
+    usual_ns: i64,
+    /// Since when the timeline has been behind arrival.
+    behind_since_ns: Option<i64>,
+}
+
+/// The frame before.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    rtp: Option<u32>,
+    /// Ticks since the first frame, wraps counted.
+    ticks: i64,
+    arrival_ns: i64,
+    placed_ns: i64,
+}
+
+impl Pace {
+    /// The time of the next frame, in nanoseconds on the same timeline as `arrival_ns`; always later than the one
+    /// before. `rtp` is its RTP time where the source knows it.
+    pub fn place(&mut self, rtp: Option<u32>, arrival_ns: i64) -> i64 {
+        let (ticks, placed_ns) = match (self.last, rtp) {
+            (Some(Last { rtp: Some(before), ticks, arrival_ns: arrived, .. }), Some(now)) => {
+                // As a signed difference, this counts wraps and steps back alike.
+                let step = i64::from(now.wrapping_sub(before).cast_signed());
+                let (step_ns, passed_ns) = (nanoseconds(step), arrival_ns - arrived);
+                if step_ns < -JUMP_NS || step_ns > passed_ns + JUMP_NS {
+                    // Most likely this frame is as far from the last one as that was from its own predecessor.
+                    let usual = (passed_ns - self.usual_ns).abs() < BEHIND_NS;
+                    self.offset_ns += if usual { self.usual_ns } else { passed_ns } - step_ns;
+                } else {
+                    self.usual_ns = step_ns.max(0);
+                }
+                (ticks + step, self.pulled(nanoseconds(ticks + step) + self.offset_ns, arrival_ns, step_ns))
+            }
+            _ => {
+                self.offset_ns = arrival_ns;
+                (0, arrival_ns)
+            }
+        };
+        let placed_ns = self.last.map_or(placed_ns, |last| placed_ns.max(last.placed_ns + LEAST_NS));
+        self.last = Some(Last { rtp, ticks, arrival_ns, placed_ns });
+        placed_ns
+    }
+
+    /// Follows arrival, by a little each frame or, when it must, at once.
+    fn pulled(&mut self, placed_ns: i64, arrival_ns: i64, step_ns: i64) -> i64 {
+        let behind_ns = arrival_ns - placed_ns;
+        if behind_ns > BEHIND_NS {
+            let since_ns = *self.behind_since_ns.get_or_insert(arrival_ns);
+            if arrival_ns - since_ns >= BEHIND_FOR_NS {
+                self.behind_since_ns = None;
+                self.offset_ns += behind_ns;
+                return arrival_ns;
+            }
+        } else {
+            self.behind_since_ns = None;
+            let most_ns = step_ns.abs() * SLEW_PER_MILLION / 1_000_000;
+            self.offset_ns += behind_ns.clamp(-most_ns, most_ns);
+        }
+        placed_ns
+    }
+}
+
+fn nanoseconds(ticks: i64) -> i64 {
+    i64::try_from(i128::from(ticks) * 1_000_000_000 / RTP_RATE).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const FRAME_NS: i64 = 40_000_000;
+
+    /// Places `count` frames of 25 a second; the camera's clock runs by `ppm` fast, arrival jitters by `jitter_ns`.
+    fn run(pace: &mut Pace, first: i64, count: i64, ppm: i64, jitter_ns: impl Fn(i64) -> i64) -> Vec<i64> {
+        (first..first + count)
+            .map(|n| {
+                let rtp = (n * 3600 + n * 3600 * ppm / 1_000_000) as u32;
+                pace.place(Some(rtp), n * FRAME_NS + jitter_ns(n))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn jitter_of_arrival_does_not_move_frames() {
+        let times = run(&mut Pace::default(), 0, 1000, 0, |n| (n * 7919 % 30) * 1_000_000);
+        for pair in times.windows(2) {
+            assert!((pair[1] - pair[0] - FRAME_NS).abs() <= 20_001, "{}", pair[1] - pair[0]);
+        }
+    }
+
+    #[test]
+    fn a_fast_clock_is_followed_for_a_day_without_a_cut() {
+        let day = 86_400 * 25;
+        for ppm in [200, -200] {
+            let times = run(&mut Pace::default(), 0, day, ppm, |_| 0);
+            let off = times[times.len() - 1] - (day - 1) * FRAME_NS;
+            assert!(off.abs() < FRAME_NS, "{off} ns after a day at {ppm} ppm");
+            assert!(times.windows(2).all(|pair| (pair[1] - pair[0] - FRAME_NS).abs() < 100_000));
+        }
+    }
+
+    #[test]
+    fn wraps_go_unnoticed_and_jumps_are_absorbed() {
+        let mut pace = Pace::default();
+        let mut rtp = u32::MAX - 10_000;
+        let mut times = Vec::new();
+        for n in 0..100 {
+            let jump = match n {
+                20 => 9_000_000,
+                40 => 0u32.wrapping_sub(270_000),
+                60 => 180_000,
+                _ => 0,
+            };
+            rtp = rtp.wrapping_add(3600).wrapping_add(jump);
+            times.push(pace.place(Some(rtp), n * FRAME_NS));
+        }
+        for (n, pair) in times.windows(2).enumerate() {
+            assert!((pair[1] - pair[0] - FRAME_NS).abs() < 1_000_000, "{n}: {}", pair[1] - pair[0]);
+        }
+    }
+
+    #[test]
+    fn frames_that_were_held_up_keep_their_distances() {
+        let mut pace = Pace::default();
+        // The network holds everything back for three seconds; then it all comes at once.
+        let held = |n: i64| if (50..125).contains(&n) { (125 - n) * FRAME_NS } else { 0 };
+        let times = run(&mut pace, 0, 300, 0, held);
+        assert!(times.windows(2).all(|pair| (pair[1] - pair[0] - FRAME_NS).abs() <= 20_001));
+    }
+
+    #[test]
+    fn a_clock_that_is_a_lie_stays_near_arrival() {
+        let mut pace = Pace::default();
+        // It says 25 frames a second and sends 21.
+        let mut last = 0;
+        for n in 0..21 * 600 {
+            let arrival = n * 1_000_000_000 / 21;
+            let placed = pace.place(Some((n * 3600) as u32), arrival);
+            assert!(placed > last || n == 0);
+            assert!((arrival - placed).abs() < 2_000_000_000, "{} ns", arrival - placed);
+            last = placed;
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_camera_says_time_goes_on(frames in proptest::collection::vec(
+            (proptest::option::of(any::<u32>()), 1i64..200_000_000), 1..200)) {
+            let (mut pace, mut arrival, mut last) = (Pace::default(), 0, None);
+            for (rtp, step) in frames {
+                arrival += step;
+                let placed = pace.place(rtp, arrival);
+                prop_assert!(last.is_none_or(|last| placed > last));
+                last = Some(placed);
+            }
+        }
+    }
+}
