@@ -253,33 +253,33 @@ fn watch_feed(
                     }
                     None => arrived.nseconds(),
                 };
-                let placed_ns = pace.place(rtp, i64::try_from(arrival_ns).unwrap_or(i64::MAX));
-                let placed = gst::ClockTime::from_nseconds(placed_ns.try_into().unwrap_or_default());
+                let mut placed = clock_time(pace.place(rtp, i64::try_from(arrival_ns).unwrap_or(i64::MAX)));
+                let limit =
+                    gst::ClockTime::from_seconds(shared.settings.segment_seconds.load(Relaxed).into());
+                let due = began.is_some_and(|began| placed + CUT_TOLERANCE >= began + limit);
+                let begins =
+                    !delta && (due || changed || began.is_none() || shared.cut_now.swap(false, Relaxed));
+                if begins {
+                    placed = clock_time(pace.pull());
+                }
                 let Some(running) = timeline.to_running_time(placed) else {
                     shared.dropped.fetch_add(1, Relaxed);
                     return gst::PadProbeReturn::Drop;
                 };
+                if begins && began.replace(placed).is_some() {
+                    changed = false;
+                    if let Some(segments) = segments.upgrade() {
+                        segments.emit_by_name::<()>("split-at-running-time", &[&running]);
+                    }
+                }
                 let buffer = buffer.make_mut();
                 buffer.set_pts(placed);
                 buffer.set_dts(placed);
                 if delta {
                     buffer.unset_flags(gst::BufferFlags::DELTA_UNIT);
                     buffer.set_flags(WAS_DELTA);
-                    return gst::PadProbeReturn::Ok;
-                }
-                buffer.unset_flags(WAS_DELTA);
-                let limit =
-                    gst::ClockTime::from_seconds(shared.settings.segment_seconds.load(Relaxed).into());
-                let due = began.is_some_and(|began| running + CUT_TOLERANCE >= began + limit);
-                let cut = due || changed || shared.cut_now.swap(false, Relaxed);
-                if began.is_none() || cut {
-                    if began.is_some()
-                        && let Some(segments) = segments.upgrade()
-                    {
-                        segments.emit_by_name::<()>("split-at-running-time", &[&running]);
-                    }
-                    began = Some(running);
-                    changed = false;
+                } else {
+                    buffer.unset_flags(WAS_DELTA);
                 }
                 gst::PadProbeReturn::Ok
             }
@@ -288,6 +288,10 @@ fn watch_feed(
     });
     let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
     feed.add_probe(types, move |_, info| (*lock(&state))(info));
+}
+
+fn clock_time(ns: i64) -> gst::ClockTime {
+    gst::ClockTime::from_nseconds(ns.try_into().unwrap_or_default())
 }
 
 fn same_bytes(a: Option<&gst::Buffer>, b: Option<&gst::Buffer>) -> bool {
