@@ -1,0 +1,77 @@
+// Calls of the HTTP API (docs/http-api.md). Every failure is an ApiError whose message is fit to be shown.
+// Used by the views; nothing else calls fetch, except the picture loader (picture.js), which needs the raw response.
+
+export class ApiError extends Error {
+  constructor(status, { code = "unknown", message, field = null, hint = null }) {
+    super(message);
+    Object.assign(this, { status, code, field, hint });
+  }
+}
+
+async function call(method, path, { body, signal } = {}) {
+  let response;
+  try {
+    response = await fetch(`/api/v1${path}`, {
+      method, signal, cache: "no-store",
+      headers: body === undefined ? {} : { "content-type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, { code: "no_answer", message: "The server does not answer.",
+      hint: "Check that the watchkeeper service runs and that this computer reaches it, then try again." });
+  }
+  if (response.status === 204) return null;
+  const data = await response.json().catch(() => null);
+  if (response.ok && data !== null) return data;
+  throw new ApiError(response.status, data?.error ?? {
+    message: `The server answered ${response.status} without a reason.`,
+    hint: "The service's log says more: journalctl -u watchkeeper",
+  });
+}
+
+const id = encodeURIComponent;
+const query = (values) => {
+  const given = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return given.length ? `?${new URLSearchParams(given)}` : "";
+};
+const at = (ms) => (ms === undefined ? undefined : new Date(ms).toISOString());
+
+export const addCamera = (body) => call("POST", "/cameras", { body });
+export const changeCamera = (camera, body) => call("PATCH", `/cameras/${id(camera)}`, { body });
+export const removeCamera = (camera) => call("DELETE", `/cameras/${id(camera)}`);
+export const probeSaved = (camera, signal) => call("POST", `/cameras/${id(camera)}/probe`, { signal });
+export const probe = (body, signal) => call("POST", "/probe", { body, signal });
+export const snapshotUrl = (camera) => `/api/v1/cameras/${id(camera)}/snapshot.jpg`;
+export const segment = (segmentId) => call("GET", `/segments/${id(segmentId)}`);
+
+/** Segments that touch from..to, oldest first. */
+export async function segments(camera, from, to, limit) {
+  const path = `/cameras/${id(camera)}/segments${query({ from: at(from), to: at(to), limit })}`;
+  return (await call("GET", path)).segments;
+}
+
+/** Recorded time within from..to as [{from, to}] in milliseconds. */
+export async function timeline(camera, from, to) {
+  const { ranges } = await call("GET", `/cameras/${id(camera)}/timeline${query({ from: at(from), to: at(to) })}`);
+  return ranges.map((range) => ({ from: Date.parse(range.from), to: Date.parse(range.to) }));
+}
+
+export async function events({ camera, before, after, limit = 100 }) {
+  return (await call("GET", `/events${query({ camera, before, after, limit })}`)).events;
+}
+
+/**
+ * The last `count` segments that begin before `ms`, newest first. The API lists oldest first, so this looks through
+ * windows that widen, and finds the last recorded time from the timeline when the near past is empty.
+ */
+export async function segmentsBefore(camera, ms, count, segmentSeconds = 60) {
+  const newest = (list) => list.filter((segment) => Date.parse(segment.start) < ms).reverse().slice(0, count);
+  const near = Math.max(segmentSeconds, 10) * 1000 * (count + 2);
+  let found = newest(await segments(camera, ms - near, ms, 1000));
+  if (found.length > 0) return found;
+  const last = (await timeline(camera, ms - 32 * 86_400_000, ms)).at(-1);
+  if (!last) return [];
+  found = newest(await segments(camera, last.to - near, last.to, 1000));
+  return found;
+}

@@ -1,0 +1,174 @@
+// One camera's page: its picture, every field of its state, its day, its newest segments and its events. Made by app.js
+// for `#/cameras/<id>`.
+
+import * as api from "./api.js";
+import { facts, showFacts, Trouble } from "./cameras.js";
+import { dayPicker } from "./day.js";
+import { h, icon, setText } from "./dom.js";
+import { EventLog } from "./events.js";
+import { bytes, clock, codec, count, duration, full, size } from "./format.js";
+import { VENDORS } from "./fields.js";
+import { Picture } from "./picture.js";
+import { sinceText, stateBadge, timeWords } from "./state.js";
+import { store } from "./store.js";
+import { Strip } from "./strip.js";
+
+const SEGMENTS = 12;
+
+export function cameraView({ scope, id, day, actions }) {
+  const camera = store.cameras.get(id);
+  if (!camera) {
+    const waiting = store.system === null;
+    return { title: id, pending: waiting, el: h("section", { class: "page narrow" }, h("div", { class: "empty" }, icon("camera"),
+      h("h1", { text: waiting ? "Loading …" : "There is no such camera" }),
+      waiting ? null : h("p", { text: `No camera has the id “${id}”. It may have been removed; its footage stays on disk.` }),
+      waiting ? null : h("p", {}, h("a", { class: "button primary", href: "#/", text: "To the cameras" })))) };
+  }
+  const picture = new Picture(id, { scope });
+  const name = h("h1", { data: { testid: "camera-title" } });
+  const since = h("span", { class: "muted" });
+  const head = h("span", { class: "card-state" }, since);
+  const trouble = new Trouble();
+  const now = h("dl", { class: "facts" });
+  const more = h("dl", { class: "rows" });
+  const settings = h("dl", { class: "rows" });
+  const strip = new Strip({ camera: id, name: camera.name, day, zoom: true, onPlay: (ms) => actions.play(id, ms) });
+  scope.add(() => strip.end());
+  const log = new EventLog({ scope, camera: id, limit: 30 });
+  const table = new Segments(id, scope, actions);
+  const edit = `#/cameras/${encodeURIComponent(id)}/settings`;
+  const el = h("section", { class: "page camera-page", data: { testid: "camera-page", camera: id } },
+    h("div", { class: "bar" }, h("a", { class: "button quiet icon-only", href: "#/", "aria-label": "Back to all cameras" }, icon("back")), name, head,
+      h("span", { class: "bar-space" }),
+      h("button", { class: "button", type: "button", on: { click: () => actions.play(id, store.now() - 15_000, { live: true }) } }, icon("play"), "Latest"),
+      h("a", { class: "button", href: edit, data: { testid: "edit-camera" } }, icon("settings"), "Settings")),
+    trouble.el,
+    h("div", { class: "camera-columns" },
+      h("div", { class: "camera-main" },
+        picture.el,
+        h("div", { class: "panel padded" }, h("div", { class: "panel-head flush" }, h("h2", { text: "Recordings" }), dayPicker(day, scope)), strip.el),
+        h("div", { class: "panel" }, h("div", { class: "panel-head" }, h("h2", { text: "Latest segments" })), table.el)),
+      h("div", { class: "camera-side" },
+        h("div", { class: "panel padded" }, h("h2", { text: "Now" }), now, more),
+        h("div", { class: "panel padded" }, h("div", { class: "panel-head flush" }, h("h2", { text: "Settings" }), h("a", { href: edit, text: "Change" })), settings),
+        h("div", { class: "panel" }, h("div", { class: "panel-head" }, h("h2", { text: "Events" })), log.el))));
+
+  let badge = null;
+  const show = (fresh) => {
+    if (fresh.id !== id) return;
+    const { status } = fresh;
+    setText(name, fresh.name);
+    if (badge?.dataset.state !== status.state) {
+      badge?.remove();
+      badge = stateBadge(status.state);
+      head.prepend(badge);
+      el.dataset.state = status.state;
+    }
+    strip.rename(fresh.name);
+    picture.update(fresh);
+    trouble.update(fresh);
+    showFacts(now, facts(status));
+    showFacts(settings, settingRows(fresh));
+    tick();
+  };
+  const tick = () => {
+    const fresh = store.cameras.get(id);
+    if (!fresh) return;
+    sinceText(since, fresh.status.since, store.now());
+    trouble.tick();
+    showFacts(more, statusRows(fresh.status));
+  };
+  store.on("camera", show, scope);
+  store.on("tick", tick, scope);
+  show(camera);
+  return { el, title: camera.name };
+}
+
+function instant(text) {
+  if (!text) return ["–"];
+  const ms = Date.parse(text), age = store.now() - ms;
+  return [age >= 0 && age < 90_000 ? `${duration(age)} ago` : timeWords(ms, store.now()), full(ms)];
+}
+
+function statusRows(status) {
+  return [
+    ["Last frame", ...instant(status.last_frame_at)],
+    ["Next attempt", ...instant(status.next_attempt_at)],
+    ["Reconnects", count(status.reconnects)],
+    ["Last error", status.last_error ?? "none"],
+    ["Frames", count(status.frames), "since the service started"],
+    ["Data", bytes(status.bytes), "since the service started"],
+    ["Segments", count(status.segments), "since the service started"],
+    ["Dropped frames", count(status.dropped_frames), "since the service started"],
+  ];
+}
+
+function settingRows(camera) {
+  const template = "from the make's template";
+  return [
+    ["Id", camera.id],
+    ["Make", VENDORS[camera.vendor]?.name ?? camera.vendor],
+    ["Address", camera.address ? `${camera.address}, port ${camera.rtsp_port}, channel ${camera.channel}` : "–"],
+    ["Main stream", camera.main_url ?? template],
+    ["Sub stream", camera.sub_url ?? (VENDORS[camera.vendor]?.url ? "none" : template)],
+    ["Signs in as", camera.username ? `${camera.username}, ${camera.has_password ? "password stored" : "no password"}` : "nobody"],
+    ["Records", `${camera.record_enabled ? camera.record_profile : "nothing"}, over ${camera.transport.toUpperCase()}, segments of ${camera.segment_seconds} s`],
+    ["Added", ...instant(camera.created_at)],
+  ];
+}
+
+/** The newest segments, kept up by `segment` messages. */
+class Segments {
+  #segments = new Map();
+
+  constructor(camera, scope, actions) {
+    this.camera = camera;
+    this.actions = actions;
+    this.body = h("tbody");
+    this.note = h("p", { class: "muted events-note", text: "Loading segments …" });
+    this.el = h("div", { class: "table-wrap" },
+      h("table", { data: { testid: "segments" } },
+        h("thead", {}, h("tr", {}, ["Start", "Length", "Size", "Picture", "State", ""].map((text) => h("th", { scope: "col" }, text || h("span", { class: "sr-only", text: "Actions" }))))),
+        this.body), this.note);
+    store.on("segment", (segment) => {
+      if (segment.camera_id !== camera) return;
+      this.#segments.set(segment.id, segment);
+      this.#show();
+    }, scope);
+    store.on("snapshot", () => this.#load(), scope);
+    this.#load();
+  }
+
+  async #load() {
+    try {
+      const { segment_seconds: length } = store.cameras.get(this.camera) ?? {};
+      for (const segment of await api.segmentsBefore(this.camera, store.now(), SEGMENTS, length)) this.#segments.set(segment.id, segment);
+      this.#show();
+      setText(this.note, "No segment yet. The first one opens with the first picture.");
+    } catch (error) {
+      setText(this.note, `Segments could not be listed. ${error.message} ${error.hint ?? ""}`);
+    }
+  }
+
+  #show() {
+    const newest = [...this.#segments.values()].sort((a, b) => Date.parse(b.start) - Date.parse(a.start)).slice(0, SEGMENTS);
+    this.#segments = new Map(newest.map((segment) => [segment.id, segment]));
+    const known = new Map([...this.body.children].map((row) => [row.dataset.key, row]));
+    this.body.replaceChildren(...newest.map((segment) => {
+      const key = `${segment.id} ${segment.state} ${segment.end}`;
+      return known.get(key) ?? this.#row(segment, key);
+    }));
+    this.note.hidden = newest.length > 0;
+  }
+
+  #row(segment, key) {
+    const at = Date.parse(segment.start);
+    const state = { open: "recording", closed: "complete", lost: "lost" }[segment.state] ?? segment.state;
+    return h("tr", { data: { key, segment: segment.id, state: segment.state } },
+      h("td", { title: full(at) }, h("button", { class: "link", type: "button", disabled: segment.state === "lost", "aria-label": `Play the segment from ${clock(at)}`,
+        on: { click: () => this.actions.play(this.camera, at) } }, timeWords(at, store.now()))),
+      h("td", { text: `${segment.duration_s.toFixed(1)} s` }), h("td", { text: bytes(segment.bytes) }),
+      h("td", { text: `${size(segment.width, segment.height)} ${codec(segment.codec)}` }), h("td", { text: state }),
+      h("td", {}, segment.state === "lost" ? null : h("a", { href: segment.url, download: segment.file.replaceAll("/", "_"), "aria-label": `Download the segment from ${clock(at)}`, title: segment.file }, icon("download"))));
+  }
+}

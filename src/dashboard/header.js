@@ -1,0 +1,105 @@
+// The page's head: product, health in words, disk, database, stream, theme; and the banner that says when the live
+// stream is lost. Made once by app.js.
+
+import { h, icon, setAttr, setText } from "./dom.js";
+import { bytes } from "./format.js";
+import { toneMark } from "./state.js";
+import { store } from "./store.js";
+
+const THEMES = { auto: { icon: "auto", words: "as the system" }, light: { icon: "sun", words: "light" }, dark: { icon: "moon", words: "dark" } };
+
+export function header(el, banner) {
+  const health = h("a", { class: "health", href: "#/", data: { testid: "health" } });
+  const disk = h("span", { class: "vital", data: { testid: "disk" } });
+  const database = h("span", { class: "vital tone-bad", role: "status", hidden: true, data: { testid: "database" } });
+  const link = h("span", { class: "vital", data: { testid: "connection" } });
+  el.append(
+    h("a", { class: "brand", href: "#/" }, h("img", { src: "/assets/mark.svg", alt: "", width: "28", height: "28" }), h("span", { text: "Watchkeeper" })),
+    health,
+    h("div", { class: "vitals" }, database, disk, link),
+    h("nav", { class: "nav", "aria-label": "Pages" },
+      h("a", { class: "button quiet", href: "#/", data: { nav: "wall" } }, icon("grid"), h("span", { text: "Cameras" })),
+      h("a", { class: "button quiet", href: "#/events", data: { nav: "events" } }, icon("list"), h("span", { text: "Events" })),
+      themeButton()));
+
+  const showHealth = () => {
+    const { words, tone } = healthOf([...store.cameras.values()], store.system !== null);
+    if (health.dataset.words === words) return;
+    Object.assign(health.dataset, { words, tone });
+    health.className = `health tone-${tone}`;
+    health.replaceChildren(toneMark(tone), h("span", { text: words }));
+  };
+  const showSystem = () => {
+    const { volume, database: db, version } = store.system;
+    const share = volume.total_bytes ? volume.free_bytes / volume.total_bytes : 1;
+    const well = volume.state === "ok";
+    const tone = !well ? "bad" : share < 0.03 ? "warn" : "plain";
+    disk.className = `vital tone-${tone}`;
+    disk.title = `${volume.path}: ${bytes(volume.free_bytes)} of ${bytes(volume.total_bytes)} free${volume.detail ? `. ${volume.detail}` : ""}`;
+    disk.replaceChildren(icon("disk"), h("span", { text: well ? `${bytes(volume.free_bytes)} free` : `Disk: ${words(volume.state)}${volume.detail ? `. ${volume.detail}` : ""}` }));
+    const bad = db.state !== "ok";
+    if (bad) setText(database, `Database: ${words(db.state)}${db.pending_rows ? `, ${db.pending_rows} rows wait` : ""}`);
+    database.title = db.detail ?? "";
+    database.hidden = !bad;
+    setAttr(el.querySelector(".brand"), "title", `Watchkeeper ${version}`);
+  };
+  const showLink = () => {
+    const { state, retryAt } = store.connection;
+    link.className = `vital link-${state}`;
+    document.documentElement.dataset.connection = state;
+    if (link.dataset.state !== state) {
+      link.dataset.state = state;
+      link.replaceChildren(toneMark({ live: "good", lost: "bad", connecting: "busy" }[state]), h("span", { text: { live: "Live", lost: "No connection", connecting: "Connecting" }[state] }));
+    }
+    banner.hidden = state !== "lost";
+    if (state !== "lost") { banner.replaceChildren(); return; }
+    if (!banner.firstChild) {
+      banner.append(h("strong", { text: "Connection to the server lost." }), " What you see is from before. ",
+        h("span", { class: "banner-wait", "aria-live": "off" }), " ",
+        h("button", { class: "button small", type: "button", text: "Try now", on: { click: () => store.retryNow() } }));
+    }
+    const wait = Math.ceil((retryAt - Date.now()) / 1000);
+    setText(banner.querySelector(".banner-wait"), wait > 0 ? `Trying again in ${wait} s.` : "Trying again …");
+  };
+  store.on("camera", showHealth);
+  store.on("cameras", showHealth);
+  store.on("system", showSystem);
+  store.on("connection", showLink);
+  store.on("tick", showLink);
+  showHealth();
+  showLink();
+}
+
+const words = (state) => state.replaceAll("_", " ");
+
+function healthOf(cameras, known) {
+  if (!known) return { words: "Connecting …", tone: "busy" };
+  if (cameras.length === 0) return { words: "No camera yet", tone: "off" };
+  const wanted = cameras.filter((camera) => camera.status.state !== "disabled");
+  const recording = wanted.filter((camera) => camera.status.state === "recording").length;
+  if (wanted.length === 0) return { words: "All cameras switched off", tone: "off" };
+  const noun = wanted.length === 1 ? "camera" : "cameras";
+  const connecting = wanted.some((camera) => camera.status.state === "connecting");
+  const tone = recording === wanted.length ? "good" : recording === 0 && !connecting ? "bad" : "warn";
+  return { words: `${recording} of ${wanted.length} ${noun} recording`, tone };
+}
+
+function themeButton() {
+  const names = Object.keys(THEMES);
+  let theme = document.documentElement.dataset.theme ?? "auto";
+  const button = h("button", { class: "button quiet icon-only", type: "button", data: { testid: "theme" } });
+  const show = () => {
+    button.replaceChildren(icon(THEMES[theme].icon));
+    button.title = `Colours: ${THEMES[theme].words}`;
+    setAttr(button, "aria-label", button.title);
+  };
+  button.addEventListener("click", () => {
+    theme = names[(names.indexOf(theme) + 1) % names.length];
+    if (theme === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+    try { localStorage.setItem("watchkeeper.theme", theme); } catch { /* storage may be forbidden: not remembered then */ }
+    show();
+  });
+  show();
+  return button;
+}

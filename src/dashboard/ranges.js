@@ -1,0 +1,39 @@
+// Recorded time as a sorted list of {from, to} in milliseconds. Pure. Used by strip.js; tested in tests/browser.
+
+/** Holes shorter than this are joined, as the server's timeline does. */
+export const JOIN_MS = 1000;
+
+/** Adds from..to to `ranges` (sorted, apart) and returns the new list; `ranges` stays as it is. */
+export function addRange(ranges, from, to) {
+  const before = [], after = [];
+  for (const range of ranges) {
+    if (range.to + JOIN_MS < from) before.push(range);
+    else if (range.from - JOIN_MS > to) after.push(range);
+    else { from = Math.min(from, range.from); to = Math.max(to, range.to); }
+  }
+  return [...before, { from, to }, ...after];
+}
+
+/** The range that holds `ms`, or undefined. */
+export function rangeAt(ranges, ms) {
+  return ranges.find((range) => range.from <= ms && ms < range.to);
+}
+
+/**
+ * Where playing starts for a pointer at `ms`: a pixel of a day's strip is a minute or more, so a hit within
+ * `tolerance` of something recorded means that, a little before its end so that there is something to see.
+ */
+export function snap(ranges, ms, tolerance) {
+  if (rangeAt(ranges, ms)) return ms;
+  let best = null, distance = tolerance;
+  for (const range of ranges) {
+    const d = ms < range.from ? range.from - ms : ms - range.to;
+    if (d <= distance) { best = range; distance = d; }
+  }
+  return best ? Math.max(best.from, Math.min(ms, best.to - 5000)) : ms;
+}
+
+/** Sum of what is recorded within from..to. */
+export function total(ranges, from, to) {
+  return ranges.reduce((sum, range) => sum + Math.max(0, Math.min(range.to, to) - Math.max(range.from, from)), 0);
+}

@@ -1,0 +1,88 @@
+// How a camera's state and an event's severity look and read: a word, a colour and a shape each, so that none of the
+// three is needed to tell them apart. Used by the wall, the camera page, the header and the event log.
+
+import { h, svg } from "./dom.js";
+import { clock, clockShort, dateKey, dateShort, duration, full } from "./format.js";
+
+// tone: a CSS class (`tone-good` …); shape: key of SHAPES.
+const STATES = {
+  recording: { word: "Recording", tone: "good", shape: "disc" },
+  connecting: { word: "Connecting", tone: "busy", shape: "ring" },
+  stalled: { word: "Stalled", tone: "warn", shape: "triangle" },
+  offline: { word: "Offline", tone: "bad", shape: "diamond" },
+  error: { word: "Needs attention", tone: "bad", shape: "octagon" },
+  disabled: { word: "Switched off", tone: "off", shape: "bar" },
+  idle: { word: "Waiting", tone: "off", shape: "ring" },
+};
+
+const SEVERITIES = {
+  info: { word: "Info", tone: "busy", shape: "disc" },
+  warning: { word: "Warning", tone: "warn", shape: "triangle" },
+  error: { word: "Error", tone: "bad", shape: "octagon" },
+};
+
+const REASONS = {
+  refused: "connection refused",
+  unauthorised: "wrong user name or password",
+  no_such_stream: "no such stream",
+  unreachable: "camera not reachable",
+  silent: "camera sends nothing",
+  ended: "camera ended the stream",
+  unsupported_codec: "codec not supported",
+  redirected: "camera redirects elsewhere",
+  protocol: "camera breaks the protocol",
+  internal: "internal fault",
+  disk: "the disk cannot be written",
+  bad_config: "the settings do not work",
+};
+
+const SHAPES = {
+  disc: "M8 2.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11z",
+  ring: "M8 2a6 6 0 1 0 0 12A6 6 0 0 0 8 2zm0 2.5a3.5 3.5 0 1 1 0 7 3.5 3.5 0 0 1 0-7z",
+  triangle: "M8 1.5l7 13H1z",
+  diamond: "M8 .8l7.2 7.2L8 15.2.8 8z",
+  octagon: "M5.1 1h5.8L15 5.1v5.8L10.9 15H5.1L1 10.9V5.1zM7 4v5h2V4zM7 10.2v2h2v-2z",
+  bar: "M2 6.5h12v3H2z",
+};
+
+function shape(name) {
+  return svg("svg", { class: "shape", viewBox: "0 0 16 16", "aria-hidden": "true", data: { shape: name } },
+    svg("path", { d: SHAPES[name], "fill-rule": "evenodd" }));
+}
+
+const stateOf = (state) => STATES[state] ?? { word: state, tone: "off", shape: "ring" };
+
+export const stateWord = (state) => stateOf(state).word;
+export const stateTone = (state) => stateOf(state).tone;
+export const reasonWords = (reason) => (reason === null ? null : REASONS[reason] ?? reason.replaceAll("_", " "));
+
+/** The badge of a camera's state; replace it when the state changes. */
+export function stateBadge(state) {
+  const { word, tone, shape: name } = stateOf(state);
+  return h("span", { class: `badge tone-${tone}`, data: { testid: "state", state } }, shape(name), word);
+}
+
+export function severityMark(severity) {
+  const { word, tone, shape: name } = SEVERITIES[severity] ?? SEVERITIES.info;
+  return h("span", { class: `severity tone-${tone}`, title: word, data: { severity } }, shape(name),
+    h("span", { class: "sr-only", text: `${word}:` }));
+}
+
+/** A coloured shape for a tone of the header. */
+export function toneMark(tone) {
+  return h("span", { class: `mark tone-${tone}` }, shape({ good: "disc", warn: "triangle", bad: "octagon", busy: "ring" }[tone] ?? "bar"));
+}
+
+/** "for 2 min 5 s" since an instant, with the absolute time in the title. */
+export function sinceText(el, since, now) {
+  const at = Date.parse(since);
+  const text = `for ${duration(now - at)}`;
+  if (el.textContent !== text) el.textContent = text;
+  if (el.dataset.since !== since) { el.dataset.since = since; el.title = `since ${full(at)}`; }
+}
+
+/** "14:05:09", with the date when that is not today's. */
+export function timeWords(ms, now, { short = false } = {}) {
+  const time = short ? clockShort(ms) : clock(ms);
+  return dateKey(ms) === dateKey(now) ? time : `${dateShort(ms)}, ${time}`;
+}
