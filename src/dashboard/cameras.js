@@ -4,7 +4,7 @@
 import { dayPicker } from "./day.js";
 import { h, icon, Scope, setAttr, setText } from "./dom.js";
 import { EventLog } from "./events.js";
-import { bitRate, codec, fps, seconds, size } from "./format.js";
+import { bitRate, codec, fps, seconds, sentence, size } from "./format.js";
 import { Picture } from "./picture.js";
 import { reasonWords, sinceText, stateBadge, timeWords } from "./state.js";
 import { store } from "./store.js";
@@ -69,7 +69,7 @@ export function facts(status) {
     ["Rate", fps(status.fps)],
     ["Bit rate", bitRate(status.bit_rate_bps)],
     ["Picture", status.codec ? `${size(status.width, status.height)} ${codec(status.codec)}` : "–"],
-    ["Keyframe", status.keyframe_interval_s === null ? "–" : `every ${seconds(status.keyframe_interval_s)}`],
+    ["Keyframe", seconds(status.keyframe_interval_s), "time between keyframes"],
   ];
 }
 
@@ -86,7 +86,7 @@ export class Trouble {
     this.status = status;
     const reason = reasonWords(status.reason);
     this.el.hidden = reason === null && status.detail === null;
-    setText(this.reason, reason === null ? "" : `${reason[0].toUpperCase()}${reason.slice(1)}. `);
+    setText(this.reason, reason === null ? "" : `${sentence(reason)} `);
     setText(this.detail, status.detail ? sentence(status.detail) : "");
     this.tick();
   }
@@ -97,8 +97,6 @@ export class Trouble {
     setText(this.next, at === null ? "" : wait > 90 ? ` Next attempt at ${timeWords(at, store.now())}.` : wait > 0 ? ` Next attempt in ${wait} s.` : " Trying now.");
   }
 }
-
-const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 
 class Card {
   #scope = new Scope();
@@ -115,16 +113,15 @@ class Card {
     this.strip = new Strip({ camera: camera.id, name: camera.name, day, onPlay: (ms) => actions.play(camera.id, ms) });
     this.#scope.add(() => this.strip.end());
     const pictureLink = h("a", { class: "picture-link", href, tabindex: "-1", "aria-hidden": "true" }, this.picture.el, this.stamp);
-    const latest = h("button", { class: "button small", type: "button", data: { testid: "play-latest" },
+    this.latest = h("button", { class: "button small picture-button", type: "button", data: { testid: "play-latest" },
       on: { click: () => actions.play(camera.id, store.now() - 15_000, { live: true }) } }, icon("play"), "Latest");
     this.el = h("article", { class: "card", data: { testid: "camera", camera: camera.id } },
-      pictureLink,
+      h("div", { class: "picture-frame" }, pictureLink, this.latest),
       h("div", { class: "card-body" },
         h("div", { class: "card-head" }, h("h2", {}, this.name), h("span", { class: "card-state" }, this.badge, this.since)),
         this.trouble.el,
-        h("div", { class: "card-line" }, this.facts, latest),
+        this.facts,
         this.strip.el));
-    this.latest = latest;
     this.update(camera);
   }
 

@@ -3,6 +3,7 @@
 
 import * as api from "./api.js";
 import { h, icon, setAttr, setText, toast } from "./dom.js";
+import { sentence } from "./format.js";
 import { FIELDS, layout, slug, vendorNeeds } from "./fields.js";
 import { probeReport } from "./probe.js";
 import { store } from "./store.js";
@@ -209,15 +210,15 @@ export class CameraForm {
     const field = error.field ? this.#fields.get(error.field) : null;
     // The server names the field in front of its reason, for those who read it without a form.
     const said = field ? error.message.replace(new RegExp(`^${error.field}: `), "") : error.message;
-    const message = `${said[0].toUpperCase()}${said.slice(1)}${/[.!?]$/.test(said) ? "" : "."}`;
+    const message = sentence(said), hint = error.hint ? sentence(error.hint) : null;
     if (field) {
-      this.#mark(field, message, error.hint);
+      this.#mark(field, message, hint);
       if (this.groups.more.contains(field.row)) this.more.open = true;
       field.input.focus();
       return;
     }
     this.top.hidden = false;
-    this.top.replaceChildren(h("strong", { text: error.field ? `${error.field}: ${message}` : message }), error.hint ? ` ${error.hint}` : "");
+    this.top.replaceChildren(h("strong", { text: error.field ? `${error.field}: ${message}` : message }), hint ? ` ${hint}` : "");
     this.top.focus();
   }
 

@@ -16,7 +16,7 @@ export function bitRate(bps) {
 }
 
 export function fps(value) {
-  return value === null || value === undefined ? "–" : `${value.toFixed(value < 10 ? 1 : 0)} fps`;
+  return value === null || value === undefined ? "–" : `${value.toFixed(1)} fps`;
 }
 
 export function seconds(value) {
@@ -80,4 +80,9 @@ export function full(ms) {
   const zone = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts(d)
     .find((part) => part.type === "timeZoneName")?.value ?? "";
   return `${date}, ${clock(ms)}${zone ? ` (${zone})` : ""}`;
+}
+
+/** The server's lower-case messages as sentences. */
+export function sentence(text) {
+  return `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }

@@ -1,7 +1,7 @@
 // A ProbeReport in words, with its picture and its advice. Used by form.js.
 
 import { h } from "./dom.js";
-import { bitRate, codec, fps, seconds, size } from "./format.js";
+import { bitRate, codec, fps, seconds, sentence, size } from "./format.js";
 import { showFacts } from "./cameras.js";
 import { reasonWords, toneMark } from "./state.js";
 
@@ -11,8 +11,8 @@ export function probeReport(report, note = null) {
   if (!report.ok) {
     const reason = reasonWords(report.reason) ?? "the test failed";
     return h("div", { class: "probe-report bad", data: { ok: "false" } },
-      h("p", { class: "probe-verdict" }, toneMark("bad"), h("strong", { text: `${reason[0].toUpperCase()}${reason.slice(1)}.` })),
-      h("p", { text: report.detail ?? "" }), remark);
+      h("p", { class: "probe-verdict" }, toneMark("bad"), h("strong", { text: sentence(reason) })),
+      report.detail ? h("p", { text: sentence(report.detail) }) : null, remark);
   }
   const dl = h("dl", { class: "facts" });
   const offset = report.clock_offset_ms;

@@ -1,0 +1,244 @@
+// The dashboard in Chromium against a running Watchkeeper with the cameras `front` and `yard`. See README.md here.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { api, card, inState, launch, link, onPage, picture, plays, shot, SLOW, strip, until } from "./page.mjs";
+
+let browser;
+before(async () => { browser = await launch(); });
+after(async () => {
+  await browser?.close();
+  await api("DELETE", "/cameras/spare");
+});
+
+test("both cameras appear with pictures, and the header says that they record", async () => {
+  await onPage(browser, {}, async (page) => {
+    for (const camera of ["front", "yard"]) {
+      await inState(page, camera, "recording").waitFor({ timeout: SLOW });
+      await picture(page, camera);
+    }
+    await page.getByTestId("health").getByText("2 of 2 cameras recording").waitFor();
+    assert.match(await page.getByTestId("disk").innerText(), /\d.* free/);
+    assert.equal(await page.getByTestId("connection-banner").isVisible(), false);
+  });
+});
+
+test("a click on the strip plays what was recorded", async () => {
+  await onPage(browser, {}, async (page) => {
+    const recorded = (await strip(page, "front")).locator(".strip-range").last();
+    const box = await recorded.boundingBox();
+    await page.mouse.click(box.x + box.width / 2, box.y + box.height / 2);
+    await plays(page);
+    const shown = Date.parse(await page.getByTestId("player-time").getAttribute("datetime"));
+    const [from, to] = await recorded.evaluate((el) => [Date.parse(el.dataset.from), Date.parse(el.dataset.to)]);
+    assert.ok(shown >= from - 1000 && shown <= to + 60_000, `the time shown, ${new Date(shown).toISOString()}, was recorded`);
+    assert.match(await page.getByTestId("player-download").getAttribute("href"), /\/api\/v1\/segments\/\d+\.mp4$/);
+    await shot(page, "player");
+  });
+});
+
+test("playing goes on into the next segment", async () => {
+  const range = () => `from=${new Date(Date.now() - 3_600_000).toISOString()}&to=${new Date().toISOString()}&limit=1000`;
+  const { body: { segments } } = await until("two segments of yard, one of them complete", () => api("GET", `/cameras/yard/segments?${range()}`),
+    ({ body }) => body.segments.length >= 2 && body.segments.some((segment) => segment.state === "closed"), 150_000);
+  const whole = segments.findLast((segment, i) => segment.state === "closed" && i < segments.length - 1);
+  await onPage(browser, { route: "/#/cameras/yard" }, async (page) => {
+    await page.locator(`[data-testid=segments] tr[data-segment="${whole.id}"] button`).click();
+    await plays(page);
+    await page.getByTestId("player-speed").selectOption("8");
+    await page.waitForFunction((id) => document.querySelector("[data-testid=player]").dataset.segment !== String(id), whole.id, { timeout: SLOW });
+    await plays(page);
+  });
+});
+
+test("a camera that goes and comes back is seen without a reload, and logged", async () => {
+  await onPage(browser, {}, async (page) => {
+    await inState(page, "front", "recording").waitFor({ timeout: SLOW });
+    const logged = page.locator("[data-testid=event][data-kind=camera_offline][data-camera=front]");
+    await page.getByTestId("events").locator("li").first().waitFor();
+    const before = await logged.count();
+    await page.evaluate(() => { window.notReloaded = true; });
+    try {
+      await link("front", "cut");
+      await page.locator('[data-testid=camera][data-camera=front]:not([data-state="recording"])').waitFor({ timeout: SLOW });
+      await page.waitForFunction((n) => document.querySelectorAll("[data-testid=event][data-kind=camera_offline][data-camera=front]").length > n, before, { timeout: SLOW });
+      await page.getByTestId("health").getByText("1 of 2 cameras recording").waitFor();
+      assert.equal(await inState(page, "yard", "recording").count(), 1, "the other camera is untouched");
+      await inState(page, "front", "offline").waitFor({ timeout: SLOW });
+      assert.ok((await card(page, "front").getByTestId("trouble").innerText()).length > 10, "the card says why");
+      await shot(page, "offline");
+    } finally {
+      await link("front", "whole");
+    }
+    await inState(page, "front", "recording").waitFor({ timeout: SLOW });
+    assert.equal(await page.evaluate(() => window.notReloaded), true);
+  });
+});
+
+for (const [what, url] of [["a scheme that is not RTSP", "http://x/"], ["spaces and quotes", 'rtsp://192.0.2.7/a "b" c']]) {
+  test(`an address with ${what} is refused at its field`, async () => {
+    await onPage(browser, { expected: ["POST /api/v1/cameras 400"] }, async (page) => {
+      await page.getByTestId("add-camera").click();
+      await page.getByTestId("field-name").fill("Spare");
+      await page.getByTestId("field-main_url").fill(url);
+      await page.getByTestId("save").click();
+      const field = page.getByTestId("field-main_url");
+      await page.locator("[data-testid=field-main_url][aria-invalid=true]").waitFor();
+      const reason = page.getByTestId("field-main_url-error");
+      assert.ok((await reason.innerText()).length > 10);
+      assert.ok((await field.getAttribute("aria-describedby")).split(" ").includes(await reason.getAttribute("id")));
+      assert.ok(await field.evaluate((el) => el === document.activeElement), "the field has the focus");
+      await shot(page, `form-error-${url.startsWith("http") ? "scheme" : "spaces"}`);
+      await page.keyboard.press("Escape");
+      assert.equal(await card(page, "spare").count(), 0);
+    });
+  });
+}
+
+test("a camera is added, shows its trouble, and is removed; the question says that footage stays", async () => {
+  await onPage(browser, {}, async (page) => {
+    await card(page, "front").waitFor();
+    await page.getByTestId("add-camera").click();
+    await page.getByTestId("field-name").fill("Spare");
+    assert.equal(await page.getByTestId("field-id").inputValue(), "spare");
+    await page.getByTestId("field-main_url").fill("rtsp://127.0.0.1:1/nothing");
+    await page.getByTestId("save").click();
+    await page.getByTestId("camera-form").waitFor({ state: "detached" });
+    await inState(page, "spare", "offline").waitFor({ timeout: SLOW });
+    await card(page, "spare").getByTestId("trouble").waitFor();
+    await card(page, "spare").getByTestId("camera-name").click();
+    await page.getByTestId("edit-camera").click();
+    await page.getByTestId("remove").click();
+    await page.getByText("The footage stays").waitFor();
+    await page.getByTestId("confirm-remove").click();
+    await page.getByTestId("wall").waitFor();
+    await card(page, "spare").waitFor({ state: "detached" });
+  });
+});
+
+test("a connection test says what is wrong before anything is saved", async () => {
+  await onPage(browser, { route: "/#/add" }, async (page) => {
+    await page.getByTestId("field-main_url").fill("rtsp://127.0.0.1:1/nothing");
+    await page.getByTestId("probe").click();
+    await page.locator('[data-testid=probe-report] [data-ok="false"]').waitFor({ timeout: 30_000 });
+  });
+});
+
+test("a new name shows on the card without a reload, and only the name is sent", async () => {
+  const { body: { name: old } } = await api("GET", "/cameras/yard");
+  const fresh = `${old} <b>2</b>`;
+  await onPage(browser, {}, async (page) => {
+    await card(page, "yard").waitFor();
+    await page.evaluate(() => { window.notReloaded = true; });
+    await card(page, "yard").getByTestId("camera-name").click();
+    await page.getByTestId("edit-camera").click();
+    await page.getByTestId("field-name").fill(fresh);
+    const [request] = await Promise.all([page.waitForRequest((sent) => sent.method() === "PATCH"), page.getByTestId("save").click()]);
+    assert.deepEqual(request.postDataJSON(), { name: fresh });
+    await page.getByTestId("camera-title").getByText(fresh, { exact: true }).waitFor();
+    await page.locator("[data-nav=wall]").click();
+    await card(page, "yard").getByTestId("camera-name").getByText(fresh, { exact: true }).waitFor();
+    assert.equal((await api("PATCH", "/cameras/yard", { name: old })).status, 200);
+    await card(page, "yard").getByTestId("camera-name").getByText(old, { exact: true }).waitFor();
+    assert.equal(await inState(page, "yard", "recording").count(), 1);
+    assert.equal(await page.evaluate(() => window.notReloaded), true);
+  });
+});
+
+test("the keyboard alone reaches a strip and plays", async () => {
+  await onPage(browser, {}, async (page) => {
+    await strip(page, "front");
+    const onStrip = () => page.evaluate(() => document.activeElement.closest("[data-testid=strip]")?.dataset.camera ?? null);
+    for (let presses = 0; await onStrip() !== "front"; presses += 1) {
+      assert.ok(presses < 40, "the strip of front is within 40 presses of Tab");
+      await page.keyboard.press("Tab");
+    }
+    await page.keyboard.press("End");
+    const slider = card(page, "front").getByTestId("strip-track");
+    assert.match(await slider.getAttribute("aria-valuetext"), /^\d\d:\d\d:\d\d, recorded$/);
+    await page.keyboard.press("Enter");
+    await plays(page);
+    await page.keyboard.press("Escape");
+    await page.getByTestId("player").waitFor({ state: "hidden" });
+    assert.equal(await onStrip(), "front", "the focus is back where it was");
+  });
+});
+
+test("days on which the clocks change have 23 and 25 hours", async () => {
+  await onPage(browser, { timezoneId: "Europe/Berlin" }, async (page) => {
+    const el = card(page, "front").getByTestId("strip");
+    for (const [day, hours] of [["2025-03-30", "23"], ["2025-10-26", "25"], ["2025-11-01", "24"]]) {
+      await page.getByTestId("day-input").fill(day);
+      await page.locator(`[data-camera=front] [data-testid=strip][data-day="${day}"]`).waitFor();
+      assert.equal(await el.getAttribute("data-hours"), hours);
+      assert.equal(await el.locator(".strip-tick").count(), Number(hours) + 1);
+    }
+    await page.getByTestId("day-today").click();
+    await strip(page, "front");
+  });
+});
+
+test("events can be filtered", async () => {
+  await onPage(browser, { route: "/#/events" }, async (page) => {
+    await page.locator("[data-testid=event]").first().waitFor();
+    await page.getByTestId("event-camera").selectOption("front");
+    await page.locator('[data-testid=event][data-camera="yard"]').first().waitFor({ state: "detached" });
+    await page.getByTestId("event-severity").selectOption("warning");
+    await page.locator("[data-testid=event][data-severity=info]").first().waitFor({ state: "detached" });
+  });
+});
+
+test("a lost connection is said, and mended by itself", async () => {
+  const { body: { cameras } } = await api("GET", "/cameras");
+  const { body: system } = await api("GET", "/system");
+  const snapshot = `event: snapshot\ndata: ${JSON.stringify({ cameras, system })}\n\n`;
+  // A stream that ends after its snapshot, until the test lets the page through to the real one.
+  const broken = async (context) => {
+    await context.route("**/api/v1/live", (route) => route.fulfill({ contentType: "text/event-stream", body: snapshot }));
+  };
+  await onPage(browser, { prepare: broken }, async (page, context) => {
+    await card(page, "front").waitFor();
+    await page.evaluate(() => { window.notReloaded = true; });
+    await page.getByTestId("connection-banner").waitFor();
+    await shot(page, "connection-lost");
+    await context.unrouteAll();
+    await page.locator("html[data-connection=live]").waitFor();
+    await page.getByTestId("connection-banner").waitFor({ state: "hidden" });
+    await page.getByTestId("connection").getByText("Live").waitFor();
+    assert.equal(await page.evaluate(() => window.notReloaded), true);
+  });
+});
+
+test("the theme is remembered", async () => {
+  await onPage(browser, { colorScheme: "light" }, async (page, context) => {
+    const ground = (on = page) => on.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    const light = await ground();
+    await page.getByTestId("theme").click();
+    await page.getByTestId("theme").click();
+    assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
+    const dark = await ground();
+    assert.notEqual(dark, light);
+    const second = await context.newPage();
+    await second.goto(page.url());
+    assert.equal(await ground(second), dark);
+  });
+});
+
+for (const [width, height] of [[390, 844], [1440, 900]]) {
+  for (const colorScheme of ["light", "dark"]) {
+    test(`fits ${width} px in ${colorScheme}`, async () => {
+      await onPage(browser, { viewport: { width, height }, colorScheme }, async (page) => {
+        await strip(page, "front");
+        await picture(page, "front");
+        const fits = async (where) => assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${where} is no wider than the window`);
+        await fits("the wall");
+        await shot(page, `wall-${width}-${colorScheme}`);
+        await card(page, "front").getByTestId("camera-name").click();
+        await page.locator("[data-testid=camera-page] [data-testid=strip][data-state=ready]").waitFor();
+        await page.locator("[data-testid=segments] tbody tr").first().waitFor();
+        await fits("the camera's page");
+        await shot(page, `camera-${width}-${colorScheme}`);
+      });
+    });
+  }
+}
