@@ -34,6 +34,7 @@ export function wallView({ scope, day, actions }) {
       if (!cards.has(camera.id)) cards.set(camera.id, new Card(camera, day, actions));
     }
     const none = store.cameras.size === 0;
+    grid.classList.toggle("many", store.cameras.size > 4);
     picker.hidden = events.hidden = none;
     el.classList.toggle("no-cameras", none);
     const wanted = none ? [emptyState()] : [...store.cameras.keys()].map((id) => cards.get(id).el);

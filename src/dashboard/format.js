@@ -47,8 +47,10 @@ export function duration(ms) {
   return hours % 24 ? `${Math.floor(hours / 24)} d ${hours % 24} h` : `${hours / 24} d`;
 }
 
+/** For what is less than an hour old. */
 export function ago(ms) {
-  return ms < 2000 ? "just now" : `${duration(ms)} ago`;
+  if (ms < 2000) return "just now";
+  return ms < 60_000 ? `${duration(ms)} ago` : `${Math.floor(ms / 60_000)} min ago`;
 }
 
 /** "14:05:09" in the browser's zone. */

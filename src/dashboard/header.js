@@ -23,7 +23,9 @@ export function header(el, banner) {
       themeButton()));
 
   const showHealth = () => {
-    const { words, tone } = healthOf([...store.cameras.values()], store.system !== null);
+    const lost = store.connection.state === "lost";
+    const { words: now, tone } = healthOf([...store.cameras.values()], store.system !== null, lost);
+    const words = lost && store.system !== null ? `Before: ${now}` : now;
     if (health.dataset.words === words) return;
     Object.assign(health.dataset, { words, tone });
     health.className = `health tone-${tone}`;
@@ -54,7 +56,7 @@ export function header(el, banner) {
     banner.hidden = state !== "lost";
     if (state !== "lost") { banner.replaceChildren(); return; }
     if (!banner.firstChild) {
-      banner.append(h("strong", { text: "Connection to the server lost." }), " What you see is from before. ",
+      banner.append(h("strong", { text: "Connection to the server lost." }), store.system === null ? " " : " What you see is from before. ",
         h("span", { class: "banner-wait", "aria-live": "off" }), " ",
         h("button", { class: "button small", type: "button", text: "Try now", on: { click: () => store.retryNow() } }));
     }
@@ -65,6 +67,7 @@ export function header(el, banner) {
   store.on("cameras", showHealth);
   store.on("system", showSystem);
   store.on("connection", showLink);
+  store.on("connection", showHealth);
   store.on("tick", showLink);
   showHealth();
   showLink();
@@ -72,8 +75,8 @@ export function header(el, banner) {
 
 const words = (state) => state.replaceAll("_", " ");
 
-function healthOf(cameras, known) {
-  if (!known) return { words: "Connecting …", tone: "busy" };
+function healthOf(cameras, known, lost) {
+  if (!known) return lost ? { words: "No answer from the server", tone: "bad" } : { words: "Connecting …", tone: "busy" };
   if (cameras.length === 0) return { words: "No camera yet", tone: "off" };
   const wanted = cameras.filter((camera) => camera.status.state !== "disabled");
   const recording = wanted.filter((camera) => camera.status.state === "recording").length;

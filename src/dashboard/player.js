@@ -39,7 +39,7 @@ class Player {
     this.date = h("span", { class: "muted" });
     this.about = h("span", { class: "muted player-about" });
     const button = (label, name, act, extra = {}) => h("button", { class: "button icon-only", type: "button", "aria-label": label, title: label, on: { click: act }, ...extra }, icon(name));
-    this.toggle = button("Pause", "pause", () => this.#toggle(), { class: "button icon-only primary large", data: { testid: "player-toggle" } });
+    this.toggle = button("Pause", "pause", () => this.#toggle(), { class: "button icon-only primary large", autofocus: true, data: { testid: "player-toggle" } });
     const text = (words, label, act) => h("button", { class: "button", type: "button", "aria-label": label, title: label, text: words, on: { click: act } });
     this.speed = h("select", { class: "input", "aria-label": "Speed", data: { testid: "player-speed" }, on: { change: () => this.#setRate(Number(this.speed.value)) } },
       SPEEDS.map((speed) => h("option", { value: speed, text: `${speed}×` })));
@@ -128,9 +128,8 @@ class Player {
     const turn = ++this.#turn;
     this.#say(null);
     this.#note(null);
-    if (this.#segment && this.#segment.state === "closed" && start(this.#segment) <= ms && ms < end(this.#segment)) {
-      return this.#load(this.#segment, (ms - start(this.#segment)) / 1000);
-    }
+    const within = this.#segment === null ? -1 : (ms - start(this.#segment)) / 1000;
+    if (within >= 0 && within < this.video.duration - 0.3) return this.#load(this.#segment, within);
     this.stage.classList.add("busy");
     try {
       const found = (await api.segments(this.#camera, ms, store.now() + 60_000, 5)).filter((segment) => end(segment) > ms && segment.state !== "lost");
@@ -164,7 +163,9 @@ class Player {
     this.el.dataset.segment = segment.id;
     if (same) return this.#position();
     this.stage.classList.add("busy");
-    this.video.src = segment.url;
+    // Chromium keeps what it read of an address for as long as the page lives, whatever Cache-Control says, and so
+    // would never see an open segment grow. The part behind # makes it another address for Chromium and not for the server.
+    this.video.src = `${segment.url}#${segment.end}`;
     this.#show(this.#at);
   }
 
@@ -251,7 +252,8 @@ class Player {
 
   #toggle() {
     if (this.#segment === null) return;
-    if (this.video.paused) this.#play();
+    if (this.video.ended) this.#ended(); // playing now would begin the segment again
+    else if (this.video.paused) this.#play();
     else this.video.pause();
   }
 

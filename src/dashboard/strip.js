@@ -13,7 +13,7 @@ import { store } from "./store.js";
 const MINUTE = 60_000, HOUR = 3_600_000;
 const SMALLEST_VIEW = 10 * MINUTE;
 const SNAP_PX = 8;
-const LABEL_PX = 52;
+const LABEL_PX = 60;
 const STEPS = [1, 2, 5, 10, 30, 60, 180, 360, 720].map((minutes) => minutes * MINUTE);
 
 export class Strip {
@@ -139,6 +139,7 @@ export class Strip {
     });
     this.#drawScale();
     setText(this.sum, this.#loaded === this.day.key ? `${duration(total(this.#ranges, this.day.start, this.day.end))} recorded` : "");
+    if (this.#cursor === null) this.#tell(this.#newest());
     setAttr(this.track, "aria-valuemin", 0);
     setAttr(this.track, "aria-valuemax", Math.round((this.day.end - this.day.start) / 1000));
     if (this.zoomBar) {
@@ -164,8 +165,8 @@ export class Strip {
       const date = new Date(t);
       const last = t === this.day.end;
       const labelled = step <= HOUR || last || (date.getHours() % (step / HOUR) === 0 && date.getMinutes() === 0);
-      const at = this.#pct(t);
-      ticks.push(h("span", { class: `strip-tick${labelled ? " labelled" : ""}${at < 1 ? " first" : at > 99 ? " last" : ""}`,
+      const at = this.#pct(t), px = (at / 100) * this.#width;
+      ticks.push(h("span", { class: `strip-tick${labelled ? " labelled" : ""}${px < LABEL_PX / 3 ? " first" : px > this.#width - LABEL_PX / 3 ? " last" : ""}`,
         style: { left: `${at}%` } }, labelled ? h("b", { text: last ? "24:00" : clockShort(t) }) : null));
     }
     this.scale.replaceChildren(...ticks);
@@ -187,14 +188,18 @@ export class Strip {
   #place(ms) {
     this.#cursor = Math.min(Math.max(ms, this.day.start), this.day.end - 1000);
     const at = this.#pct(this.#cursor);
-    const what = rangeAt(this.#ranges, this.#cursor) ? "recorded" : this.#cursor > store.now() ? "not yet" : "not recorded";
     this.cursorMark.hidden = false;
     this.cursorMark.style.left = `${at}%`;
     this.cursorMark.dataset.side = at < 12 ? "start" : at > 88 ? "end" : "middle";
-    this.cursorMark.dataset.what = what;
-    setText(this.tip, `${clock(this.#cursor)} · ${what}`);
-    setAttr(this.track, "aria-valuenow", Math.round((this.#cursor - this.day.start) / 1000));
-    setAttr(this.track, "aria-valuetext", `${clock(this.#cursor)}, ${what}`);
+    setText(this.tip, `${clock(this.#cursor)} · ${this.#tell(this.#cursor)}`);
+  }
+
+  /** The slider's value for assistive technology; answers what is there. */
+  #tell(ms) {
+    const what = rangeAt(this.#ranges, ms) ? "recorded" : ms > store.now() ? "not yet" : "not recorded";
+    setAttr(this.track, "aria-valuenow", Math.round((ms - this.day.start) / 1000));
+    setAttr(this.track, "aria-valuetext", `${clock(ms)}, ${what}`);
+    return what;
   }
 
   #leave() {

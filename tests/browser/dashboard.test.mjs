@@ -51,6 +51,19 @@ test("playing goes on into the next segment", async () => {
   });
 });
 
+test("the latest is played while it is being recorded", async () => {
+  await onPage(browser, {}, async (page) => {
+    await strip(page, "yard");
+    await card(page, "yard").getByTestId("play-latest").click();
+    await plays(page);
+    const shown = () => page.evaluate(() => Date.parse(document.querySelector("[data-testid=player-time]").dateTime));
+    const from = await shown();
+    // More than lay there when the player was opened: the segment was read again as it grew, or the next one was.
+    await page.waitForFunction((t) => Date.parse(document.querySelector("[data-testid=player-time]").dateTime) > t + 20_000, from, { timeout: SLOW });
+    assert.ok(await shown() < Date.now() + 1000, "nothing is played that is still to come");
+  });
+});
+
 test("a camera that goes and comes back is seen without a reload, and logged", async () => {
   await onPage(browser, {}, async (page) => {
     await inState(page, "front", "recording").waitFor({ timeout: SLOW });

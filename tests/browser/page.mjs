@@ -50,8 +50,8 @@ export async function until(what, ask, check, timeout = TIMEOUT) {
 
 /**
  * Runs `body(page)` in a fresh browser context and then fails if there were console errors, page errors, failed
- * requests, or answers of 400 and above that `expected` (["POST /api/v1/cameras 400"]) does not name. `prepare(context)` runs before the
- * page is opened.
+ * requests, or answers of 400 and above that `expected` (["POST /api/v1/cameras 400"]) does not name.
+ * `prepare(context)` runs before the page is opened.
  */
 export async function onPage(browser, { expected = [], prepare = async () => {}, route = "/", ...options }, body) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
