@@ -23,10 +23,15 @@ let page = null; // key of the view that is shown
 let form = null;
 
 function parse() {
-  const [first, id, last] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const [first, id, last] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
   if (first === "cameras" && id) return { page: `camera ${id}`, id, form: last === "settings" };
   if (first === "events") return { page: "events" };
   return { page: "wall", form: first === "add" };
+}
+
+/** What cannot be decoded was not written by this page; it is then no camera's id. */
+function decoded(part) {
+  try { return decodeURIComponent(part); } catch { return part; }
 }
 
 function route() {
@@ -86,7 +91,7 @@ function announce() {
     }
     if (words.length) document.getElementById("announcer").textContent = words.join(". ");
   };
-  store.on("snapshot", () => {
+  store.on("cameras", () => {
     for (const { id, status } of store.cameras.values()) if (!known.has(id)) { known.set(id, status.state); said.set(id, status.state); }
   });
   store.on("camera", ({ id, status }) => {

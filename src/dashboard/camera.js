@@ -4,7 +4,7 @@
 import * as api from "./api.js";
 import { facts, showFacts, Trouble } from "./cameras.js";
 import { dayPicker } from "./day.js";
-import { h, icon, setText } from "./dom.js";
+import { arrange, h, icon, setText } from "./dom.js";
 import { EventLog } from "./events.js";
 import { bytes, clock, codec, count, duration, full, size } from "./format.js";
 import { VENDORS } from "./fields.js";
@@ -117,6 +117,8 @@ function settingRows(camera) {
   ];
 }
 
+const stateOf = ({ state }) => ({ open: "recording", closed: "complete" }[state] ?? state);
+
 /** The newest segments, kept up by `segment` messages. */
 class Segments {
   #segments = new Map();
@@ -135,7 +137,7 @@ class Segments {
       this.#segments.set(segment.id, segment);
       this.#show();
     }, scope);
-    store.on("snapshot", () => this.#load(), scope);
+    store.on("again", () => this.#load(), scope);
     this.#load();
   }
 
@@ -153,22 +155,29 @@ class Segments {
   #show() {
     const newest = [...this.#segments.values()].sort((a, b) => Date.parse(b.start) - Date.parse(a.start)).slice(0, SEGMENTS);
     this.#segments = new Map(newest.map((segment) => [segment.id, segment]));
-    const known = new Map([...this.body.children].map((row) => [row.dataset.key, row]));
-    this.body.replaceChildren(...newest.map((segment) => {
-      const key = `${segment.id} ${segment.state} ${segment.end}`;
-      return known.get(key) ?? this.#row(segment, key);
-    }));
+    const known = new Map([...this.body.children].map((row) => [row.dataset.segment, row]));
+    arrange(this.body, newest.map((segment) => this.#grown(known.get(String(segment.id)), segment) ?? this.#row(segment)));
     this.note.hidden = newest.length > 0;
   }
 
-  #row(segment, key) {
+  /** Brings a row up to date; a lost segment's is made anew, for it offers nothing. */
+  #grown(row, segment) {
+    if (!row || segment.state === "lost") return undefined;
+    const [, length, data, , state] = row.children;
+    setText(length, `${segment.duration_s.toFixed(1)} s`);
+    setText(data, bytes(segment.bytes));
+    setText(state, stateOf(segment));
+    row.dataset.state = segment.state;
+    return row;
+  }
+
+  #row(segment) {
     const at = Date.parse(segment.start);
-    const state = { open: "recording", closed: "complete", lost: "lost" }[segment.state] ?? segment.state;
-    return h("tr", { data: { key, segment: segment.id, state: segment.state } },
+    return h("tr", { data: { segment: segment.id, state: segment.state } },
       h("td", { title: full(at) }, h("button", { class: "link", type: "button", disabled: segment.state === "lost", "aria-label": `Play the segment from ${clock(at)}`,
         on: { click: () => this.actions.play(this.camera, at) } }, timeWords(at, store.now()))),
       h("td", { text: `${segment.duration_s.toFixed(1)} s` }), h("td", { text: bytes(segment.bytes) }),
-      h("td", { text: `${size(segment.width, segment.height)} ${codec(segment.codec)}` }), h("td", { text: state }),
+      h("td", { text: `${size(segment.width, segment.height)} ${codec(segment.codec)}` }), h("td", { text: stateOf(segment) }),
       h("td", {}, segment.state === "lost" ? null : h("a", { href: segment.url, download: segment.file.replaceAll("/", "_"), "aria-label": `Download the segment from ${clock(at)}`, title: segment.file }, icon("download"))));
   }
 }

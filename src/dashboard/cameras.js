@@ -2,7 +2,7 @@
 // page; made by app.js. Cards are updated in place, so that focus and strips live through every message.
 
 import { dayPicker } from "./day.js";
-import { h, icon, Scope, setAttr, setText } from "./dom.js";
+import { arrange, h, icon, Scope, setAttr, setText } from "./dom.js";
 import { EventLog } from "./events.js";
 import { bitRate, codec, fps, seconds, sentence, size } from "./format.js";
 import { Picture } from "./picture.js";
@@ -27,7 +27,7 @@ export function wallView({ scope, day, actions }) {
   const el = h("div", { class: "wall" }, cameras, events);
   scope.add(() => { for (const card of cards.values()) card.end(); });
 
-  const arrange = () => {
+  const show = () => {
     if (!store.system) return grid.replaceChildren(...[1, 2].map(skeleton));
     for (const [id, card] of cards) if (!store.cameras.has(id)) { card.end(); cards.delete(id); }
     for (const camera of store.cameras.values()) {
@@ -37,15 +37,13 @@ export function wallView({ scope, day, actions }) {
     grid.classList.toggle("many", store.cameras.size > 4);
     picker.hidden = events.hidden = none;
     el.classList.toggle("no-cameras", none);
-    const wanted = none ? [emptyState()] : [...store.cameras.keys()].map((id) => cards.get(id).el);
-    // Moving an element that is in place already would take the focus from it.
-    if (wanted.length !== grid.children.length || wanted.some((card, i) => grid.children[i] !== card)) grid.replaceChildren(...wanted);
+    arrange(grid, none ? [emptyState()] : [...store.cameras.keys()].map((id) => cards.get(id).el));
     for (const camera of store.cameras.values()) cards.get(camera.id).update(camera);
   };
-  store.on("cameras", arrange, scope);
+  store.on("cameras", show, scope);
   store.on("camera", (camera) => cards.get(camera.id)?.update(camera), scope);
   store.on("tick", () => { for (const card of cards.values()) card.tick(); }, scope);
-  arrange();
+  show();
   return { el, title: "Cameras" };
 }
 
@@ -137,12 +135,14 @@ class Card {
     this.camera = camera;
     setText(this.name, name);
     setAttr(this.latest, "aria-label", `Play the latest recording of ${name}`);
+    this.latest.hidden = status.picture === null && status.segments === 0 && status.state !== "recording";
     this.strip.rename(name);
     this.picture.update(camera);
     this.trouble.update(camera);
     const old = status.state !== "recording" && status.last_frame_at !== null && status.picture !== null;
     this.stamp.hidden = !old;
     if (old) setText(this.stamp, `Last picture ${timeWords(Date.parse(status.last_frame_at), store.now())}`);
+    this.facts.hidden = status.codec === null && status.fps === null;
     showFacts(this.facts, facts(status));
     this.tick();
   }

@@ -41,6 +41,12 @@ export function setAttr(el, name, value) {
   else if (el.getAttribute(name) !== String(value)) el.setAttribute(name, String(value));
 }
 
+/** Makes `nodes` the children of `parent`, moving only what is out of place: what moves loses the focus. */
+export function arrange(parent, nodes) {
+  nodes.forEach((node, i) => { if (parent.children[i] !== node) parent.insertBefore(node, parent.children[i] ?? null); });
+  while (parent.children.length > nodes.length) parent.lastElementChild.remove();
+}
+
 /** A line icon by path data, hidden from assistive technology. */
 export function icon(name) {
   return svg("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" },

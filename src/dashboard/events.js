@@ -2,7 +2,7 @@
 // the camera page (one camera) and as a page of its own.
 
 import * as api from "./api.js";
-import { h, setText } from "./dom.js";
+import { arrange, h, setText } from "./dom.js";
 import { ago, dateKey, dateShort, clock, full } from "./format.js";
 import { severityMark } from "./state.js";
 import { store } from "./store.js";
@@ -32,13 +32,13 @@ export class EventLog {
     this.cameraSelect = h("select", { class: "input", "aria-label": "Camera", data: { testid: "event-camera" }, on: { change: () => this.#choose() } });
     this.severitySelect = h("select", { class: "input", "aria-label": "Severity", data: { testid: "event-severity" }, on: { change: () => this.#choose() } },
       h("option", { value: "", text: "All severities" }), h("option", { value: "warning", text: "Warnings and errors" }), h("option", { value: "error", text: "Errors" }));
-    this.el = h("div", { class: "event-log" },
+    this.el = h("div", { class: "event-log", data: { testid: "event-log", state: "loading" } },
       h("div", { class: "event-filters" }, camera ? null : this.cameraSelect, this.severitySelect),
       this.list, this.note, this.older);
     store.on("event", (event) => this.#arrive(event), scope);
     store.on("cameras", () => this.#options(), scope);
     store.on("camera", () => this.#options(), scope);
-    store.on("snapshot", () => this.#fresh(), scope);
+    store.on("again", () => this.#fresh(), scope);
     store.on("tick", () => this.#ages(), scope);
     scope.add(() => { this.#load += 1; });
     this.#options();
@@ -95,6 +95,7 @@ export class EventLog {
         before = page.at(-1).id;
       }
       this.#show();
+      this.el.dataset.state = "ready";
     } catch (error) {
       if (load !== this.#load) return;
       this.note.hidden = false;
@@ -116,7 +117,7 @@ export class EventLog {
   #show() {
     const events = [...this.#events.values()].sort((a, b) => b.id - a.id);
     const existing = new Map([...this.list.children].map((el) => [el.dataset.event, el]));
-    this.list.replaceChildren(...events.map((event) => existing.get(String(event.id)) ?? this.#row(event)));
+    arrange(this.list, events.map((event) => existing.get(String(event.id)) ?? this.#row(event)));
     this.note.hidden = events.length > 0;
     setText(this.note, this.#filter.severity || (this.#filter.camera && !this.fixed) ? "No events with this filter." : "No events yet. Cameras that go and come back are listed here.");
     this.older.hidden = !this.#more;

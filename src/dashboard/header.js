@@ -56,7 +56,7 @@ export function header(el, banner) {
     banner.hidden = state !== "lost";
     if (state !== "lost") { banner.replaceChildren(); return; }
     if (!banner.firstChild) {
-      banner.append(h("strong", { text: "Connection to the server lost." }), store.system === null ? " " : " What you see is from before. ",
+      banner.append(h("strong", { text: store.system === null ? "No connection to the server." : "Connection to the server lost." }), store.system === null ? " " : " What you see is from before. ",
         h("span", { class: "banner-wait", "aria-live": "off" }), " ",
         h("button", { class: "button small", type: "button", text: "Try now", on: { click: () => store.retryNow() } }));
     }

@@ -1,8 +1,9 @@
 // What the page knows about the service: cameras, system, and whether the live stream stands. Fed by
 // `GET /api/v1/live` alone; the views read it and listen. Nothing here touches the DOM.
 //
-// Events (CustomEvent, `detail` in brackets): `snapshot` after a (re)connect, `cameras` when the list changes,
-// `camera` [Camera], `segment` [Segment], `event` [Event], `system` [System], `connection` [connection], `tick` each second.
+// Events (CustomEvent, `detail` in brackets): `again` when there may have been a gap in the stream (what was asked for
+// over HTTP must be asked for again), `cameras` when the list changes, `camera` [Camera], `segment` [Segment],
+// `event` [Event], `system` [System], `connection` [connection], `tick` each second.
 
 import { Scope } from "./dom.js";
 
@@ -75,11 +76,12 @@ class Store extends EventTarget {
     });
     on("snapshot", ({ cameras, system }) => {
       scope.end();
+      const again = this.system !== null || this.connection.attempts > 0;
       this.cameras = new Map(cameras.map((camera) => [camera.id, camera]));
       this.#system(system);
       this.#connection({ state: "live", since: Date.now(), retryAt: null, attempts: 0 });
       this.#tell("cameras");
-      this.#tell("snapshot");
+      if (again) this.#tell("again");
     });
     on("camera", (camera) => this.learn(camera));
     on("camera_removed", ({ id }) => this.forget(id));

@@ -13,6 +13,7 @@ import { store } from "./store.js";
 const MINUTE = 60_000, HOUR = 3_600_000;
 const SMALLEST_VIEW = 10 * MINUTE;
 const SNAP_PX = 8;
+const THIN_PX = 4;
 const LABEL_PX = 60;
 const STEPS = [1, 2, 5, 10, 30, 60, 180, 360, 720].map((minutes) => minutes * MINUTE);
 
@@ -56,7 +57,7 @@ export class Strip {
     resize.observe(this.track);
     this.#scope.add(() => resize.disconnect());
     day.on(() => this.#newDay(), this.#scope);
-    store.on("snapshot", () => this.#fetch(), this.#scope);
+    store.on("again", () => this.#fetch(), this.#scope);
     store.on("tick", () => this.#marks(), this.#scope);
     store.on("segment", (segment) => this.#grow(segment), this.#scope);
     this.#newDay();
@@ -100,7 +101,7 @@ export class Strip {
       this.#ranges = ranges;
       this.#loaded = key;
       this.el.dataset.state = ranges.length ? "ready" : "empty";
-      this.#say(ranges.length ? null : "Nothing recorded on this day");
+      this.#say(ranges.length ? null : this.day.isToday() ? "Nothing recorded today" : "Nothing recorded on this day");
     } catch (error) {
       if (load !== this.#load) return;
       this.el.dataset.state = "error";
@@ -132,8 +133,9 @@ export class Strip {
     shown.forEach((range, i) => {
       const el = this.lane.children[i] ?? this.lane.appendChild(h("div", { class: "strip-range" }));
       const left = Math.max(0, this.#pct(range.from)), right = Math.min(100, this.#pct(range.to));
-      el.style.left = `${left}%`;
-      el.style.width = `${right - left}%`;
+      // What is too short to be seen gets some pixels, towards the past: its end, often now, stays true.
+      el.style.left = `max(0px, min(${left}%, ${right}% - ${THIN_PX}px))`;
+      el.style.width = `max(${right - left}%, ${THIN_PX}px)`;
       el.dataset.from = new Date(range.from).toISOString();
       el.dataset.to = new Date(range.to).toISOString();
     });

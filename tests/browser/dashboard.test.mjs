@@ -68,7 +68,7 @@ test("a camera that goes and comes back is seen without a reload, and logged", a
   await onPage(browser, {}, async (page) => {
     await inState(page, "front", "recording").waitFor({ timeout: SLOW });
     const logged = page.locator("[data-testid=event][data-kind=camera_offline][data-camera=front]");
-    await page.getByTestId("events").locator("li").first().waitFor();
+    await page.locator("[data-testid=event-log][data-state=ready]").waitFor();
     const before = await logged.count();
     await page.evaluate(() => { window.notReloaded = true; });
     try {
