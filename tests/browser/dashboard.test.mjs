@@ -58,9 +58,21 @@ test("the latest is played while it is being recorded", async () => {
     await plays(page);
     const shown = () => page.evaluate(() => Date.parse(document.querySelector("[data-testid=player-time]").dateTime));
     const from = await shown();
+    await page.evaluate(() => {
+      const time = document.querySelector("[data-testid=player-time]");
+      let last = Date.parse(time.dateTime);
+      window.longestJumpMs = 0;
+      new MutationObserver(() => {
+        const now = Date.parse(time.dateTime);
+        window.longestJumpMs = Math.max(window.longestJumpMs, now - last);
+        last = now;
+      }).observe(time, { attributes: true });
+    });
     // More than lay there when the player was opened: the segment was read again as it grew, or the next one was.
     await page.waitForFunction((t) => Date.parse(document.querySelector("[data-testid=player-time]").dateTime) > t + 20_000, from, { timeout: SLOW });
     assert.ok(await shown() < Date.now() + 1000, "nothing is played that is still to come");
+    const jump = await page.evaluate(() => window.longestJumpMs);
+    assert.ok(jump < 2000, `nothing is skipped where a segment was still open; the longest jump was ${jump} ms`);
   });
 });
 
