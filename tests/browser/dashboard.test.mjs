@@ -25,13 +25,14 @@ test("both cameras appear with pictures, and the header says that they record", 
 
 test("a click on the strip plays what was recorded", async () => {
   await onPage(browser, {}, async (page) => {
-    const recorded = (await strip(page, "front")).locator(".strip-range").last();
-    const box = await recorded.boundingBox();
+    const ranges = (await strip(page, "front")).locator(".strip-range");
+    const box = await ranges.last().boundingBox();
     await page.mouse.click(box.x + box.width / 2, box.y + box.height / 2);
     await plays(page);
     const shown = Date.parse(await page.getByTestId("player-time").getAttribute("datetime"));
-    const [from, to] = await recorded.evaluate((el) => [Date.parse(el.dataset.from), Date.parse(el.dataset.to)]);
-    assert.ok(shown >= from - 1000 && shown <= to + 60_000, `the time shown, ${new Date(shown).toISOString()}, was recorded`);
+    // A pixel is minutes wide, so beside a short recording its neighbour may be meant as well.
+    const recorded = await ranges.evaluateAll((els) => els.map((el) => [Date.parse(el.dataset.from), Date.parse(el.dataset.to)]));
+    assert.ok(recorded.some(([from, to]) => shown >= from - 1000 && shown <= to + 60_000), `the time shown, ${new Date(shown).toISOString()}, was recorded`);
     assert.match(await page.getByTestId("player-download").getAttribute("href"), /\/api\/v1\/segments\/\d+\.mp4$/);
     await shot(page, "player");
   });
