@@ -2,6 +2,7 @@
 //!
 //! The modules stand in layers; a test keeps the arrows between them (`tests/it/tidy.rs`).
 
+pub mod api;
 pub mod base;
 pub mod cli;
 pub mod disk;

@@ -1,0 +1,248 @@
+//! The one error body, and the one place where a failed use case becomes HTTP.
+
+use axum::{
+    Json,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::types::{ErrorBody, ErrorDetail};
+use crate::{
+    base::{error::Chain, mask},
+    run,
+};
+
+/// Every code that a client can meet. `docs/http-api.md` lists them, and a test compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    BadJson,
+    BadField,
+    UnknownField,
+    BadQuery,
+    BadId,
+    BadHost,
+    BadOrigin,
+    NoCamera,
+    NoSegment,
+    NoPicture,
+    NotFound,
+    MethodNotAllowed,
+    TooSlow,
+    CameraExists,
+    NotRunning,
+    TooLarge,
+    NotJson,
+    BadRange,
+    TooMany,
+    Internal,
+    DatabaseAway,
+    VolumeAway,
+}
+
+impl Code {
+    #[cfg(test)]
+    pub(super) const ALL: &[Self] = &[
+        Self::BadJson,
+        Self::BadField,
+        Self::UnknownField,
+        Self::BadQuery,
+        Self::BadId,
+        Self::BadHost,
+        Self::BadOrigin,
+        Self::NoCamera,
+        Self::NoSegment,
+        Self::NoPicture,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::TooSlow,
+        Self::CameraExists,
+        Self::NotRunning,
+        Self::TooLarge,
+        Self::NotJson,
+        Self::BadRange,
+        Self::TooMany,
+        Self::Internal,
+        Self::DatabaseAway,
+        Self::VolumeAway,
+    ];
+
+    /// Status and word.
+    pub(super) fn parts(self) -> (StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::BadJson => (S::BAD_REQUEST, "bad_json"),
+            Self::BadField => (S::BAD_REQUEST, "bad_field"),
+            Self::UnknownField => (S::BAD_REQUEST, "unknown_field"),
+            Self::BadQuery => (S::BAD_REQUEST, "bad_query"),
+            Self::BadId => (S::BAD_REQUEST, "bad_id"),
+            Self::BadHost => (S::FORBIDDEN, "bad_host"),
+            Self::BadOrigin => (S::FORBIDDEN, "bad_origin"),
+            Self::NoCamera => (S::NOT_FOUND, "no_camera"),
+            Self::NoSegment => (S::NOT_FOUND, "no_segment"),
+            Self::NoPicture => (S::NOT_FOUND, "no_picture"),
+            Self::NotFound => (S::NOT_FOUND, "not_found"),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::TooSlow => (S::REQUEST_TIMEOUT, "too_slow"),
+            Self::CameraExists => (S::CONFLICT, "camera_exists"),
+            Self::NotRunning => (S::CONFLICT, "not_running"),
+            Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not_json"),
+            Self::BadRange => (S::RANGE_NOT_SATISFIABLE, "bad_range"),
+            Self::TooMany => (S::TOO_MANY_REQUESTS, "too_many"),
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal"),
+            Self::DatabaseAway => (S::SERVICE_UNAVAILABLE, "database_away"),
+            Self::VolumeAway => (S::SERVICE_UNAVAILABLE, "volume_away"),
+        }
+    }
+}
+
+/// A refusal or a failure, as the client sees it.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    pub(super) code: Code,
+    pub(super) message: String,
+    pub(super) field: Option<String>,
+    hint: Option<&'static str>,
+    /// Boxed to keep the error small.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
+}
+
+/// Longest message that leaves, in characters: what a client sent is quoted, but not echoed by the page.
+const MESSAGE_MAX: usize = 600;
+
+impl ApiError {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), field: None, hint: None, header: None }
+    }
+
+    pub(super) fn field(self, field: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..self }
+    }
+
+    pub(super) fn hint(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+
+    pub(super) fn header(self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+        Self { header: Some(Box::new((name, value.into()))), ..self }
+    }
+
+    /// A bug on our side. What it was stands in the log and nowhere else.
+    pub(super) fn internal() -> Self {
+        Self::new(Code::Internal, "something went wrong inside the service")
+            .hint("the service's log says what; please report it")
+    }
+
+    /// A path that leads nowhere.
+    pub(super) fn not_found() -> Self {
+        Self::new(Code::NotFound, "there is nothing at this path").hint("/api/docs lists every call")
+    }
+}
+
+impl From<run::Error> for ApiError {
+    fn from(error: run::Error) -> Self {
+        use run::Error as E;
+        let message = error.to_string();
+        let retry = |error: Self, seconds: u16| error.header(header::RETRY_AFTER, seconds);
+        match error {
+            E::NoCamera(_) => {
+                Self::new(Code::NoCamera, message).hint("`GET /api/v1/cameras` lists the cameras")
+            }
+            E::Taken(_) => Self::new(Code::CameraExists, message)
+                .field("id")
+                .hint("choose another id, or change the camera with PATCH"),
+            E::BadField(bad) => Self::new(Code::BadField, message).field(bad.field),
+            E::NoSegment(_) => Self::new(Code::NoSegment, message),
+            E::NoPicture(_) => Self::new(Code::NoPicture, message)
+                .hint("wait for the first keyframe; the camera's status says whether frames come"),
+            E::NotRunning(_) => Self::new(Code::NotRunning, message)
+                .hint("the camera's status says why; there is a graph only while it is connected"),
+            E::Busy => retry(Self::new(Code::TooMany, message), 3),
+            E::DatabaseAway(ref source) => {
+                tracing::warn!(error = %Chain(source.as_ref()), "a request needs the database, which is away");
+                retry(Self::new(Code::DatabaseAway, message), 5)
+                    .hint("recording goes on; `/readyz` says what is wrong with the database")
+            }
+            E::VolumeAway(ref source) => {
+                tracing::warn!(error = %Chain(source.as_ref()), "a request needs the volume, which is away");
+                retry(Self::new(Code::VolumeAway, message), 5)
+                    .hint("is the disk mounted? `/readyz` says what is wrong with it")
+            }
+            E::Media(_) | E::Internal(_) => {
+                tracing::error!(error = %Chain(&error), "a request failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Self { code, message, field, hint, header } = self;
+        let (status, word) = code.parts();
+        let masked = mask::urls(&message);
+        let message = match masked.char_indices().nth(MESSAGE_MAX) {
+            Some((end, _)) => format!("{}…", &masked[..end]),
+            None => masked,
+        };
+        let body = ErrorBody {
+            error: ErrorDetail {
+                code: word.to_owned(),
+                message,
+                field: field.map(|field| mask::urls(&field)),
+                hint: hint.map(str::to_owned),
+            },
+        };
+        let mut response = (status, Json(body)).into_response();
+        if let Some((name, value)) = header.map(|header| *header) {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests::body_of;
+
+    #[tokio::test]
+    async fn each_failure_has_its_status_and_only_bugs_hide_their_text() {
+        let id = || "front".parse().unwrap();
+        let away = || anyhow::anyhow!("disk I/O error at /var/lib/x");
+        let cases = [
+            (run::Error::NoCamera(id()), 404, "no_camera", "there is no camera `front`"),
+            (run::Error::Taken(id()), 409, "camera_exists", "there is already a camera `front`"),
+            (run::Error::NoSegment(7), 404, "no_segment", "there is no segment 7"),
+            (run::Error::NoPicture(id()), 404, "no_picture", "no picture came from `front` yet"),
+            (run::Error::NotRunning(id()), 409, "not_running", "the camera `front` has no open session"),
+            (run::Error::DatabaseAway(away()), 503, "database_away", "the database cannot be used now"),
+            (run::Error::VolumeAway(away()), 503, "volume_away", "the volume cannot be read now"),
+            (
+                run::Error::Internal("secret sauce"),
+                500,
+                "internal",
+                "something went wrong inside the service",
+            ),
+        ];
+        for (error, status, code, message) in cases {
+            let response = ApiError::from(error).into_response();
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers().contains_key("retry-after"), status == 503);
+            let body = body_of(response).await;
+            assert_eq!(body["error"]["code"], code);
+            assert_eq!(body["error"]["message"], message);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_message_holds_a_password_or_a_page_of_echo() {
+        let error = ApiError::new(Code::BadField, format!("main_url: rtsp://u:p@h/x {}", "y".repeat(5000)));
+        let body = body_of(error.field("main_url").into_response()).await;
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with("main_url: rtsp://***@h/x yy"), "{message}");
+        assert!(message.chars().count() <= MESSAGE_MAX + 1);
+        assert_eq!(body["error"]["field"], "main_url");
+        assert!(body["error"].get("hint").is_none());
+    }
+}

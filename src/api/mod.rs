@@ -1,0 +1,147 @@
+//! The HTTP API, the dashboard's files, and the connections they go over. Handlers call [`Watchkeeper`] and see
+//! neither rows nor elements; `docs/http-api.md` is the contract.
+
+mod assets;
+mod cameras;
+mod error;
+mod events;
+mod guard;
+mod input;
+mod live;
+mod metrics;
+mod range;
+mod recordings;
+mod serve;
+mod system;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    http::{HeaderValue, StatusCode, header},
+    middleware,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use tokio::sync::Semaphore;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::run::Watchkeeper;
+use error::{ApiError, Code};
+
+pub use serve::{is_loopback, serve};
+
+/// What the operator decides about the API.
+#[derive(Clone, Debug, Default)]
+pub struct ApiSettings {
+    /// Host names by which the service may be called besides `localhost` and the loopback addresses; without ports.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// What handlers share.
+#[derive(Clone, Debug)]
+struct App {
+    watchkeeper: Watchkeeper,
+    viewers: Arc<Semaphore>,
+    /// Tells this process from the one before, where numbers begin anew.
+    process: u32,
+}
+
+/// Every call of the API. The paths stand at the handlers; the test `every_route_is_in_the_page` compares them with
+/// the table in `docs/http-api.md`.
+fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(cameras::list, cameras::add)) //                 /api/v1/cameras
+        .routes(routes!(cameras::one, cameras::change, cameras::remove)) // …/{id}
+        .routes(routes!(cameras::probe_saved)) //                        …/{id}/probe
+        .routes(routes!(cameras::snapshot)) //                           …/{id}/snapshot.jpg
+        .routes(routes!(cameras::pipeline)) //                           …/{id}/pipeline
+        .routes(routes!(cameras::pipeline_dot)) //                       …/{id}/pipeline.dot
+        .routes(routes!(recordings::segments)) //                        …/{id}/segments
+        .routes(routes!(recordings::timeline)) //                        …/{id}/timeline
+        .routes(routes!(cameras::probe)) //                              /api/v1/probe
+        .route("/api/v1/segments/{segment_id}", get(recordings::segment_or_file)) // also ….mp4
+        .routes(routes!(events::list)) //                                /api/v1/events
+        .routes(routes!(system::system)) //                              /api/v1/system
+        .routes(routes!(live::live)) //                                  /api/v1/live
+        .routes(routes!(system::healthz)) //                             /healthz
+        .routes(routes!(system::readyz)) //                              /readyz
+        .routes(routes!(system::metrics)) //                             /metrics
+}
+
+/// What the API document says besides the calls. The two resources that share a route are named here.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Watchkeeper", description = "Records IP cameras. docs/http-api.md is the overview."),
+    paths(recordings::segment, recordings::segment_file),
+    components(schemas(types::system::Snapshot, types::system::CameraRemoved, types::events::Event)),
+    tags(
+        (name = "cameras", description = "Cameras, their pictures and their pipelines"),
+        (name = "recordings", description = "Segments, recorded time and files"),
+        (name = "system", description = "The service itself, its log and its changes")
+    )
+)]
+struct Document;
+
+/// The API document (OpenAPI 3.1), generated from the code; `docs/openapi.json` is a copy.
+pub fn openapi() -> String {
+    let mut text = api().into_openapi().to_pretty_json().expect("a document of ours is JSON");
+    text.push('\n');
+    text
+}
+
+/// Everything that is served: the API, its document, and the dashboard.
+pub fn router(watchkeeper: Watchkeeper, settings: ApiSettings) -> Router {
+    let app = App { watchkeeper, viewers: Arc::new(Semaphore::new(live::VIEWERS)), process: rand::random() };
+    let (calls, _) = api().split_for_parts();
+    surrounded(calls.with_state(app).merge(files()), &settings)
+}
+
+/// What is the same for every client and needs no running service.
+fn files() -> Router {
+    let document = openapi();
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    Router::new()
+        .route("/", get(assets::index))
+        .route("/favicon.ico", get(assets::favicon))
+        .route("/assets/{file}", get(assets::asset))
+        .route("/api/v1/openapi.json", get(async move || (json, document.clone())))
+        .merge(browser())
+}
+
+/// `/api/docs`: swagger-ui. It styles itself from JavaScript, so it needs a policy of its own.
+fn browser() -> Router {
+    let ui = SwaggerUi::new("/api/docs").config(
+        // Without `none` the page would show the document to a validator on the internet.
+        Config::from("/api/v1/openapi.json").validator_url("none"),
+    );
+    Router::from(ui).layer(middleware::map_response(async |mut response: Response| {
+        if response.status() == StatusCode::NOT_FOUND {
+            return ApiError::not_found().into_response();
+        }
+        let policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+                      img-src 'self' data:; font-src 'self'; connect-src 'self'; frame-ancestors 'none'; \
+                      base-uri 'none'; form-action 'none'";
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response
+    }))
+}
+
+/// Puts around `router` what every answer needs: refusals as JSON, checks of host and origin, common headers.
+fn surrounded(router: Router, settings: &ApiSettings) -> Router {
+    let hosts = guard::Hosts::new(&settings.allowed_hosts);
+    router
+        .fallback(async || ApiError::not_found())
+        .method_not_allowed_fallback(async || {
+            ApiError::new(Code::MethodNotAllowed, "this path has no such method")
+                .hint("the `Allow` header lists those it has")
+        })
+        .layer(middleware::from_fn_with_state(hosts, guard::guard))
+}

@@ -1,0 +1,136 @@
+//! Connections. Not `axum::serve`: that gives hyper no timer, so a client that sends its header slowly stays for
+//! ever, it has no limit, and it has no deadline when stopping.
+
+use std::{
+    convert::Infallible, future::poll_fn, io, net::SocketAddr, pin::Pin, pin::pin, sync::Arc, time::Duration,
+};
+
+use axum::{Router, body::Body};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// Connections at once; further ones wait in the system's queue.
+const CONNECTIONS: usize = 256;
+/// Within this a request's header must be here; so long may a connection be idle, too.
+const HEADER_WITHIN: Duration = Duration::from_secs(10);
+/// So long what a client still sends after our last answer is read and thrown away.
+const LINGER: Duration = Duration::from_secs(5);
+/// So long a stop waits for answers under way.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
+/// Says that the service stops. Answers without an end of their own (the live stream) end on it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Closing(pub(super) CancellationToken);
+
+/// Whether nobody but this host can reach a listener at `addr`.
+pub fn is_loopback(addr: &SocketAddr) -> bool {
+    addr.ip().to_canonical().is_loopback()
+}
+
+/// Serves `router` on `listener` until `shutdown` is done; then takes no more connections, lets answers under way
+/// end for up to 2 s, and drops what is left.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+    let closing = CancellationToken::new();
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            (stream, slot) = next(&listener, &slots) => {
+                let (router, closing) = (router.clone(), closing.clone());
+                connections.spawn(async move {
+                    connection(stream, router, closing).await;
+                    drop(slot);
+                });
+            }
+            // Reaps, so that the set does not grow.
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(listener);
+    closing.cancel();
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(STOP_WITHIN, all).await.is_err() {
+        tracing::info!(http.connections = connections.len(), "HTTP connections did not end in time; dropped");
+        connections.shutdown().await;
+    }
+}
+
+/// The next connection, once there is room for it. May be dropped at any time.
+async fn next(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+    let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, slot),
+            // The client's affair.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                // Most likely no file descriptor is left. Accepting at once would fail at once.
+                tracing::warn!(%error, "cannot accept an HTTP connection; trying again in 1 s");
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, closing: CancellationToken) {
+    // Answers are written whole; waiting for more would only delay the live stream.
+    let _ = stream.set_nodelay(true);
+    let token = Closing(closing.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(token.clone());
+        // Boxed because `poll_without_shutdown` wants `Unpin`.
+        let answer: Pin<Box<dyn Future<Output = Result<_, Infallible>> + Send>> =
+            Box::pin(router.clone().oneshot(request.map(Body::new)));
+        answer
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WITHIN)
+        .serve_connection(TokioIo::new(stream), service);
+    let outcome = tokio::select! {
+        outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => outcome,
+        () = closing.cancelled() => {
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "an HTTP connection ended early");
+    }
+    linger(connection.into_parts().io.into_inner(), &closing).await;
+}
+
+/// Closes our side and reads on until the client closes its own. Closing outright while a refused body is still
+/// coming in would reset the connection, and the client's system would throw our answer away with it.
+async fn linger(mut stream: TcpStream, closing: &CancellationToken) {
+    let drain = async {
+        let _ = stream.shutdown().await;
+        let mut waste = vec![0; 16 * 1024];
+        while matches!(stream.read(&mut waste).await, Ok(read) if read > 0) {}
+    };
+    let patience = async {
+        let stopping = async {
+            closing.cancelled().await;
+            sleep(Duration::from_millis(200)).await;
+        };
+        tokio::select! {
+            () = stopping => {}
+            () = sleep(LINGER) => {}
+        }
+    };
+    tokio::select! {
+        () = drain => {}
+        () = patience => {}
+    }
+}

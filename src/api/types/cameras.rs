@@ -1,0 +1,507 @@
+//! Cameras: what is said of them, what is shown of them, and what a look at their stream tells.
+
+use std::fmt;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use utoipa::ToSchema;
+
+use super::{CodecWord, Int, ProfileWord, StateWord, Time, TransportWord, VendorWord, Word};
+use crate::{
+    base::{CameraId, Secret, mask},
+    model::{
+        self,
+        camera::{BadField, CameraPatch},
+        status::Observed,
+    },
+    run::{CameraNow, Probe, ProbeFound},
+};
+
+/// Every camera.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct CameraList {
+    /// By id.
+    pub(crate) cameras: Vec<Camera>,
+}
+
+/// A camera as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Camera {
+    /// Its id, and the name of its directory.
+    id: String,
+    /// What people call it.
+    name: String,
+    vendor: VendorWord,
+    /// Host name or IP address.
+    #[schema(required)]
+    address: Option<String>,
+    /// TCP port of its RTSP server.
+    rtsp_port: u16,
+    /// Channel of a device with several, from 1.
+    channel: u16,
+    /// Account on the camera.
+    #[schema(required)]
+    username: Option<String>,
+    /// Whether a password is set. The password itself is write-only.
+    has_password: bool,
+    /// Explicit URL of the main stream, without credentials; null: from the vendor's template.
+    #[schema(required)]
+    main_url: Option<String>,
+    /// Explicit URL of the sub stream, without credentials; null: from the vendor's template.
+    #[schema(required)]
+    sub_url: Option<String>,
+    record_profile: ProfileWord,
+    transport: TransportWord,
+    /// Whether it is recorded at all.
+    record_enabled: bool,
+    /// Length of a segment in seconds; it ends at the first keyframe at or after it.
+    segment_seconds: u32,
+    /// When it was added.
+    created_at: Time,
+    status: CameraStatus,
+}
+
+impl From<&CameraNow> for Camera {
+    fn from(now: &CameraNow) -> Self {
+        let CameraNow { camera, created_at, status } = now;
+        let model::Camera {
+            id,
+            name,
+            vendor,
+            address,
+            rtsp_port,
+            channel,
+            username,
+            password,
+            main_url,
+            sub_url,
+            record_profile,
+            transport,
+            record_enabled,
+            segment_seconds,
+        } = camera;
+        Self {
+            id: id.to_string(),
+            name: name.clone(),
+            vendor: Word(*vendor),
+            address: address.clone(),
+            rtsp_port: *rtsp_port,
+            channel: *channel,
+            username: username.clone(),
+            has_password: password.is_some(),
+            main_url: main_url.clone(),
+            sub_url: sub_url.clone(),
+            record_profile: Word(*record_profile),
+            transport: Word(*transport),
+            record_enabled: *record_enabled,
+            segment_seconds: *segment_seconds,
+            created_at: Time(*created_at),
+            status: status.into(),
+        }
+    }
+}
+
+/// How a camera is. Counters run since the service started; rates are observed over the last seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(crate) struct CameraStatus {
+    state: StateWord,
+    /// A word for why: of a camera that is offline or stalled one of `Loss`, of an error `disk` or `bad_config`.
+    #[schema(required)]
+    reason: Option<String>,
+    /// One sentence that says what to do next.
+    #[schema(required)]
+    detail: Option<String>,
+    /// Since when it is in this state.
+    since: Time,
+    #[schema(required)]
+    last_frame_at: Option<Time>,
+    /// When it is tried again.
+    #[schema(required)]
+    next_attempt_at: Option<Time>,
+    /// How often it came back.
+    reconnects: u64,
+    /// The last thing that went wrong.
+    #[schema(required)]
+    last_error: Option<String>,
+    #[schema(required)]
+    codec: Option<CodecWord>,
+    #[schema(required)]
+    width: Option<u32>,
+    #[schema(required)]
+    height: Option<u32>,
+    #[schema(required)]
+    fps: Option<f64>,
+    #[schema(required)]
+    bit_rate_bps: Option<u64>,
+    #[schema(required)]
+    keyframe_interval_s: Option<f64>,
+    frames: u64,
+    bytes: u64,
+    segments: u64,
+    dropped_frames: u64,
+    /// Number of the last keyframe; changes when snapshot.jpg would.
+    #[schema(required)]
+    picture: Option<u64>,
+}
+
+impl From<&model::status::CameraStatus> for CameraStatus {
+    fn from(status: &model::status::CameraStatus) -> Self {
+        let model::status::CameraStatus {
+            shown,
+            reason,
+            detail,
+            since,
+            last_frame_at,
+            next_attempt_at,
+            reconnects,
+            last_error,
+            observed,
+        } = status;
+        let Observed {
+            video,
+            fps,
+            bit_rate_bps,
+            keyframe_interval,
+            frames,
+            bytes,
+            segments,
+            dropped_frames,
+            picture,
+        } = observed;
+        Self {
+            state: Word(*shown),
+            reason: reason.map(str::to_owned),
+            detail: detail.as_deref().map(mask::urls),
+            since: Time(*since),
+            last_frame_at: last_frame_at.map(Time),
+            next_attempt_at: next_attempt_at.map(Time),
+            reconnects: *reconnects,
+            last_error: last_error.as_deref().map(mask::urls),
+            codec: video.map(|(codec, _, _)| Word(codec)),
+            width: video.map(|(_, width, _)| width),
+            height: video.map(|(_, _, height)| height),
+            fps: *fps,
+            bit_rate_bps: *bit_rate_bps,
+            keyframe_interval_s: keyframe_interval.map(|interval| interval.as_secs_f64()),
+            frames: *frames,
+            bytes: *bytes,
+            segments: *segments,
+            dropped_frames: *dropped_frames,
+            picture: *picture,
+        }
+    }
+}
+
+type Port = Int<1, 65_535>;
+type Channel = Int<1, 256>;
+
+/// A password on its way in. It is not shown, and no error quotes it.
+pub(crate) struct Password(Secret);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        // serde's own message for a wrong type would quote the value.
+        match serde_json::Value::deserialize(from)? {
+            serde_json::Value::String(text) => Ok(Self(Secret::new(text))),
+            _ => Err(D::Error::custom("is not a string")),
+        }
+    }
+}
+
+/// A field that may be absent, and if not has a value: null is refused, for it would say nothing.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+/// A field that may be absent (stays as it is), null (is cleared) or a value.
+fn clearable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+/// The three bodies that hold a camera's settings differ in their id only. serde cannot flatten a struct into one
+/// that refuses unknown fields, so the common fields are written once here.
+macro_rules! settings {
+    ($(#[$doc:meta])* $name:ident { $($id:tt)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct $name {
+            $($id)*
+            /// What people call it; by default its id.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false, max_length = 256)]
+            name: Option<String>,
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false)]
+            vendor: Option<VendorWord>,
+            /// Host name or IP address; needed by vendors with a URL template.
+            #[serde(default, deserialize_with = "clearable")]
+            #[schema(value_type = Option<String>, max_length = 253)]
+            address: Option<Option<String>>,
+            /// TCP port of its RTSP server. A new camera has 554.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(value_type = u16, required = false, minimum = 1, maximum = 65535)]
+            rtsp_port: Option<Port>,
+            /// Channel of a device with several. A new camera has 1.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(value_type = u16, required = false, minimum = 1, maximum = 256)]
+            channel: Option<Channel>,
+            /// Account on the camera.
+            #[serde(default, deserialize_with = "clearable")]
+            #[schema(value_type = Option<String>, max_length = 256)]
+            username: Option<Option<String>>,
+            /// Its password. Write-only.
+            #[serde(default, deserialize_with = "clearable")]
+            #[schema(value_type = Option<String>, max_length = 256, format = Password, write_only)]
+            password: Option<Option<Password>>,
+            /// Explicit URL of the main stream: rtsp, rtsps or rtspt. Credentials in it become the camera's.
+            #[serde(default, deserialize_with = "clearable")]
+            #[schema(value_type = Option<String>, max_length = 2048)]
+            main_url: Option<Option<String>>,
+            /// Explicit URL of the sub stream.
+            #[serde(default, deserialize_with = "clearable")]
+            #[schema(value_type = Option<String>, max_length = 2048)]
+            sub_url: Option<Option<String>>,
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false)]
+            record_profile: Option<ProfileWord>,
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false)]
+            transport: Option<TransportWord>,
+            /// Whether it is recorded at all. A new camera is.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false)]
+            record_enabled: Option<bool>,
+            /// Length of a segment in seconds; what is outside 2 to 3600 is brought to the nearer end. A new
+            /// camera has 60.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(value_type = u32, required = false, minimum = 2, maximum = 3600)]
+            segment_seconds: Option<Int<0, { u32::MAX }>>,
+        }
+    };
+}
+
+/// `given` fields as the model takes them. A macro for the same reason as `settings`.
+macro_rules! patch {
+    ($body:expr, $name:ident { $($id:ident)? }) => {{
+        let $name {
+            $($id: _,)?
+            name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
+            transport, record_enabled, segment_seconds,
+        } = $body;
+        let small = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
+        CameraPatch {
+            name,
+            vendor: vendor.map(|word| word.0),
+            address,
+            rtsp_port: rtsp_port.map(|port| small(port.get())),
+            channel: channel.map(|channel| small(channel.get())),
+            username,
+            password: password.map(|given| given.map(|password| password.0)),
+            main_url,
+            sub_url,
+            record_profile: record_profile.map(|word| word.0),
+            transport: transport.map(|word| word.0),
+            record_enabled,
+            segment_seconds: segment_seconds.map(Int::get),
+        }
+    }};
+}
+
+settings! {
+    /// A camera to add. Only `id` and one of `address` and `main_url` are needed.
+    NewCamera {
+        /// Its id: a slug that is also the name of its directory. It never changes.
+        #[schema(value_type = String, max_length = 63, pattern = "^[a-z0-9][a-z0-9_-]{0,62}$")]
+        id: CameraId,
+    }
+}
+
+settings! {
+    /// What is to change. Fields that are absent stay as they are; null clears one that may be null.
+    CameraChange {}
+}
+
+settings! {
+    /// A camera to look at without saving it.
+    ProbeRequest {
+        /// Not needed, and not used.
+        #[serde(default, deserialize_with = "given")]
+        #[schema(value_type = String, required = false, max_length = 63, pattern = "^[a-z0-9][a-z0-9_-]{0,62}$")]
+        id: Option<CameraId>,
+    }
+}
+
+impl From<NewCamera> for (CameraId, CameraPatch) {
+    fn from(body: NewCamera) -> Self {
+        (body.id.clone(), patch!(body, NewCamera { id }))
+    }
+}
+
+impl From<CameraChange> for CameraPatch {
+    fn from(body: CameraChange) -> Self {
+        patch!(body, CameraChange {})
+    }
+}
+
+impl TryFrom<ProbeRequest> for model::Camera {
+    type Error = BadField;
+
+    fn try_from(body: ProbeRequest) -> Result<Self, BadField> {
+        let id = body.id.clone().unwrap_or_else(|| "probe".parse().expect("is a slug"));
+        Self::new(id, patch!(body, ProbeRequest { id }))
+    }
+}
+
+/// What a look at a stream told.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ProbeReport {
+    /// Whether pictures came.
+    ok: bool,
+    /// A word for why not; one of `Loss`.
+    #[schema(required)]
+    reason: Option<super::LossWord>,
+    /// Why not, and what to do next.
+    #[schema(required)]
+    detail: Option<String>,
+    /// The URL looked at, without credentials.
+    url: String,
+    #[schema(required)]
+    codec: Option<CodecWord>,
+    #[schema(required)]
+    width: Option<u32>,
+    #[schema(required)]
+    height: Option<u32>,
+    /// Frames a second, as the stream says.
+    #[schema(required)]
+    fps_declared: Option<f64>,
+    /// Frames a second, as they came.
+    #[schema(required)]
+    fps_measured: Option<f64>,
+    #[schema(required)]
+    keyframe_interval_s: Option<f64>,
+    #[schema(required)]
+    b_frames: Option<bool>,
+    /// Encoding name of the first audio stream, as in RTP.
+    #[schema(required)]
+    audio_codec: Option<String>,
+    #[schema(required)]
+    bit_rate_bps: Option<u64>,
+    /// From the start of the attempt; null for a session that was already open.
+    #[schema(required)]
+    time_to_first_frame_ms: Option<u64>,
+    /// Not measured yet.
+    #[schema(required)]
+    clock_offset_ms: Option<i64>,
+    /// The last keyframe as a `data:` URL.
+    #[schema(required)]
+    thumbnail: Option<String>,
+    /// Where a setting of the camera is known to hurt.
+    advice: Vec<String>,
+}
+
+impl From<&Probe> for ProbeReport {
+    fn from(probe: &Probe) -> Self {
+        let Probe { url, outcome } = probe;
+        let nothing = Self {
+            ok: false,
+            reason: None,
+            detail: None,
+            url: url.clone(),
+            codec: None,
+            width: None,
+            height: None,
+            fps_declared: None,
+            fps_measured: None,
+            keyframe_interval_s: None,
+            b_frames: None,
+            audio_codec: None,
+            bit_rate_bps: None,
+            time_to_first_frame_ms: None,
+            clock_offset_ms: None,
+            thumbnail: None,
+            advice: Vec::new(),
+        };
+        match outcome {
+            Err((loss, detail)) => {
+                Self { reason: Some(Word(*loss)), detail: Some(mask::urls(detail)), ..nothing }
+            }
+            Ok(ProbeFound { found, audio, first_frame_ms, thumbnail }) => Self {
+                ok: true,
+                codec: found.video.map(|(codec, _, _)| Word(codec)),
+                width: found.video.map(|(_, width, _)| width),
+                height: found.video.map(|(_, _, height)| height),
+                fps_declared: found.fps_declared,
+                fps_measured: found.fps_measured,
+                keyframe_interval_s: found.keyframe_interval.map(|interval| interval.as_secs_f64()),
+                b_frames: Some(found.b_frames),
+                audio_codec: audio.clone(),
+                bit_rate_bps: found.bit_rate_bps,
+                time_to_first_frame_ms: *first_frame_ms,
+                thumbnail: thumbnail
+                    .as_ref()
+                    .map(|jpeg| format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(jpeg))),
+                advice: found.advice.iter().map(|sentence| mask::urls(sentence)).collect(),
+                ..nothing
+            },
+        }
+    }
+}
+
+/// How to reproduce a camera's pipeline by hand.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct PipelineLine {
+    /// A line for `gst-launch-1.0`; secrets as `***`.
+    pub(crate) launch: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(json: &str) -> Result<CameraPatch, String> {
+        serde_json::from_str::<CameraChange>(json).map(Into::into).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn absent_null_and_a_value_are_three_things() {
+        assert_eq!(change("{}").unwrap(), CameraPatch::default());
+        let cleared = change(r#"{"password": null, "main_url": null}"#).unwrap();
+        assert_eq!((cleared.password, cleared.main_url, cleared.sub_url), (Some(None), Some(None), None));
+        let set = change(r#"{"password": "p", "vendor": "hikvision", "rtsp_port": 65535}"#).unwrap();
+        assert_eq!(set.password, Some(Some(Secret::new("p"))));
+        assert_eq!(set.vendor, Some(model::address::Vendor::Hikvision));
+        assert_eq!(set.rtsp_port, Some(65_535));
+        assert!(change(r#"{"name": null}"#).is_err());
+        assert!(change(r#"{"id": "other"}"#).unwrap_err().contains("unknown field `id`"));
+    }
+
+    #[test]
+    fn a_wrong_value_names_what_would_be_right() {
+        for (json, words) in [
+            (r#"{"rtsp_port": 65536}"#, "a whole number from 1 to 65535"),
+            (r#"{"rtsp_port": -1}"#, "a whole number from 1 to 65535"),
+            (r#"{"rtsp_port": 1.5}"#, "a whole number from 1 to 65535"),
+            (r#"{"channel": 0}"#, "a whole number from 1 to 256"),
+            (r#"{"vendor": "sony"}"#, "`sony` is none of generic, onvif"),
+            (r#"{"transport": "TCP"}"#, "`TCP` is none of tcp, udp, auto"),
+        ] {
+            let message = change(json).unwrap_err();
+            assert!(message.contains(words), "{json}: {message}");
+        }
+        assert!(!change(r#"{"password": 123456}"#).unwrap_err().contains("123456"));
+    }
+
+    #[test]
+    fn no_body_shows_its_password() {
+        let body: NewCamera =
+            serde_json::from_str(r#"{"id": "a", "password": "hunter2", "main_url": "rtsp://h/x"}"#).unwrap();
+        assert!(!format!("{body:?}").contains("hunter2"));
+    }
+}

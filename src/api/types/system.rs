@@ -1,0 +1,133 @@
+//! The service itself, and what the live stream says first.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Time, cameras::Camera};
+use crate::{
+    base::{WallUs, mask},
+    run,
+};
+
+/// Whether something we need can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Usable {
+    /// It can.
+    Ok,
+    /// It cannot; `detail` says why.
+    Away,
+}
+
+impl Usable {
+    fn unless(error: Option<&String>) -> Self {
+        if error.is_some() { Self::Away } else { Self::Ok }
+    }
+}
+
+/// How the service is.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(crate) struct System {
+    version: String,
+    started_at: Time,
+    /// The service's clock.
+    now: Time,
+    /// Pipelines that did not stop in time and still hang.
+    abandoned_pipelines: u64,
+    volume: Volume,
+    database: Database,
+}
+
+/// The volume of the recordings.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+struct Volume {
+    path: String,
+    state: Usable,
+    total_bytes: u64,
+    free_bytes: u64,
+    #[schema(required)]
+    detail: Option<String>,
+}
+
+/// The index.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+struct Database {
+    state: Usable,
+    /// Facts and events that wait to be written.
+    pending_rows: u64,
+    #[schema(required)]
+    detail: Option<String>,
+}
+
+impl System {
+    /// `system` as it was at `now`.
+    pub(crate) fn at(system: &run::System, now: WallUs) -> Self {
+        let run::System { started_at, abandoned_pipelines, volume, pending_rows, database_error } = system;
+        let run::VolumeNow { path, total_bytes, free_bytes, error } = volume;
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: Time(*started_at),
+            now: Time(now),
+            abandoned_pipelines: *abandoned_pipelines,
+            volume: Volume {
+                path: path.display().to_string(),
+                state: Usable::unless(error.as_ref()),
+                total_bytes: *total_bytes,
+                free_bytes: *free_bytes,
+                detail: error.as_deref().map(mask::urls),
+            },
+            database: Database {
+                state: Usable::unless(database_error.as_ref()),
+                pending_rows: *pending_rows,
+                detail: database_error.as_deref().map(mask::urls),
+            },
+        }
+    }
+}
+
+/// `/healthz`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// Always `ok`.
+    pub(crate) status: &'static str,
+}
+
+/// `/readyz`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Ready {
+    /// Whether every check is well.
+    pub(crate) ready: bool,
+    checks: Vec<Check>,
+}
+
+/// One line of `/readyz`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct Check {
+    name: String,
+    ok: bool,
+    detail: String,
+}
+
+impl From<Vec<run::Check>> for Ready {
+    fn from(checks: Vec<run::Check>) -> Self {
+        let shown = |run::Check { name, ok, detail }| Check {
+            name: String::from(name),
+            ok,
+            detail: mask::urls(&detail),
+        };
+        Self { ready: checks.iter().all(|check| check.ok), checks: checks.into_iter().map(shown).collect() }
+    }
+}
+
+/// The first message of the live stream, and what a client that fell behind gets.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Snapshot {
+    pub(crate) cameras: Vec<Camera>,
+    pub(crate) system: System,
+}
+
+/// `camera_removed` of the live stream.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct CameraRemoved {
+    pub(crate) id: String,
+}
