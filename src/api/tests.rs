@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use axum::{
     Router,
     body::{Body, to_bytes},
-    http::{Method, Request, StatusCode, header},
+    http::{HeaderMap, Method, Request, StatusCode, header},
     response::Response,
     routing::{get, post},
 };
@@ -21,7 +21,14 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
-use super::{ApiSettings, error::Code, files, input, serve, surrounded, types::cameras::NewCamera};
+use super::{
+    ApiSettings,
+    error::{ApiError, Code},
+    files, input, recordings,
+    serve::{Limits, serve_within},
+    surrounded,
+    types::cameras::NewCamera,
+};
 use crate::{
     base::WallUs,
     model::{
@@ -109,9 +116,20 @@ fn small() -> Router {
         .route("/api/v1/cameras", post(async |input::Json(_): input::Json<NewCamera>| StatusCode::CREATED))
         .route("/api/v1/cameras/{id}", get(async |path: input::CameraPath| path.id.to_string()))
         .route("/api/v1/segments/{id}", get(async |path: input::SegmentPath| format!("{path:?}")))
+        .route(
+            "/api/v1/file",
+            get(async |method: Method, headers: HeaderMap| a_file(&method, &headers).await),
+        )
         .route("/api/v1/panic", get(async || -> StatusCode { panic!("rtsp://u:hunter2@h/x") }))
         .route("/api/v1/endless", get(async move || Body::from_stream(endless())));
     surrounded(router.merge(files()), &ApiSettings::default())
+}
+
+/// A segment's file of 200,000 bytes.
+async fn a_file(method: &Method, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(200_000).unwrap();
+    recordings::answer(&segment(7, SegmentState::Closed), file, 200_000, true, method, headers).await
 }
 
 /// A body that never ends by itself but does not spin.
@@ -310,10 +328,14 @@ struct Served {
 
 impl Served {
     async fn start() -> Self {
+        Self::start_within(Limits::USUAL).await
+    }
+
+    async fn start_within(limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(listener, small(), async {
+        let task = tokio::spawn(serve_within(limits, listener, small(), async {
             let _ = stopped.await;
         }));
         Self { addr, stop: Some(stop), task }
@@ -416,6 +438,61 @@ async fn stopping_waits_for_answers_but_not_for_ever() {
     stream.read_exact(&mut some).await.unwrap();
     let took = busy.stop().await;
     assert!((Duration::from_millis(1900)..Duration::from_secs(3)).contains(&took), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_head_has_the_length_of_the_file_and_no_body() {
+    let mut served = Served::start().await;
+    let ask = async |head: &str| {
+        all_of(served.connect(&format!("{head}Host: localhost\r\nConnection: close\r\n\r\n")).await).await
+    };
+    let answer = ask("HEAD /api/v1/file HTTP/1.1\r\n").await;
+    assert!(answer.contains("content-length: 200000\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+    let answer = ask("GET /api/v1/file HTTP/1.1\r\nRange: bytes=5-14\r\n").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 206 ") && answer.ends_with("\r\n\r\n\0\0\0\0\0\0\0\0\0\0"),
+        "{answer:?}"
+    );
+    assert!(
+        answer.contains("content-length: 10\r\n") && answer.contains("attachment; filename="),
+        "{answer:?}"
+    );
+    let answer = ask("GET /api/v1/file HTTP/1.1\r\n").await;
+    assert!(answer.len() > 200_000);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_slow_loses_the_connection() {
+    let limits = Limits {
+        connections: 2,
+        header_within: Duration::from_millis(300),
+        stuck_for: Duration::from_millis(300),
+        ..Limits::USUAL
+    };
+    let mut served = Served::start_within(limits).await;
+    let start = Instant::now();
+    // One never ends its header, one never says anything: both places are taken.
+    let slow = served.connect("GET / HTTP/1.1\r\nHost: local").await;
+    let silent = served.connect("").await;
+    // The third waits for a place, and gets it when they are thrown out.
+    let third = served.connect("GET /api/v1/cameras/front HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!(all_of(slow).await, "");
+    assert_eq!(all_of(silent).await, "");
+    assert!(all_of(third).await.ends_with("front"));
+    assert!((Duration::from_millis(300)..Duration::from_secs(5)).contains(&start.elapsed()));
+
+    served.stop().await;
+
+    // One asks for much and takes nothing. It holds the only place until it is thrown out.
+    let limits = Limits { connections: 1, linger: Duration::from_millis(100), ..limits };
+    let mut served = Served::start_within(limits).await;
+    let pipelined = "GET /api/v1/file HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(200);
+    let stuck = served.connect(&pipelined).await;
+    let next = served.connect("GET /api/v1/cameras/front HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(all_of(next).await.ends_with("front"));
+    drop(stuck);
+    served.stop().await;
 }
 
 #[test]
