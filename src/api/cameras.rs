@@ -17,6 +17,7 @@ use super::{
         Binary, ErrorBody,
         cameras::{Camera, CameraChange, CameraList, NewCamera, PipelineLine, ProbeReport, ProbeRequest},
     },
+    unbroken,
 };
 use crate::{base::mask, model, run};
 
@@ -42,7 +43,7 @@ pub(super) async fn add(
 ) -> Result<Response, ApiError> {
     let (id, given) = body.into();
     let location = HeaderValue::from_str(&format!("/api/v1/cameras/{id}")).ok();
-    let camera = app.watchkeeper.add_camera(id, given).await?;
+    let camera = unbroken(async move { app.watchkeeper.add_camera(id, given).await }).await?;
     let mut response = (StatusCode::CREATED, Json(Camera::from(&camera))).into_response();
     if let Some(location) = location {
         response.headers_mut().insert(header::LOCATION, location);
@@ -78,7 +79,8 @@ pub(super) async fn change(
     CameraPath { id }: CameraPath,
     input::Json(body): input::Json<CameraChange>,
 ) -> Result<Json<Camera>, ApiError> {
-    Ok(Json(Camera::from(&app.watchkeeper.change_camera(&id, body.into()).await?)))
+    let changed = unbroken(async move { app.watchkeeper.change_camera(&id, body.into()).await });
+    Ok(Json(Camera::from(&changed.await?)))
 }
 
 /// Forget a camera. Its segments stay on disk and in the index.
@@ -93,7 +95,7 @@ pub(super) async fn remove(
     State(app): State<App>,
     CameraPath { id }: CameraPath,
 ) -> Result<StatusCode, ApiError> {
-    app.watchkeeper.delete_camera(&id).await?;
+    unbroken(async move { app.watchkeeper.delete_camera(&id).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -109,7 +111,8 @@ pub(super) async fn probe_saved(
     State(app): State<App>,
     CameraPath { id }: CameraPath,
 ) -> Result<Json<ProbeReport>, ApiError> {
-    Ok(Json(ProbeReport::from(&app.watchkeeper.probe_camera(&id).await?)))
+    let told = unbroken(async move { app.watchkeeper.probe_camera(&id).await });
+    Ok(Json(ProbeReport::from(&told.await?)))
 }
 
 /// What a camera sends that is not saved.
@@ -125,7 +128,8 @@ pub(super) async fn probe(
     input::Json(body): input::Json<ProbeRequest>,
 ) -> Result<Json<ProbeReport>, ApiError> {
     let camera = model::Camera::try_from(body).map_err(run::Error::from)?;
-    Ok(Json(ProbeReport::from(&app.watchkeeper.probe(camera).await?)))
+    let told = unbroken(async move { app.watchkeeper.probe(camera).await });
+    Ok(Json(ProbeReport::from(&told.await?)))
 }
 
 /// The last keyframe as a picture, decoded on demand.

@@ -7,7 +7,7 @@ use super::{
     App,
     error::ApiError,
     input::{FromQuery, Params, Query},
-    types::{ErrorBody, Int, SeverityWord, Word, events::EventList},
+    types::{ErrorBody, Int, events::EventList},
 };
 use crate::{base::CameraId, run::EventQuery};
 
@@ -18,8 +18,6 @@ pub(super) struct EventsAsked {
     /// Only this camera's.
     #[param(value_type = Option<String>, max_length = 63)]
     camera: Option<CameraId>,
-    /// Only of this severity.
-    severity: Option<SeverityWord>,
     /// Only with a greater id.
     #[param(minimum = 0)]
     after: Option<i64>,
@@ -35,7 +33,6 @@ impl FromQuery for EventsAsked {
     fn read(query: &mut Query) -> Result<Self, ApiError> {
         Ok(Self {
             camera: query.camera("camera")?,
-            severity: query.word("severity")?.map(Word),
             after: query.id("after")?,
             before: query.id("before")?,
             limit: query.int::<1, 1000>("limit")?.map_or(100, Int::get),
@@ -53,8 +50,8 @@ pub(super) async fn list(
     State(app): State<App>,
     Params(asked): Params<EventsAsked>,
 ) -> Result<Json<EventList>, ApiError> {
-    let EventsAsked { camera, severity, after, before, limit } = asked;
-    let query = EventQuery { camera, severity: severity.map(|word| word.0), after, before, limit };
+    let EventsAsked { camera, after, before, limit } = asked;
+    let query = EventQuery { camera, after, before, limit };
     let events = app.watchkeeper.events(query).await?;
     Ok(Json(EventList { events: events.iter().map(Into::into).collect() }))
 }

@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 
 use super::{
     error::{ApiError, Code},
-    types::{Int, Word, Words},
+    types::Int,
 };
 use crate::base::{CameraId, WallUs};
 
@@ -257,11 +257,6 @@ impl Query {
         self.take(name, |text| text.parse().ok(), "a camera's id, as `GET /api/v1/cameras` lists them")
     }
 
-    pub(super) fn word<T: Words>(&mut self, name: &str) -> Result<Option<T>, ApiError> {
-        let Some(text) = self.0.remove(name) else { return Ok(None) };
-        Word::read(&text).map(|word| Some(word.0)).map_err(|what| bad_query(name, &what))
-    }
-
     pub(super) fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
         let read = |text: &str| match text {
             "1" | "true" | "" => Some(true),
@@ -280,10 +275,7 @@ pub(super) fn bad_query(name: &str, what: &str) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        api::types::cameras::{CameraChange, NewCamera},
-        model::event::Severity,
-    };
+    use crate::api::types::cameras::{CameraChange, NewCamera};
     use proptest::prelude::*;
 
     fn refusal(body: &str) -> (Code, String, String) {
@@ -332,7 +324,6 @@ mod tests {
         from: Option<WallUs>,
         after: Option<i64>,
         limit: Option<u32>,
-        severity: Option<Severity>,
         download: bool,
     }
 
@@ -342,7 +333,6 @@ mod tests {
                 from: query.time("from")?,
                 after: query.id("after")?,
                 limit: query.int::<1, 1000>("limit")?.map(Int::get),
-                severity: query.word("severity")?,
                 download: query.flag("download")?,
             })
         }
@@ -360,7 +350,6 @@ mod tests {
             ("after=9223372036854775808", "after"),
             ("from=yesterday", "from"),
             ("from=2026-13-01T00:00:00Z", "from"),
-            ("severity=fatal", "severity"),
             ("limit=1&limit=2", "limit"),
             ("lim=1", "lim"),
             ("download=maybe", "download"),
@@ -369,14 +358,11 @@ mod tests {
             assert_eq!((error.code, error.field.as_deref()), (Code::BadQuery, Some(field)), "{query}");
             assert!(error.message.starts_with(&format!("{field}: ")), "{}", error.message);
         }
-        let ok = Query::parse::<Asked>(
-            "from=2026-11-20T11:00:00%2B01:00&after=7&limit=1000&severity=error&download=1",
-        );
+        let ok = Query::parse::<Asked>("from=2026-11-20T11:00:00%2B01:00&after=7&limit=1000&download=1");
         let expected = Asked {
             from: WallUs::parse("2026-11-20T10:00:00Z"),
             after: Some(7),
             limit: Some(1000),
-            severity: Some(Severity::Error),
             download: true,
         };
         assert_eq!(ok.unwrap(), expected);

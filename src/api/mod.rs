@@ -52,6 +52,16 @@ struct App {
     process: u32,
 }
 
+/// Does `work` to its end even if the client goes away meanwhile, upon which hyper drops the handler: a change must
+/// not stop between the database and the camera.
+async fn unbroken<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work).await {
+        Ok(outcome) => outcome,
+        // Nobody cancels it, so it panicked; `guard` answers.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 /// Every call of the API. The paths stand at the handlers; the test `every_route_is_in_the_page` compares them with
 /// the table in `docs/http-api.md`.
 fn api() -> OpenApiRouter<App> {

@@ -101,17 +101,10 @@ impl<T: Words> Serialize for Word<T> {
 impl<'de, T: Words> Deserialize<'de> for Word<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let word = String::deserialize(from)?;
-        Self::read(&word).map_err(de::Error::custom)
-    }
-}
-
-impl<T: Words> Word<T> {
-    /// The value that a word names, or a sentence with the words there are.
-    pub(super) fn read(word: &str) -> Result<Self, String> {
         T::all().iter().copied().find(|value| value.text() == word).map(Self).ok_or_else(|| {
             let words: Vec<&str> = T::all().iter().map(|value| value.text()).collect();
             let shown: String = word.chars().take(40).collect();
-            format!("`{shown}` is none of {}", words.join(", "))
+            de::Error::custom(format!("`{shown}` is none of {}", words.join(", ")))
         })
     }
 }
