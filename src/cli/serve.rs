@@ -5,10 +5,16 @@ use tokio::{
     net::TcpListener,
     runtime,
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
 };
 
 use super::config::Config;
-use crate::{base::log, media, run::Watchkeeper};
+use crate::{
+    api::{self, ApiSettings},
+    base::log,
+    media,
+    run::Watchkeeper,
+};
 
 /// Two threads serve any number of cameras: they only pass things on. GStreamer has threads of its own.
 const ASYNC_WORKERS: usize = 2;
@@ -36,12 +42,25 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let service = Watchkeeper::start(&config.settings()).await?;
+    let settings = ApiSettings { allowed_hosts: config.allowed_hosts.clone() };
     tracing::info!("serving on http://{}", listener.local_addr()?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping");
-    service.stop().await;
+    let asked_to_stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    let (told, stopped) = oneshot::channel();
+    let web = api::serve(listener, api::router(service.clone(), settings), async move {
+        asked_to_stop.await;
+        let _ = told.send(());
+    });
+    // The cameras do not wait for the web to be done, and the other way round.
+    let cameras = async {
+        let _ = stopped.await;
+        service.stop().await;
+    };
+    tokio::join!(web, cameras);
     Ok(())
 }
