@@ -1,6 +1,6 @@
 //! The log: `tracing` to standard error, filtered by `WATCHKEEPER_LOG`, with URL secrets masked in every line.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
@@ -12,6 +12,7 @@ pub fn start(filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("log filter `{filter}`: {error}"))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(Masked)
         .try_init()
         .map_err(|error| error.to_string())

@@ -3,7 +3,7 @@
 use tokio::sync::{broadcast, mpsc};
 
 use super::Change;
-use crate::model::event::NewEvent;
+use crate::model::event::{NewEvent, Severity};
 
 /// So many changes may wait for a slow watcher before it is told to look again.
 const CHANGES: usize = 1024;
@@ -39,9 +39,9 @@ impl Hub {
         let camera = event.camera.as_ref().map_or("", |id| id.as_str());
         let (kind, detail) = (event.kind.word(), &event.detail);
         match event.severity {
-            crate::model::event::Severity::Info => tracing::info!(camera.id = camera, kind, "{detail}"),
-            crate::model::event::Severity::Warning => tracing::warn!(camera.id = camera, kind, "{detail}"),
-            crate::model::event::Severity::Error => tracing::error!(camera.id = camera, kind, "{detail}"),
+            Severity::Info => tracing::info!(camera.id = camera, "{kind}: {detail}"),
+            Severity::Warning => tracing::warn!(camera.id = camera, "{kind}: {detail}"),
+            Severity::Error => tracing::error!(camera.id = camera, "{kind}: {detail}"),
         }
         if let Err(error) = self.events.try_send(event) {
             tracing::error!("an event is lost, the database has been away too long: {error}");

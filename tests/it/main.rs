@@ -3,7 +3,13 @@
 //! `rig` is a whole service with its cameras; the other modules are what it must do.
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod fault_camera;
+#[cfg(test)]
+mod leaks;
+#[cfg(test)]
+mod process;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
