@@ -116,7 +116,7 @@ impl Config {
                 }
                 "LOG" => self.log = value,
                 // Read by clap.
-                "CONFIG" => {}
+                "CONFIG" | "SERVER" => {}
                 _ => return Err(wrong("there is no such setting".to_owned())),
             }
         }

@@ -1,45 +1,142 @@
 //! The command line: `watchkeeper serve` runs the service; everything else asks a running one over HTTP, or looks at
 //! its files.
 
+mod camera;
+mod client;
 pub mod config;
+mod fail;
+mod pipeline;
 mod serve;
+mod settings;
+mod show;
+mod table;
+mod term;
+mod transfer;
+mod view;
+mod when;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use serde_json::Value;
 
-use crate::base::error::Chain;
+use client::Client;
 use config::Config;
+use fail::{EXIT_CODES, Verdict, told};
+use term::Out;
 
 /// Records IP cameras: one process, one connection to each camera, no footage lost.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// Configuration file. Without it: `watchkeeper.toml` in the current directory, then /etc/watchkeeper/.
-    #[arg(long, global = true, env = "WATCHKEEPER_CONFIG")]
+    /// Configuration file. Without it: `watchkeeper.toml` in the current directory, then /etc/watchkeeper/
+    #[arg(long, global = true, value_name = "FILE", env = "WATCHKEEPER_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
+    /// The service to talk to, if not the one of the configuration; such as http://127.0.0.1:8080
+    #[arg(long, global = true, value_name = "URL", env = "WATCHKEEPER_SERVER", hide_env_values = true)]
+    server: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the service: record, serve the API and the dashboard.
+    /// Run the service: record, serve the API and the dashboard
     Serve,
+    /// Add, change, list and try cameras
+    #[command(subcommand)]
+    Camera(Box<camera::Command>),
+    /// List what was recorded of a camera, oldest first
+    Segments(show::Segments),
+    /// Show the event log, newest last
+    Events(show::Events),
+    /// Show the GStreamer pipelines, and check their texts
+    #[command(subcommand)]
+    Pipeline(pipeline::Command),
+    /// Write a completion script for a shell
+    ///
+    /// For instance: watchkeeper completions bash > ~/.local/share/bash-completion/completions/watchkeeper
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Args)]
+struct Output {
+    /// Print JSON instead of text for people
+    #[arg(long)]
+    json: bool,
+}
+
+/// What every command has.
+#[derive(Debug)]
+struct Env {
+    config: Config,
+    server: Option<String>,
+    out: Out,
+}
+
+impl Env {
+    fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(self.server.as_deref(), &self.config)?)
+    }
+
+    /// Prints an answer as JSON, or the sentence that `say` makes of it.
+    fn show(
+        &mut self,
+        output: Output,
+        answer: &Value,
+        say: impl FnOnce(&Value) -> anyhow::Result<String>,
+    ) -> anyhow::Result<Verdict> {
+        if output.json {
+            self.out.json(answer)?;
+        } else {
+            self.out.line(&say(answer)?)?;
+        }
+        Ok(Verdict::Fine)
+    }
 }
 
 /// Runs the command line and gives the process's exit code.
 pub fn run() -> ExitCode {
-    let Cli { config, command } = Cli::parse();
-    let outcome =
-        Config::load(config.as_deref()).map_err(anyhow::Error::from).and_then(|config| match command {
-            Command::Serve => serve::serve(&config),
-        });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    match dispatch(Cli::parse()) {
+        Ok(verdict) => verdict.into(),
         Err(error) => {
-            eprintln!("watchkeeper: {}", crate::base::mask::urls(&Chain(error.as_ref()).to_string()));
-            ExitCode::FAILURE
+            let (lines, code) = told(&error);
+            lines.iter().for_each(|line| term::note(line));
+            ExitCode::from(code)
         }
+    }
+}
+
+fn dispatch(Cli { config, server, command }: Cli) -> anyhow::Result<Verdict> {
+    let mut out = Out::new();
+    if let Command::Completions { shell } = command {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "watchkeeper", &mut script);
+        out.raw(&String::from_utf8_lossy(&script))?;
+        return Ok(Verdict::Fine);
+    }
+    let config = Config::load(config.as_deref())?;
+    let mut env = Env { config, server, out };
+    match command {
+        Command::Serve => serve::serve(&env.config).map(|()| Verdict::Fine),
+        Command::Camera(command) => camera::run(&mut env, *command),
+        Command::Segments(wanted) => show::segments(&mut env, &wanted),
+        Command::Events(wanted) => show::events(&mut env, &wanted),
+        Command::Pipeline(command) => pipeline::run(&mut env, command),
+        Command::Completions { .. } => Ok(Verdict::Fine),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

@@ -1,0 +1,312 @@
+//! What the API answers, as far as the command line shows it. Fields that this program does not know are passed over:
+//! the service may be a newer one. (`--json` hands on the service's own answer.)
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    fail::Failure,
+    table::{Cell, Table, bit_rate, bytes},
+    when,
+};
+use crate::base::WallUs;
+
+/// Reads an answer.
+pub(super) fn read<T: DeserializeOwned>(answer: &Value) -> Result<T, Failure> {
+    T::deserialize(answer).map_err(|error| {
+        Failure::new("the service's answer cannot be read")
+            .because(error)
+            .hint("is it of another version? `watchkeeper doctor` compares")
+    })
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Cameras {
+    pub(super) cameras: Vec<Camera>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Camera {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) vendor: String,
+    pub(super) address: Option<String>,
+    pub(super) rtsp_port: u16,
+    pub(super) channel: u16,
+    pub(super) username: Option<String>,
+    pub(super) has_password: bool,
+    pub(super) main_url: Option<String>,
+    pub(super) sub_url: Option<String>,
+    pub(super) record_profile: String,
+    pub(super) transport: String,
+    pub(super) record_enabled: bool,
+    pub(super) segment_seconds: u32,
+    created_at: WallUs,
+    status: Status,
+}
+
+#[derive(Debug, Deserialize)]
+struct Status {
+    state: String,
+    reason: Option<String>,
+    detail: Option<String>,
+    since: WallUs,
+    last_frame_at: Option<WallUs>,
+    next_attempt_at: Option<WallUs>,
+    reconnects: u64,
+    last_error: Option<String>,
+    codec: Option<String>,
+    width: Option<u32>,
+    height: Option<u32>,
+    fps: Option<f64>,
+    bit_rate_bps: Option<u64>,
+    keyframe_interval_s: Option<f64>,
+    frames: u64,
+    bytes: u64,
+    segments: u64,
+    dropped_frames: u64,
+}
+
+impl Status {
+    fn size(&self) -> Option<String> {
+        Some(format!("{}x{}", self.width?, self.height?))
+    }
+
+    fn state(&self) -> String {
+        match &self.reason {
+            Some(reason) => format!("{}: {reason}", self.state),
+            None => self.state.clone(),
+        }
+    }
+}
+
+fn fps(fps: Option<f64>) -> Option<String> {
+    fps.map(|fps| format!("{fps:.1}"))
+}
+
+fn dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".to_owned())
+}
+
+/// All cameras, a line for each.
+pub(super) fn camera_table(cameras: &[Camera], now: WallUs) -> Table {
+    let mut table = Table::new(&["ID", "NAME", "STATE", ">SINCE", ">FPS", ">BIT RATE", "SIZE", "REASON"]);
+    for Camera { id, name, status, .. } in cameras {
+        table.row([
+            id.into(),
+            name.into(),
+            Cell::word(&status.state),
+            when::since(status.since, now).into(),
+            dash(fps(status.fps)).into(),
+            dash(status.bit_rate_bps.map(bit_rate)).into(),
+            dash(status.size()).into(),
+            status.reason.as_deref().unwrap_or_default().into(),
+        ]);
+    }
+    table
+}
+
+/// Everything about one camera.
+pub(super) fn camera_pairs(camera: &Camera, now: WallUs) -> Table {
+    let mut table = Table::pairs();
+    let template = || "from the vendor's template".to_owned();
+    let status = &camera.status;
+    table.pair("id", &camera.id);
+    table.pair("name", &camera.name);
+    table.pair("state", Cell::word(&status.state()).toned_as(&status.state));
+    table.pair("since", format!("{} ({})", when::shown(status.since), when::since(status.since, now)));
+    for (name, value) in [
+        ("detail", status.detail.clone()),
+        ("last error", status.last_error.clone()),
+        ("last frame", status.last_frame_at.map(when::shown)),
+        ("next attempt", status.next_attempt_at.map(when::shown)),
+    ] {
+        if let Some(value) = value {
+            table.pair(name, value);
+        }
+    }
+    let codec = status.codec.as_ref().map(|codec| format!("{codec} {}", dash(status.size())));
+    table.pair("video", dash(codec));
+    let rate =
+        fps(status.fps).zip(status.bit_rate_bps).map(|(fps, rate)| format!("{fps} fps, {}", bit_rate(rate)));
+    table.pair("rate", dash(rate));
+    table.pair("keyframes every", dash(status.keyframe_interval_s.map(|seconds| format!("{seconds:.1} s"))));
+    let Status { frames, bytes: size, segments, dropped_frames, reconnects, .. } = status;
+    table.pair(
+        "since start",
+        format!(
+            "{frames} frames, {}, {segments} segments, {dropped_frames} dropped, {reconnects} reconnects",
+            bytes(*size)
+        ),
+    );
+    table.pair("vendor", &camera.vendor);
+    table.pair("address", dash(camera.address.clone()));
+    table.pair("rtsp port", camera.rtsp_port.to_string());
+    table.pair("channel", camera.channel.to_string());
+    table.pair("main url", camera.main_url.clone().unwrap_or_else(template));
+    table.pair("sub url", camera.sub_url.clone().unwrap_or_else(template));
+    table.pair("username", dash(camera.username.clone()));
+    table.pair("password", if camera.has_password { "set" } else { "-" });
+    table.pair("records", if camera.record_enabled { &camera.record_profile } else { "nothing (disabled)" });
+    table.pair("transport", &camera.transport);
+    table.pair("segment length", format!("{} s", camera.segment_seconds));
+    table.pair("added", when::shown(camera.created_at));
+    table
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ProbeReport {
+    pub(super) ok: bool,
+    reason: Option<String>,
+    detail: Option<String>,
+    url: String,
+    codec: Option<String>,
+    width: Option<u32>,
+    height: Option<u32>,
+    fps_declared: Option<f64>,
+    fps_measured: Option<f64>,
+    keyframe_interval_s: Option<f64>,
+    b_frames: Option<bool>,
+    audio_codec: Option<String>,
+    bit_rate_bps: Option<u64>,
+    time_to_first_frame_ms: Option<u64>,
+    advice: Vec<String>,
+}
+
+/// What a probe found, or why it found nothing.
+pub(super) fn probe_pairs(report: &ProbeReport) -> Table {
+    let mut table = Table::pairs();
+    table.pair("url", &report.url);
+    if !report.ok {
+        table.pair("result", Cell::word(report.reason.as_deref().unwrap_or("failed")).toned_as("problem"));
+        table.pair("detail", dash(report.detail.clone()));
+        return table;
+    }
+    table.pair("result", Cell::word("ok"));
+    let size = report.width.zip(report.height).map(|(width, height)| format!(" {width}x{height}"));
+    table.pair("video", format!("{}{}", dash(report.codec.clone()), size.unwrap_or_default()));
+    let declared = fps(report.fps_declared).map(|fps| format!(" (declared: {fps})"));
+    table.pair(
+        "frames a second",
+        format!("{}{}", dash(fps(report.fps_measured)), declared.unwrap_or_default()),
+    );
+    table.pair("bit rate", dash(report.bit_rate_bps.map(bit_rate)));
+    table.pair("keyframes every", dash(report.keyframe_interval_s.map(|seconds| format!("{seconds:.1} s"))));
+    table.pair("b-frames", dash(report.b_frames.map(|there| if there { "yes" } else { "no" }.to_owned())));
+    table.pair("audio", report.audio_codec.clone().unwrap_or_else(|| "none".to_owned()));
+    if let Some(ms) = report.time_to_first_frame_ms {
+        table.pair("first frame after", format!("{ms} ms"));
+    }
+    for advice in &report.advice {
+        table.pair("advice", advice);
+    }
+    table
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Segment {
+    id: i64,
+    state: String,
+    start: WallUs,
+    duration_s: f64,
+    frames: u64,
+    bytes: u64,
+    file: String,
+}
+
+/// Segments, a line for each.
+pub(super) fn segment_table(segments: &[Segment]) -> Table {
+    let mut table = Table::new(&[">ID", "START", ">SECONDS", ">FRAMES", ">SIZE", "STATE", "FILE"]);
+    for segment in segments {
+        table.row([
+            segment.id.to_string().into(),
+            when::shown(segment.start).into(),
+            format!("{:.1}", segment.duration_s).into(),
+            segment.frames.to_string().into(),
+            bytes(segment.bytes).into(),
+            Cell::word(&segment.state),
+            Cell::from(&segment.file),
+        ]);
+    }
+    table
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Event {
+    pub(super) id: i64,
+    at: WallUs,
+    camera_id: Option<String>,
+    kind: String,
+    severity: String,
+    detail: String,
+}
+
+/// Events, a line for each, the newest last as in every log.
+/// Without a head the columns keep a width of their own, so that later tables go on below earlier ones.
+pub(super) fn event_table(events: &[Event], head: bool) -> Table {
+    let columns = ["AT", "SEVERITY", "KIND", "CAMERA", "DETAIL"];
+    let mut table = if head { Table::new(&columns) } else { Table::stream(&columns, &[26, 8, 17, 12, 0]) };
+    for event in events {
+        table.row([
+            when::shown(event.at).into(),
+            Cell::word(&event.severity),
+            Cell::from(&event.kind),
+            event.camera_id.as_deref().unwrap_or("-").into(),
+            Cell::from(&event.detail),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A camera as `docs/http-api.md` shows one, and a field of a later version.
+    pub(in crate::cli) fn camera(id: &str) -> Value {
+        json!({
+            "id": id, "name": "Front door", "vendor": "generic", "address": "192.0.2.7", "rtsp_port": 554,
+            "channel": 1, "username": "admin", "has_password": true, "main_url": "rtsp://192.0.2.7/stream1",
+            "sub_url": null, "record_profile": "main", "transport": "tcp", "record_enabled": true,
+            "segment_seconds": 60, "created_at": "2026-11-20T10:00:00.000000Z", "mirror_enabled": true,
+            "status": {
+                "state": "offline", "reason": "refused", "detail": "nothing listens; is it on?\u{1b}[2J",
+                "since": "2026-11-20T10:00:00.000000Z", "last_frame_at": null, "next_attempt_at": null,
+                "reconnects": 0, "last_error": "rtsp://u:p@192.0.2.7/x", "codec": "h264", "width": 1280,
+                "height": 720, "fps": 25.0, "bit_rate_bps": 2_000_000, "keyframe_interval_s": 2.0, "frames": 1234,
+                "bytes": 987_654, "segments": 3, "dropped_frames": 0, "picture": 17
+            }
+        })
+    }
+
+    #[test]
+    fn a_camera_is_shown_without_secrets_and_without_orders_to_the_terminal() {
+        let camera: Camera = read(&camera("front")).unwrap();
+        let now = WallUs::parse("2026-11-20T10:05:00Z").unwrap();
+        let list = camera_table(std::slice::from_ref(&camera), now).render(false);
+        assert!(list.contains("front") && list.contains("5 min") && list.contains("1280x720"), "{list}");
+        let shown = camera_pairs(&camera, now).render(false);
+        assert!(shown.contains("offline: refused") && shown.contains("rtsp://***@192.0.2.7/x"), "{shown}");
+        assert!(shown.contains("from the vendor's template") && !shown.contains('\u{1b}'), "{shown}");
+    }
+
+    #[test]
+    fn a_probe_tells_what_came_or_why_nothing_did() {
+        let nothing =
+            json!({"ok": false, "reason": "refused", "detail": "d", "url": "rtsp://h/x", "advice": []});
+        let shown = probe_pairs(&read(&nothing).unwrap()).render(false);
+        assert!(shown.contains("refused") && !shown.contains("video"), "{shown}");
+        let found = json!({"ok": true, "url": "rtsp://h/x", "codec": "h264", "width": 1280, "height": 720,
+            "fps_declared": 25.0, "fps_measured": 24.9, "b_frames": false, "time_to_first_frame_ms": 340,
+            "bit_rate_bps": 2_000_000, "advice": ["set a shorter GOP"]});
+        let shown = probe_pairs(&read(&found).unwrap()).render(false);
+        assert!(shown.contains("24.9 (declared: 25.0)") && shown.contains("set a shorter GOP"), "{shown}");
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_no_panic() {
+        assert!(read::<Cameras>(&json!({"cameras": [{}]})).is_err());
+        assert!(read::<Camera>(&json!([])).is_err());
+    }
+}
