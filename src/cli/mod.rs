@@ -2,10 +2,13 @@
 //! its files.
 
 mod camera;
+mod check;
 mod client;
 pub mod config;
+mod doctor;
 mod fail;
 mod pipeline;
+mod places;
 mod serve;
 mod settings;
 mod show;
@@ -53,6 +56,13 @@ enum Command {
     /// Show the GStreamer pipelines, and check their texts
     #[command(subcommand)]
     Pipeline(pipeline::Command),
+    /// Compare the recorded files with the index, and measure each file
+    ///
+    /// Works whether the service runs or not; exits with 0 only if all is well. While the service runs, only what was
+    /// recorded before it started is looked at, and nothing is changed.
+    Check(check::Check),
+    /// Look whether everything is there that the service needs, and say what to do about what is not
+    Doctor(doctor::Doctor),
     /// Write a completion script for a shell
     ///
     /// For instance: watchkeeper completions bash > ~/.local/share/bash-completion/completions/watchkeeper
@@ -119,7 +129,11 @@ fn dispatch(Cli { config, server, command }: Cli) -> anyhow::Result<Verdict> {
         out.raw(&String::from_utf8_lossy(&script))?;
         return Ok(Verdict::Fine);
     }
-    let config = Config::load(config.as_deref())?;
+    let config = Config::load(config.as_deref());
+    if let Command::Doctor(wanted) = command {
+        return doctor::run(&mut out, config.as_ref(), server.as_deref(), wanted);
+    }
+    let config = config?;
     let mut env = Env { config, server, out };
     match command {
         Command::Serve => serve::serve(&env.config).map(|()| Verdict::Fine),
@@ -127,7 +141,9 @@ fn dispatch(Cli { config, server, command }: Cli) -> anyhow::Result<Verdict> {
         Command::Segments(wanted) => show::segments(&mut env, &wanted),
         Command::Events(wanted) => show::events(&mut env, &wanted),
         Command::Pipeline(command) => pipeline::run(&mut env, command),
-        Command::Completions { .. } => Ok(Verdict::Fine),
+        Command::Check(wanted) => check::run(&mut env, wanted),
+        // Done above: they need no configuration, or cope with a wrong one.
+        Command::Doctor(_) | Command::Completions { .. } => Ok(Verdict::Fine),
     }
 }
 

@@ -1,0 +1,252 @@
+//! `watchkeeper check`: do the files and the index agree, and is every file whole?
+//!
+//! It opens the database and the recordings itself, whether the service runs or not. While it runs, what it records is
+//! its own and grows; only what is older is looked at, and nothing is changed: the service repairs when it starts.
+
+mod compare;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    Env, Output,
+    fail::{Failure, Verdict},
+    places,
+    table::{self, Cell, Table},
+    term,
+};
+use crate::{
+    base::WallUs,
+    disk::Volume,
+    model::event::{Kind as EventKind, NewEvent, Severity},
+    run::{
+        Settings,
+        recovery::{self, Repaired},
+    },
+    store::{self, Store},
+};
+use compare::{Compared, Scope, compare, last_start};
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Check {
+    /// Make the index say what is on disk; deletes nothing. The service must be stopped, and does the same when it
+    /// starts
+    #[arg(long)]
+    repair: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Whether a service has the data directory. The lock's file is never made here: made by another user, it would keep
+/// the service out.
+pub(super) fn is_running(settings: &Settings) -> anyhow::Result<bool> {
+    if !settings.data_dir.join("lock").exists() {
+        return Ok(false);
+    }
+    Ok(settings.lock().context(RIGHTS)?.is_none())
+}
+
+const RIGHTS: &str = "cannot tell whether the service runs; run this as the user of the service";
+
+pub(super) fn run(env: &mut Env, wanted: Check) -> anyhow::Result<Verdict> {
+    let settings = env.config.settings();
+    let directory = |path: &std::path::Path, what: &str| match path.is_dir() {
+        true => Ok(()),
+        false => Err(Failure::new(format!("there is no directory `{}` for {what}", path.display()))
+            .hint("is the disk mounted, and is it the right configuration? `watchkeeper doctor` shows it")),
+    };
+    directory(&settings.data_dir, "the data")?;
+    directory(&settings.recordings_dir, "the recordings")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let checked = if wanted.repair {
+        let lock = lock_for_repair(&settings)?;
+        let checked = runtime.block_on(checked(&settings, false, true));
+        drop(lock);
+        checked
+    } else {
+        let running = is_running(&settings)?;
+        runtime.block_on(checked(&settings, running, false))
+    }?;
+    print(env, &settings, &checked, wanted)?;
+    Ok(if checked.is_well() { Verdict::Fine } else { Verdict::Problems })
+}
+
+/// The data directory, for as long as the repair takes.
+fn lock_for_repair(settings: &Settings) -> anyhow::Result<File> {
+    if let Some(owner) = places::other_owner(&settings.data_dir) {
+        let why = format!("`{}` belongs to the user {owner}", settings.data_dir.display());
+        let hint = format!("run it as that user: sudo -u '#{owner}' watchkeeper check --repair");
+        return Err(Failure::new(why).hint(hint).into());
+    }
+    settings.lock()?.ok_or_else(|| {
+        Failure::new("the service is running, and only it may write its index")
+            .hint("it repairs by itself when it starts: restart it, or stop it and run this again")
+            .into()
+    })
+}
+
+/// Everything that is printed.
+#[derive(Debug)]
+struct Checked {
+    compared: Compared,
+    running: bool,
+    before: WallUs,
+    /// There is an index.
+    indexed: bool,
+    repaired: Option<Repaired>,
+}
+
+impl Checked {
+    fn is_mended(&self, kind: compare::Kind) -> bool {
+        self.repaired.is_some() && kind.is_mended()
+    }
+
+    fn is_well(&self) -> bool {
+        let bad = |finding: &compare::Finding| finding.kind.is_problem() && !self.is_mended(finding.kind);
+        self.indexed && !self.compared.findings.iter().any(bad)
+    }
+}
+
+async fn checked(settings: &Settings, running: bool, repair: bool) -> anyhow::Result<Checked> {
+    let volume = Volume::open(&settings.recordings_dir)?;
+    let store = if repair {
+        Some(Store::open(&settings.database()).await?)
+    } else {
+        match Store::open_read_only(&settings.database()).await {
+            Err(store::Error::Missing { .. }) => None,
+            opened => Some(opened?),
+        }
+    };
+    let before = match &store {
+        Some(store) if running => last_start(store)
+            .await?
+            .ok_or_else(|| Failure::new("the service is just starting").hint("try again in a few seconds"))?,
+        _ => WallUs::now(),
+    };
+    let bar = term::progress(0, "measuring");
+    let tick = |done: u64, all: u64| {
+        bar.set_length(all);
+        bar.set_position(done);
+    };
+    let mut compared = compare(store.as_ref(), &volume, Scope { before, running }, tick).await?;
+    bar.finish_and_clear();
+    let mut repaired = None;
+    if let Some(store) = &store {
+        if repair {
+            if compared.all_gone {
+                return Err(Failure::new(format!(
+                    "not one of {} recorded files is in `{}`",
+                    compared.rows,
+                    settings.recordings_dir.display()
+                ))
+                .hint("is the disk mounted? Nothing was changed")
+                .into());
+            }
+            let done = recovery::repair(store, &volume, std::mem::take(&mut compared.steps)).await?;
+            store.append_events(&events(&done)).await?;
+            repaired = Some(done);
+        }
+        store.close().await;
+    }
+    Ok(Checked { compared, running, before, indexed: store.is_some(), repaired })
+}
+
+/// What the log says of a repair.
+fn events(done: &Repaired) -> Vec<NewEvent> {
+    let Repaired { finished, adopted, lost, empty: _ } = done;
+    [
+        (finished, EventKind::SegmentAdopted, Severity::Info, "taken from their files"),
+        (adopted, EventKind::SegmentAdopted, Severity::Info, "files that the index did not know"),
+        (lost, EventKind::SegmentLost, Severity::Warning, "in the index, but not on disk"),
+    ]
+    .into_iter()
+    .filter_map(|(paths, kind, severity, what)| {
+        let more = match paths.len() - usize::from(!paths.is_empty()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let detail = format!("check --repair: {what}: {}{more}", paths.first()?);
+        Some(NewEvent { at: WallUs::now(), camera: None, kind, severity, detail })
+    })
+    .collect()
+}
+
+fn print(env: &mut Env, settings: &Settings, checked: &Checked, wanted: Check) -> anyhow::Result<()> {
+    let Checked { compared, running, before, indexed, repaired } = checked;
+    if wanted.output.json {
+        let findings: Vec<Value> = compared
+            .findings
+            .iter()
+            .map(|finding| {
+                json!({
+                    "kind": finding.kind, "path": finding.path, "detail": finding.detail,
+                    "problem": finding.kind.is_problem(), "remedy": finding.kind.remedy(),
+                    "repaired": checked.is_mended(finding.kind),
+                })
+            })
+            .collect();
+        return env.out.json(&json!({
+            "ok": checked.is_well(),
+            "running": running,
+            "before": before,
+            "database": indexed,
+            "rows": compared.rows,
+            "measured_files": compared.measured,
+            "sound_bytes": compared.bytes,
+            "lost_before": compared.lost_before,
+            "repaired": repaired.is_some(),
+            "findings": findings,
+        }));
+    }
+    let mut table = Table::pairs();
+    if !indexed {
+        let detail = format!(
+            "there is no database at `{}`; `watchkeeper check --repair` or `watchkeeper serve` makes it from the files",
+            settings.database().display()
+        );
+        table.row([Cell::word("problem"), detail.into()]);
+    }
+    for finding in &compared.findings {
+        let (word, remedy) = match finding.kind {
+            kind if checked.is_mended(kind) => ("repaired", String::new()),
+            kind if kind.is_problem() => ("problem", format!("; {}", kind.remedy())),
+            kind => ("note", format!("; {}", kind.remedy())),
+        };
+        table.row([Cell::word(word), format!("{}: {}{remedy}", finding.path, finding.detail).into()]);
+    }
+    env.out.table(&table)?;
+    let problems = compared.findings.iter().filter(|finding| finding.kind.is_problem()).count();
+    let lost = match compared.lost_before {
+        0 => String::new(),
+        lost => format!(", {lost} lost before"),
+    };
+    let sound = table::bytes(compared.bytes);
+    env.out.line(&format!(
+        "{} segments in the index{lost}; {} files measured, {sound} sound; {}",
+        compared.rows,
+        compared.measured,
+        match (problems, repaired) {
+            (0, _) => "all is well".to_owned(),
+            (n, Some(_)) => format!("{n} found"),
+            (1, None) => "1 problem".to_owned(),
+            (n, None) => format!("{n} problems"),
+        }
+    ))?;
+    if *running {
+        term::note("the service is running: only what was recorded before it started was looked at");
+        if problems > 0 {
+            term::note("hint: it repairs by itself when it starts: restart it");
+        }
+    } else if problems > 0 && repaired.is_none() {
+        term::note(
+            "hint: `watchkeeper check --repair`, or a start of the service, does it; nothing is deleted",
+        );
+    }
+    Ok(())
+}
