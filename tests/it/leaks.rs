@@ -1,6 +1,6 @@
 //! Connecting and losing cameras, again and again, costs nothing that stays.
 //!
-//! `CYCLES` says how often [24]; `scripts/soak-cycles` runs 500.
+//! `CYCLES` says how often [24]; `scripts/cycle-loop` runs 500.
 
 use std::{env, fs};
 
