@@ -160,7 +160,9 @@ mod tests {
         let error = config.apply(set("WATCHKEEPER_LISTNE")).unwrap_err();
         assert!(error.to_string().contains("WATCHKEEPER_LISTNE"));
         assert!(config.apply(set("WATCHKEEPER_LISTEN")).is_err());
-        assert!(config.apply(set("OTHER")).is_ok());
+        for fine in ["OTHER", "WATCHKEEPER_CONFIG", "WATCHKEEPER_SERVER"] {
+            assert!(config.apply(set(fine)).is_ok(), "{fine}");
+        }
     }
 
     #[test]

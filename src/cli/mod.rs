@@ -33,10 +33,24 @@ use term::Out;
 #[command(version, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Configuration file. Without it: `watchkeeper.toml` in the current directory, then /etc/watchkeeper/
-    #[arg(long, global = true, value_name = "FILE", env = "WATCHKEEPER_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "WATCHKEEPER_CONFIG",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
     config: Option<PathBuf>,
     /// The service to talk to, if not the one of the configuration; such as http://127.0.0.1:8080
-    #[arg(long, global = true, value_name = "URL", env = "WATCHKEEPER_SERVER", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "WATCHKEEPER_SERVER",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
     server: Option<String>,
     #[command(subcommand)]
     command: Command,
@@ -154,5 +168,25 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_manual_names_every_command_and_every_option() {
+        let manual = include_str!("../../docs/cli.md");
+        let mut waiting = vec![(String::new(), Cli::command())];
+        while let Some((path, command)) = waiting.pop() {
+            assert!(path.is_empty() || manual.contains(&format!("`{path}")), "{path}");
+            for long in command.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(manual.contains(&format!("--{long}")), "{path} --{long}");
+            }
+            let below = command
+                .get_subcommands()
+                .map(|sub| (format!("{path} {}", sub.get_name()).trim().to_owned(), sub.clone()));
+            waiting.extend(below);
+        }
+        for line in EXIT_CODES.lines().skip(1) {
+            let code = line.trim().split(' ').next().unwrap();
+            assert!(manual.contains(&format!("| {code} |")), "exit code {code}");
+        }
     }
 }
