@@ -178,7 +178,8 @@ fn set(env: &mut Env, given: Set) -> anyhow::Result<Verdict> {
     let client = env.client()?;
     let record = (enable || disable).then_some(enable);
     let fields = change(settings.fields(settings.password()?.as_ref()), &clear, record)?;
-    let names: Vec<String> = fields.keys().cloned().collect();
+    let names: Vec<String> =
+        fields.keys().map(|field| option(field).unwrap_or_else(|| field.clone())).collect();
     let changed = client.patch(&path(&id), &fields.into()).map_err(as_options)?;
     env.show(output, &changed, |_| Ok(format!("changed `{id}`: {}", names.join(", "))))
 }

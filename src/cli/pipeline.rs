@@ -163,6 +163,8 @@ fn revealed(config: &Config, id: &CameraId) -> anyhow::Result<String> {
         username: camera.username,
         password: camera.password,
     };
+    // Rendering writes values as GStreamer does, which crashes before it is started.
+    media::init()?;
     let texts = Texts::new(settings.pipelines_dir);
     Ok(texts.render(Purpose::RecordH264, &source.bindings(), true)?)
 }

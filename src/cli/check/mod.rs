@@ -207,7 +207,8 @@ fn print(env: &mut Env, settings: &Settings, checked: &Checked, wanted: Check) -
     let mut table = Table::pairs();
     if !indexed {
         let detail = format!(
-            "there is no database at `{}`; `watchkeeper check --repair` or `watchkeeper serve` makes it from the files",
+            "there is no database at `{}`; restore it from a backup, or `watchkeeper check --repair` makes the index \
+             from the files, and the cameras must be added again",
             settings.database().display()
         );
         table.row([Cell::word("problem"), detail.into()]);
@@ -222,18 +223,19 @@ fn print(env: &mut Env, settings: &Settings, checked: &Checked, wanted: Check) -
     }
     env.out.table(&table)?;
     let problems = compared.findings.iter().filter(|finding| finding.kind.is_problem()).count();
+    let mended = compared.findings.iter().filter(|finding| checked.is_mended(finding.kind)).count();
+    let rows = compared.rows + repaired.as_ref().map_or(0, |done| done.adopted.len() as u64);
     let lost = match compared.lost_before {
         0 => String::new(),
         lost => format!(", {lost} lost before"),
     };
     let sound = table::bytes(compared.bytes);
     env.out.line(&format!(
-        "{} segments in the index{lost}; {} files measured, {sound} sound; {}",
-        compared.rows,
+        "{rows} segments in the index{lost}; {} files measured, {sound} sound; {}",
         compared.measured,
         match (problems, repaired) {
             (0, _) => "all is well".to_owned(),
-            (n, Some(_)) => format!("{n} found"),
+            (n, Some(_)) => format!("{mended} of {n} problems repaired"),
             (1, None) => "1 problem".to_owned(),
             (n, None) => format!("{n} problems"),
         }
