@@ -61,7 +61,7 @@ pub struct Recorder {
 pub struct Recorded {
     /// Segments begun.
     pub segments: u64,
-    /// Frames that could not be recorded: before the first keyframe, or refused by the volume.
+    /// Frames that could not be recorded: without a time, or refused by the volume.
     pub dropped_frames: u64,
 }
 
@@ -240,7 +240,11 @@ fn watch_feed(
             }
             Some(gst::PadProbeData::Buffer(buffer)) => {
                 let delta = buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-                let Some(arrived) = buffer.pts().filter(|_| began.is_some() || !delta) else {
+                // Before its first keyframe a stream cannot be decoded; most sessions begin in mid-GOP.
+                if delta && began.is_none() {
+                    return gst::PadProbeReturn::Drop;
+                }
+                let Some(arrived) = buffer.pts() else {
                     shared.dropped.fetch_add(1, Relaxed);
                     return gst::PadProbeReturn::Drop;
                 };

@@ -106,7 +106,7 @@ fn escaped(value: &str) -> String {
     if value.is_empty() {
         return "\"\"".to_owned();
     }
-    let serialised = value.to_value().serialize().ok().filter(|_| value.starts_with('"'));
+    let serialised = value.starts_with('"').then(|| value.to_value().serialize().ok()).flatten();
     let mut out = String::new();
     for c in serialised.as_deref().unwrap_or(value).chars() {
         if c.is_whitespace() || "\\\"'".contains(c) {

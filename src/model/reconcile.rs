@@ -37,6 +37,8 @@ pub enum Step {
         id: i64,
         /// Its file.
         path: String,
+        /// Whether the row had been given up as lost.
+        was_lost: bool,
     },
     /// A file of ours without a row: measure it and add a row.
     Adopt {
@@ -66,7 +68,9 @@ pub fn plan(files: &[FoundFile], rows: &[KnownRow]) -> Vec<Step> {
             (None, SegmentState::Lost) => {}
             (None, _) => steps.push(Step::Lost { id, path }),
             (Some(held), SegmentState::Closed) if held >= *bytes => {}
-            (Some(_), _) => steps.push(Step::Finish { id, path }),
+            (Some(_), _) => {
+                steps.push(Step::Finish { id, path, was_lost: *state == SegmentState::Lost });
+            }
         }
     }
     steps.extend(unknown.keys().filter_map(|path| {
@@ -113,8 +117,8 @@ mod tests {
         assert_eq!(
             steps,
             [
-                Step::Finish { id: 2, path: "a/20260101_000100.mp4".into() },
-                Step::Finish { id: 3, path: "a/20260101_000200.mp4".into() },
+                Step::Finish { id: 2, path: "a/20260101_000100.mp4".into(), was_lost: false },
+                Step::Finish { id: 3, path: "a/20260101_000200.mp4".into(), was_lost: false },
                 Step::Lost { id: 4, path: "a/20260101_000400.mp4".into() },
                 Step::Adopt { camera: "a".parse().unwrap(), path: "a/20260101_000300.mp4".into() },
             ]

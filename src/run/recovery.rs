@@ -106,11 +106,12 @@ pub async fn repair(store: &Store, volume: &Volume, steps: Vec<Step>) -> Result<
     let mut done = Repaired::default();
     for step in steps {
         match step {
-            Step::Finish { id, path } => match measured(volume, &path).await? {
+            Step::Finish { id, path, was_lost } => match measured(volume, &path).await? {
                 Some(measured) => {
                     store.finish(id, measured.extent).await?;
                     done.finished.push(path);
                 }
+                None if was_lost => done.empty.push(path),
                 None => {
                     store.mark_lost(id).await?;
                     done.lost.push(path);

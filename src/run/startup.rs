@@ -35,6 +35,8 @@ use crate::{
     model::{
         Camera,
         event::{Kind, NewEvent, Severity},
+        naming,
+        reconcile::{FoundFile, Step},
     },
     store::{self, Store},
 };
@@ -222,11 +224,32 @@ impl Watchkeeper {
 /// Compares every file with every row, once, while cameras are already being recorded.
 async fn compare(store: Store, volume: Volume, hub: Hub, started_at: WallUs) {
     let steps = recovery::everything(&store, &volume, started_at).await;
+    let lost = |step: &Step| matches!(step, Step::Lost { .. });
+    if steps.as_ref().is_ok_and(|steps| !steps.is_empty() && steps.iter().all(lost))
+        && is_empty(&volume, started_at).await
+    {
+        let root = volume.root().display();
+        tracing::error!(
+            "the index knows segments, but none is below `{root}`; is the disk mounted? nothing is changed"
+        );
+        return;
+    }
     let done = match steps {
         Ok(steps) => recovery::repair(&store, &volume, steps).await,
         Err(error) => Err(error),
     };
     report(&hub, done);
+}
+
+/// Whether not one segment from before this start is on the volume: then it is not mounted, and nothing is lost.
+async fn is_empty(volume: &Volume, started_at: WallUs) -> bool {
+    let volume = volume.clone();
+    let old = move |file: &FoundFile| {
+        let start = file.path.rsplit('/').next().and_then(naming::start_of);
+        start.is_some_and(|start| start.plus_us(999_999) < started_at)
+    };
+    let none = move || disk::scan(&volume).is_ok_and(|files| !files.iter().any(old));
+    tokio::task::spawn_blocking(none).await.unwrap_or(false)
 }
 
 fn report(hub: &Hub, done: Result<Repaired, recovery::Error>) {

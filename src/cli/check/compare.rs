@@ -227,7 +227,7 @@ async fn settled(
     volume: &Volume,
     row: &KnownRow,
 ) -> anyhow::Result<()> {
-    let finish = || Step::Finish { id: row.id, path: row.path.clone() };
+    let finish = || Step::Finish { id: row.id, path: row.path.clone(), was_lost: false };
     let held = match measure(volume, &row.path) {
         Ok(held) => held,
         Err(error @ disk::Error::Io { .. }) => {
