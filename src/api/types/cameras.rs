@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::ToSchema;
 
-use super::{CodecWord, Int, ProfileWord, StateWord, Time, TransportWord, VendorWord, Word};
+use super::{CodecWord, Int, ProfileWord, StateWord, Time, TransportWord, VendorWord, Word, rounded};
 use crate::{
     base::{CameraId, Secret, mask},
     model::{
@@ -180,9 +180,9 @@ impl From<&model::status::CameraStatus> for CameraStatus {
             codec: video.map(|(codec, _, _)| Word(codec)),
             width: video.map(|(_, width, _)| width),
             height: video.map(|(_, _, height)| height),
-            fps: *fps,
+            fps: fps.map(rounded),
             bit_rate_bps: *bit_rate_bps,
-            keyframe_interval_s: keyframe_interval.map(|interval| interval.as_secs_f64()),
+            keyframe_interval_s: keyframe_interval.map(|interval| rounded(interval.as_secs_f64())),
             frames: *frames,
             bytes: *bytes,
             segments: *segments,
@@ -437,9 +437,9 @@ impl From<&Probe> for ProbeReport {
                 codec: found.video.map(|(codec, _, _)| Word(codec)),
                 width: found.video.map(|(_, width, _)| width),
                 height: found.video.map(|(_, _, height)| height),
-                fps_declared: found.fps_declared,
-                fps_measured: found.fps_measured,
-                keyframe_interval_s: found.keyframe_interval.map(|interval| interval.as_secs_f64()),
+                fps_declared: found.fps_declared.map(rounded),
+                fps_measured: found.fps_measured.map(rounded),
+                keyframe_interval_s: found.keyframe_interval.map(|interval| rounded(interval.as_secs_f64())),
                 b_frames: Some(found.b_frames),
                 audio_codec: audio.clone(),
                 bit_rate_bps: found.bit_rate_bps,

@@ -122,6 +122,11 @@ impl<T: Words> ToSchema for Word<T> {
     }
 }
 
+/// A measured value without the digits that say nothing.
+pub(super) fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
 /// RFC 3339 UTC with microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Time(pub(super) WallUs);
