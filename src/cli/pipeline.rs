@@ -22,7 +22,7 @@ use crate::{
         self,
         text::{self, Texts},
     },
-    model::pipeline::{Binding, BoundValue, Purpose, SourceSettings},
+    model::pipeline::{Binding, BoundValue, Purpose, by_hand},
     store::{self, Store},
 };
 
@@ -157,16 +157,10 @@ fn revealed(config: &Config, id: &CameraId) -> anyhow::Result<String> {
             .into());
     }
     let camera = stored.camera;
-    let source = SourceSettings {
-        url: camera.url(camera.record_profile)?,
-        transport: camera.transport,
-        username: camera.username,
-        password: camera.password,
-    };
     // Rendering writes values as GStreamer does, which crashes before it is started.
     media::init()?;
     let texts = Texts::new(settings.pipelines_dir);
-    Ok(texts.render(Purpose::RecordH264, &source.bindings(), true)?)
+    Ok(texts.render(Purpose::RecordH264, &by_hand(&camera)?, true)?)
 }
 
 /// What the program takes from each text: values that it sets, and elements that it asks for by name.

@@ -1,7 +1,9 @@
 //! Which pipeline text a purpose needs, and which values go onto which named element. Plain data: `media` binds it.
 
-use super::address::StreamUrl;
-use super::camera::Transport;
+use super::{
+    address::{BadAddress, StreamUrl},
+    camera::{Camera, Transport},
+};
 use crate::base::Secret;
 
 /// A purpose that has its own text below `pipelines/`.
@@ -63,6 +65,16 @@ pub struct SourceSettings {
 }
 
 impl SourceSettings {
+    /// What opens the stream of `camera` that is recorded.
+    pub fn of(camera: &Camera) -> Result<Self, BadAddress> {
+        Ok(Self {
+            url: camera.url(camera.record_profile)?,
+            transport: camera.transport,
+            username: camera.username.clone(),
+            password: camera.password.clone(),
+        })
+    }
+
     /// The bindings of the element `src` that every text with a camera has.
     pub fn bindings(&self) -> Vec<Binding> {
         let protocols = match self.transport {
@@ -85,4 +97,14 @@ impl SourceSettings {
         }
         all
     }
+}
+
+/// What a text for recording needs to do by hand what the program does for `camera`. The program itself chooses the
+/// cuts and sets no limit.
+pub fn by_hand(camera: &Camera) -> Result<Vec<Binding>, BadAddress> {
+    let mut all = SourceSettings::of(camera)?.bindings();
+    let limit_ns = u64::from(camera.segment_seconds) * 1_000_000_000;
+    let value = BoundValue::Plain(limit_ns.to_string());
+    all.push(Binding { element: "segments", property: "max-size-time", value });
+    Ok(all)
 }

@@ -316,12 +316,7 @@ impl Task {
         let (run, tell, deps) = (self.run, self.tell.clone(), self.deps.clone());
         let (cancel, cancelled) = oneshot::channel();
         self.cancel = Some(cancel);
-        let settings = self.camera.url(self.camera.record_profile).map(|url| SourceSettings {
-            url,
-            transport: self.camera.transport,
-            username: self.camera.username.clone(),
-            password: self.camera.password.clone(),
-        });
+        let settings = SourceSettings::of(&self.camera);
         let record = RecordSettings {
             camera: self.camera.id.clone(),
             profile: self.camera.record_profile,

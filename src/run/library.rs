@@ -9,6 +9,7 @@ use crate::{
     base::CameraId,
     disk,
     model::{
+        camera::BadField,
         event::Event,
         segment::{Segment, SegmentState},
         status::Shown,
@@ -22,7 +23,13 @@ impl Watchkeeper {
     pub async fn segments(&self, camera: &CameraId, query: SegmentQuery) -> Result<SegmentPage, Error> {
         let SegmentQuery { range, after, limit } = query;
         let limit = limit.clamp(1, 1000);
-        let mut segments = self.0.store.segments_touching(camera, range, after, limit + 1).await?;
+        let mut segments = match self.0.store.segments_touching(camera, range, after, limit + 1).await {
+            Err(store::Error::NotFound { .. }) => {
+                let message = "is the id of no segment; take `next` of the page before".to_owned();
+                return Err(BadField { field: "after", message }.into());
+            }
+            other => other?,
+        };
         let more = segments.len() > limit as usize;
         segments.truncate(limit as usize);
         let next = segments.last().filter(|_| more).map(|last| last.id);

@@ -25,7 +25,7 @@ use crate::{
     },
     model::{
         Camera,
-        pipeline::{Purpose, SourceSettings},
+        pipeline::{Purpose, SourceSettings, by_hand},
         status::{Loss, Shown},
     },
 };
@@ -83,7 +83,7 @@ impl Watchkeeper {
     /// A line for `gst-launch-1.0` that reproduces what runs for a camera; secrets as `***`.
     pub fn pipeline_line(&self, id: &CameraId) -> Result<String, Error> {
         let camera = self.with(id, |entry| entry.camera.clone())?;
-        let bindings = source(&camera)?.bindings();
+        let bindings = by_hand(&camera).map_err(|_| Error::Internal("a checked camera has no URL"))?;
         Ok(self.0.deps.texts.render(Purpose::RecordH264, &bindings, false)?)
     }
 
@@ -215,12 +215,5 @@ impl Watchkeeper {
 
 /// What opens the stream that is recorded.
 fn source(camera: &Camera) -> Result<SourceSettings, Error> {
-    let url =
-        camera.url(camera.record_profile).map_err(|_| Error::Internal("a checked camera has no URL"))?;
-    Ok(SourceSettings {
-        url,
-        transport: camera.transport,
-        username: camera.username.clone(),
-        password: camera.password.clone(),
-    })
+    SourceSettings::of(camera).map_err(|_| Error::Internal("a checked camera has no URL"))
 }

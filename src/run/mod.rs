@@ -27,9 +27,10 @@ use self::{
     driver::{Deps, Driver},
 };
 
+pub use crate::media::look::Found;
 use crate::{
     base::{CameraId, WallUs, secret::Vault},
-    media::{self, look::Found},
+    media,
     model::{
         Camera,
         camera::{BadField, CameraPatch},
