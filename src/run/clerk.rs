@@ -26,6 +26,8 @@ use crate::{
 
 /// After the first news, so long is waited for more: one commit for all cameras.
 const COLLECT: Duration = Duration::from_millis(400);
+/// Segments that only grew may wait a little longer: each commit is a sync of the disk.
+const GROWTH_WITHIN: Duration = Duration::from_secs(1);
 /// Between attempts at a database that is away.
 const AGAIN: Duration = Duration::from_secs(1);
 /// A growing segment is told of so often.
@@ -74,6 +76,7 @@ impl Clerk {
         let mut open: HashMap<SegmentKey, Entry> = HashMap::new();
         let mut facts: HashMap<SegmentKey, SegmentFacts> = HashMap::new();
         let mut events: Vec<NewEvent> = Vec::new();
+        let mut wrote = Instant::now();
         let mut last = false;
         while !last {
             if facts.is_empty() && events.is_empty() {
@@ -92,6 +95,12 @@ impl Clerk {
                 events.push(event);
             }
             self.desk.waiting.store((facts.len() + events.len()) as u64, Relaxed);
+            let news = !events.is_empty()
+                || facts.iter().any(|(key, of)| of.state != SegmentState::Open || !open.contains_key(key));
+            if !news && !last && wrote.elapsed() < GROWTH_WITHIN {
+                continue;
+            }
+            wrote = Instant::now();
             self.write_facts(&mut facts, &mut open).await;
             self.write_events(&mut events).await;
             self.desk.waiting.store((facts.len() + events.len()) as u64, Relaxed);
