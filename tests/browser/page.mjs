@@ -24,7 +24,7 @@ export function launch() {
   });
 }
 
-/** Tells the rig to change the wire to a camera: `cut` or `whole`. */
+/** Tells the rig to change the wire to a camera: `cut`, `silent` or `whole`. */
 export async function link(camera, wire) {
   const response = await fetch(`${CONTROL}/link/${camera}/${wire}`, { method: "POST" });
   assert.ok(response.ok, `control: ${wire} ${camera}: ${response.status}`);

@@ -3,6 +3,8 @@
 //! `rig` is a whole service with its cameras; the other modules are what it must do.
 
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod fault_camera;

@@ -153,34 +153,37 @@ impl Rig {
         assert_eq!((system.abandoned_pipelines, system.pending_rows), (0, 0));
     }
 
-    /// After a stop: every frame that the camera sent since the first recorded one is in the files exactly once, in
-    /// order, up to the last recorded one; and every file plays alone.
+    /// After a stop: [`prove`] for this camera.
     pub(crate) fn prove(&self, name: &str) -> Proof {
-        let files = self.files(name);
-        plays_alone(&files);
-        let recorded: Vec<u64> = files
-            .iter()
-            .flat_map(|file| frames::frames_in(file).unwrap())
-            .map(|frame| frame.number)
-            .collect();
-        let sent: Vec<u64> =
-            self.scene(name).camera.sent(Channel::Main).iter().map(|sent| sent.number).collect();
-        proof::prove_sent(&sent, &recorded).unwrap_or_else(|wrong| panic!("{name}: {wrong}"))
+        prove(&self.scene(name).camera, &self.files(name))
     }
 
-    /// After a stop, for a camera that was lost in between: each file's numbers are without a hole and go on from the
-    /// file before.
+    /// After a stop: [`prove_parts`] for this camera.
     pub(crate) fn prove_parts(&self, name: &str) {
-        let files = self.files(name);
-        plays_alone(&files);
-        let mut last = 0;
-        for file in &files {
-            let numbers: Vec<u64> =
-                frames::frames_in(file).unwrap().into_iter().map(|frame| frame.number).collect();
-            proof::prove_contiguous(&numbers).unwrap_or_else(|wrong| panic!("{}: {wrong}", file.display()));
-            assert!(last < numbers[0], "{} goes back", file.display());
-            last = numbers[numbers.len() - 1];
-        }
+        prove_parts(&self.files(name));
+    }
+}
+
+/// Every frame that the camera sent since the first recorded one is in the files exactly once, in order, up to the last
+/// recorded one; and every file plays alone.
+pub(crate) fn prove(camera: &SimCamera, files: &[PathBuf]) -> Proof {
+    plays_alone(files);
+    let recorded: Vec<u64> =
+        files.iter().flat_map(|file| frames::frames_in(file).unwrap()).map(|frame| frame.number).collect();
+    let sent: Vec<u64> = camera.sent(Channel::Main).iter().map(|sent| sent.number).collect();
+    proof::prove_sent(&sent, &recorded).unwrap_or_else(|wrong| panic!("{}: {wrong}", camera.name()))
+}
+
+/// For a camera that was lost in between: each file's numbers are without a hole and go on from the file before.
+pub(crate) fn prove_parts(files: &[PathBuf]) {
+    plays_alone(files);
+    let mut last = 0;
+    for file in files {
+        let numbers: Vec<u64> =
+            frames::frames_in(file).unwrap().into_iter().map(|frame| frame.number).collect();
+        proof::prove_contiguous(&numbers).unwrap_or_else(|wrong| panic!("{}: {wrong}", file.display()));
+        assert!(last < numbers[0], "{} goes back", file.display());
+        last = numbers[numbers.len() - 1];
     }
 }
 
