@@ -21,7 +21,10 @@ async function call(method, path, { body, signal } = {}) {
     throw new ApiError(0, { code: "no_answer", message: "The server does not answer.",
       hint: "Check that the watchkeeper service runs and that this computer reaches it, then try again." });
   }
-  if (response.status === 204) return null;
+  if (response.status === 204) {
+    await response.text(); // what is never read, Chromium may count as aborted
+    return null;
+  }
   const data = await response.json().catch(() => null);
   if (response.ok && data !== null) return data;
   throw new ApiError(response.status, data?.error ?? {
