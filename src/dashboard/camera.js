@@ -6,7 +6,7 @@ import { facts, showFacts, Trouble } from "./cameras.js";
 import { dayPicker } from "./day.js";
 import { arrange, h, icon, setText } from "./dom.js";
 import { EventLog } from "./events.js";
-import { bytes, clock, codec, count, duration, full, size } from "./format.js";
+import { ago, bytes, clock, codec, count, full, size } from "./format.js";
 import { VENDORS } from "./fields.js";
 import { Picture } from "./picture.js";
 import { sinceText, stateBadge, timeWords } from "./state.js";
@@ -87,7 +87,7 @@ export function cameraView({ scope, id, day, actions }) {
 function instant(text) {
   if (!text) return ["–"];
   const ms = Date.parse(text), age = store.now() - ms;
-  return [age >= 0 && age < 90_000 ? `${duration(age)} ago` : timeWords(ms, store.now()), full(ms)];
+  return [age >= 0 && age < 90_000 ? ago(age) : timeWords(ms, store.now()), full(ms)];
 }
 
 function statusRows(status) {
@@ -99,7 +99,7 @@ function statusRows(status) {
     ["Frames", count(status.frames), "since the service started"],
     ["Data", bytes(status.bytes), "since the service started"],
     ["Segments", count(status.segments), "since the service started"],
-    ["Dropped frames", count(status.dropped_frames), "since the service started"],
+    ["Not recorded", `${count(status.dropped_frames)} frames`, "since the service started; frames that came before a first keyframe count here too, for nothing can show them"],
   ];
 }
 
@@ -130,7 +130,7 @@ class Segments {
     this.note = h("p", { class: "muted events-note", text: "Loading segments …" });
     this.el = h("div", { class: "table-wrap" },
       h("table", { data: { testid: "segments" } },
-        h("thead", {}, h("tr", {}, ["Start", "Length", "Size", "Picture", "State", ""].map((text) => h("th", { scope: "col" }, text || h("span", { class: "sr-only", text: "Actions" }))))),
+        h("thead", {}, h("tr", {}, ["Start", "Length", "Size", "Picture", "State", ""].map((text) => h("th", { scope: "col", class: text === "Picture" ? "segments-picture" : null }, text || h("span", { class: "sr-only", text: "Actions" }))))),
         this.body), this.note);
     store.on("segment", (segment) => {
       if (segment.camera_id !== camera) return;
@@ -177,7 +177,7 @@ class Segments {
       h("td", { title: full(at) }, h("button", { class: "link", type: "button", disabled: segment.state === "lost", "aria-label": `Play the segment from ${clock(at)}`,
         on: { click: () => this.actions.play(this.camera, at) } }, timeWords(at, store.now()))),
       h("td", { text: `${segment.duration_s.toFixed(1)} s` }), h("td", { text: bytes(segment.bytes) }),
-      h("td", { text: `${size(segment.width, segment.height)} ${codec(segment.codec)}` }), h("td", { text: stateOf(segment) }),
+      h("td", { class: "segments-picture", text: `${size(segment.width, segment.height)} ${codec(segment.codec)}` }), h("td", { class: "segments-state", text: stateOf(segment) }),
       h("td", {}, segment.state === "lost" ? null : h("a", { href: segment.url, download: segment.file.replaceAll("/", "_"), "aria-label": `Download the segment from ${clock(at)}`, title: segment.file }, icon("download"))));
   }
 }

@@ -142,7 +142,8 @@ class Card {
     const old = status.state !== "recording" && status.last_frame_at !== null && status.picture !== null;
     this.stamp.hidden = !old;
     if (old) setText(this.stamp, `Last picture ${timeWords(Date.parse(status.last_frame_at), store.now())}`);
-    this.facts.hidden = status.codec === null && status.fps === null;
+    // Of a camera that is away there is nothing to measure.
+    this.facts.hidden = status.fps === null && status.state !== "recording";
     showFacts(this.facts, facts(status));
     this.tick();
   }

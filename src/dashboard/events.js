@@ -3,8 +3,8 @@
 
 import * as api from "./api.js";
 import { arrange, h, setText } from "./dom.js";
-import { ago, dateKey, dateShort, clock, full } from "./format.js";
-import { severityMark } from "./state.js";
+import { ago, dateKey, dateShort, clock, full, sentence } from "./format.js";
+import { isReason, severityMark } from "./state.js";
 import { store } from "./store.js";
 
 const KINDS = {
@@ -130,10 +130,11 @@ export class EventLog {
     return h("li", { class: "event", data: { testid: "event", event: event.id, kind: event.kind, camera: event.camera_id ?? "", severity: event.severity } },
       severityMark(event.severity),
       h("div", { class: "event-words" },
-        h("div", { class: "event-head" }, h("strong", { text: kindWords(event.kind) }),
-          event.camera_id && !this.fixed ? h("a", { href: `#/cameras/${encodeURIComponent(event.camera_id)}`, text: nameOf(event.camera_id), data: { nameOf: event.camera_id } }) : null,
+        h("div", { class: "event-head" },
+          h("span", {}, h("strong", { text: kindWords(event.kind) }),
+            event.camera_id && !this.fixed ? h("a", { href: `#/cameras/${encodeURIComponent(event.camera_id)}`, text: nameOf(event.camera_id), data: { nameOf: event.camera_id } }) : null),
           h("time", { class: "muted", datetime: event.at, title: full(at), data: { at: String(at) } })),
-        event.detail ? h("p", { class: "event-detail", text: event.detail }) : null));
+        event.detail ? h("p", { class: "event-detail", title: event.detail, text: detailWords(event.detail) }) : null));
   }
 
   #ages() {
@@ -143,6 +144,12 @@ export class EventLog {
       setText(el, now - at < 3_600_000 ? ago(now - at) : dateKey(at) === dateKey(now) ? clock(at) : `${dateShort(at)} ${clock(at)}`);
     }
   }
+}
+
+/** The detail as a sentence; the reason's code in front of it is for those who search, and stays in the title. */
+function detailWords(detail) {
+  const [, code, rest] = /^([a-z_]+): (.+)$/s.exec(detail) ?? [];
+  return sentence(isReason(code) ? rest : detail);
 }
 
 const nameOf = (id) => store.cameras.get(id)?.name ?? id;

@@ -182,6 +182,7 @@ export class CameraForm {
         : await api.probe(this.#all({ without: ["id", "name", "record_enabled", "segment_seconds"] }), running.signal);
       this.report.replaceChildren(probeReport(report, secretMissing
         ? "Tested without the stored password, because the connection settings are changed and not saved. Type the password to test with it." : null));
+      this.report.scrollIntoView({ block: "nearest" });
     } catch (error) {
       this.report.replaceChildren();
       if (error.name !== "AbortError") this.#showError(error);

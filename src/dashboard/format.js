@@ -84,7 +84,8 @@ export function full(ms) {
   return `${date}, ${clock(ms)}${zone ? ` (${zone})` : ""}`;
 }
 
-/** The server's lower-case messages as sentences. */
+/** The server's lower-case messages, in which backticks quote, as sentences. */
 export function sentence(text) {
+  text = text.replace(/`([^`]*)`/g, "“$1”");
   return `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }

@@ -1,5 +1,5 @@
-// The last picture of a camera, kept fresh only while somebody can see it: at most one request per 5 s, none while the
-// tab or the picture is hidden or nothing has changed. Used by the wall's cards and the camera page.
+// The last picture of a camera, kept fresh only while somebody can see it or could by scrolling a little: at most one
+// request per 5 s, none while the tab or the picture is hidden or nothing has changed. Used by the wall's cards and the camera page.
 
 import { snapshotUrl } from "./api.js";
 import { h, icon } from "./dom.js";
@@ -22,7 +22,7 @@ export class Picture {
     this.words = h("span", { text: "No picture yet" });
     this.empty = h("div", { class: "picture-empty" }, icon("camera"), this.words);
     this.el = h("div", { class: "picture", data: { state: "empty" } }, this.img, this.empty);
-    const seen = new IntersectionObserver(([entry]) => { this.#visible = entry.isIntersecting; this.#plan(); });
+    const seen = new IntersectionObserver(([entry]) => { this.#visible = entry.isIntersecting; this.#plan(); }, { rootMargin: "400px 0px" });
     seen.observe(this.el);
     const shown = () => this.#plan();
     document.addEventListener("visibilitychange", shown);

@@ -27,6 +27,7 @@ class Player {
   #turn = 0; // what was asked last; answers to older questions are dropped
   #rate = 1;
   #waiting = false;
+  #again = null; // what a failed question was, for when the server is back
 
   constructor() {
     this.video = h("video", { playsinline: true, preload: "auto", "aria-label": "Recorded video", data: { testid: "player-video" } });
@@ -74,6 +75,9 @@ class Player {
     const name = this.#name();
     setText(this.title, name);
     this.#setRate(1);
+    this.#showToggle();
+    setAttr(this.download, "href", null);
+    setText(this.about, "");
     const day = new Day(ms);
     const strip = new Strip({ camera, name, day, zoom: true, onPlay: (at) => this.#seek(at) });
     this.day = day;
@@ -83,6 +87,7 @@ class Player {
     this.timeline.replaceChildren(dayPicker(day, this.#scope), strip.el);
     store.on("tick", () => day.roll(), this.#scope);
     store.on("segment", (segment) => { if (this.#waiting && segment.camera_id === camera) this.#ended(); }, this.#scope);
+    store.on("again", () => this.#again?.(), this.#scope);
     if (!this.el.open) this.el.showModal();
     this.#show(ms);
     this.#seek(ms, { direction: live ? -1 : 1, quiet: live });
@@ -310,13 +315,16 @@ class Player {
   }
 
   #say(text, next = "", action = null) {
+    this.#again = null;
     this.message.hidden = text === null;
     this.stage.classList.remove("busy");
     this.message.replaceChildren(...(text === null ? [] : [h("strong", { text }), h("span", { text: next }), ...(action ? [action] : [])]));
   }
 
   #fail(error, again) {
-    this.#say(error.message, error.hint ?? "", h("button", { class: "button", type: "button", text: "Try again", on: { click: () => { this.#say(null); again(); } } }));
+    const retry = () => { this.#say(null); again(); };
+    this.#say(error.message, error.hint ?? "", h("button", { class: "button", type: "button", text: "Try again", on: { click: retry } }));
+    this.#again = retry;
   }
 
   /** The browser could not play it: finds out whether the file is gone, the way is broken or the codec unknown. */

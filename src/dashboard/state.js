@@ -54,6 +54,7 @@ const stateOf = (state) => STATES[state] ?? { word: state, tone: "off", shape: "
 
 export const stateWord = (state) => stateOf(state).word;
 export const stateTone = (state) => stateOf(state).tone;
+export const isReason = (text) => Object.hasOwn(REASONS, text);
 export const reasonWords = (reason) => (reason === null ? null : REASONS[reason] ?? reason.replaceAll("_", " "));
 
 /** The badge of a camera's state; replace it when the state changes. */
