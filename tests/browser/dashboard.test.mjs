@@ -77,6 +77,68 @@ test("the latest is played while it is being recorded", async () => {
   });
 });
 
+test("seeking goes where it is told, and a hole is said", async () => {
+  await until("half a minute of yard", () => api("GET", `/cameras/yard/segments?from=${new Date(Date.now() - 40_000).toISOString()}&limit=1`),
+    ({ body }) => body.segments.length > 0 && Date.now() - Date.parse(body.segments[0].start) > 30_000, 60_000);
+  await onPage(browser, {}, async (page) => {
+    await card(page, "yard").getByTestId("play-latest").click();
+    await plays(page);
+    const shown = () => page.evaluate(() => Date.parse(document.querySelector("[data-testid=player-time]").dateTime));
+    const from = await shown();
+    await page.keyboard.press("ArrowLeft");
+    await page.waitForFunction((t) => Date.parse(document.querySelector("[data-testid=player-time]").dateTime) < t - 5000, from);
+    await plays(page);
+    const back = await shown();
+    assert.ok(back > from - 11_000, `ten seconds back and no more: from ${from} to ${back}`);
+    assert.equal(await page.getByTestId("player-notice").isVisible(), false);
+    // The player's strip shows the hour around; the cameras of the test are not that old.
+    const box = await page.getByTestId("player").getByTestId("strip-track").boundingBox();
+    await page.mouse.click(box.x + 5, box.y + box.height / 2);
+    await page.getByTestId("player-notice").getByText("Nothing was recorded at").waitFor();
+    await plays(page);
+    const { body: { ranges } } = await api("GET", "/cameras/yard/timeline");
+    assert.ok(Math.abs(await shown() - Date.parse(ranges[0].from)) < 5000, "what is played is the first that was recorded");
+    await shot(page, "player-hole");
+  });
+});
+
+test("changes arrive at once, pictures at their own modest pace", async () => {
+  await onPage(browser, {}, async (page) => {
+    const asked = [];
+    page.on("request", (request) => { if (request.url().endsWith("/yard/snapshot.jpg")) asked.push(Date.now()); });
+    await inState(page, "front", "recording").waitFor({ timeout: SLOW });
+    try {
+      const began = Date.now();
+      assert.equal((await api("PATCH", "/cameras/front", { record_enabled: false })).status, 200);
+      await inState(page, "front", "disabled").waitFor();
+      const took = Date.now() - began;
+      assert.ok(took < 2000, `the card said it after ${took} ms`);
+    } finally {
+      await api("PATCH", "/cameras/front", { record_enabled: true });
+    }
+    await inState(page, "front", "recording").waitFor({ timeout: SLOW });
+    await until("three pictures", () => asked.length, (count) => count >= 3);
+    const gaps = asked.slice(1).map((at, i) => at - asked[i]);
+    assert.ok(Math.min(...gaps) > 4500, `pictures are asked for every 5 s at most; the gaps were ${gaps} ms`);
+  });
+});
+
+test("a camera that falls silent is stalled, and comes back", async () => {
+  await onPage(browser, {}, async (page) => {
+    await inState(page, "front", "recording").waitFor({ timeout: SLOW });
+    try {
+      await link("front", "silent");
+      await page.locator('[data-testid=camera][data-camera=front]:is([data-state="stalled"], [data-state="offline"])').waitFor();
+      assert.match(await card(page, "front").getByTestId("trouble").innerText(), /sends nothing/);
+      assert.equal(await inState(page, "yard", "recording").count(), 1, "the other camera is untouched");
+      await shot(page, "stalled");
+    } finally {
+      await link("front", "whole");
+    }
+    await inState(page, "front", "recording").waitFor({ timeout: SLOW });
+  });
+});
+
 test("a camera that goes and comes back is seen without a reload, and logged", async () => {
   await onPage(browser, {}, async (page) => {
     await inState(page, "front", "recording").waitFor({ timeout: SLOW });
