@@ -41,6 +41,8 @@ pub struct Life {
     refusals: u32,
     /// When frames stopped, and why, while that has not been made good.
     outage: Option<(Instant, Loss)>,
+    /// Whether frames fell silent, and no attempt has failed since.
+    stalled: bool,
     /// How often it came back.
     pub reconnects: u64,
 }
@@ -127,7 +129,7 @@ pub enum Action {
 
 impl Default for Life {
     fn default() -> Self {
-        Self { state: State::Disabled, failures: 0, refusals: 0, outage: None, reconnects: 0 }
+        Self { state: State::Disabled, failures: 0, refusals: 0, outage: None, stalled: false, reconnects: 0 }
     }
 }
 
@@ -229,6 +231,7 @@ impl Life {
             State::Connecting { since } => since,
             _ => now,
         };
+        self.stalled = loss == Loss::Silent && matches!(self.state, State::Recording { .. });
         self.failures += 1;
         self.refusals = if loss == Loss::Unauthorised { self.refusals + 1 } else { 0 };
         match &mut self.outage {
@@ -269,8 +272,8 @@ impl Life {
         match (self.state, self.outage) {
             (State::Disabled | State::Closing { then: Then::Rest }, _) => (Shown::Disabled, None),
             (State::Recording { .. }, _) => (Shown::Recording, None),
-            // Frames stopped a moment ago and no attempt has failed since: not yet called offline.
-            (_, Some((_, Loss::Silent))) if self.failures <= 1 => (Shown::Stalled, Some(Loss::Silent)),
+            // Frames stopped a moment ago: not yet called offline.
+            (_, Some((_, loss))) if self.stalled => (Shown::Stalled, Some(loss)),
             (_, Some((_, loss))) => (Shown::Offline, Some(loss)),
             (_, None) => (Shown::Connecting, None),
         }
@@ -338,6 +341,17 @@ mod tests {
         assert_eq!(life.shown().0, Shown::Recording);
         let (life, _) = run(t, &[(0, Event::Wanted), (100, slow), (12_000, slow)]);
         assert_eq!(life.shown(), (Shown::Stalled, Some(Loss::Silent)));
+    }
+
+    #[test]
+    fn a_camera_that_never_sent_a_frame_is_offline_and_not_stalled() {
+        let t = Instant::now();
+        let (life, _) = run(t, &[(0, Event::Wanted), (12_000, Event::Lost(Loss::Silent))]);
+        assert_eq!(life.shown(), (Shown::Offline, Some(Loss::Silent)));
+        // And one that stalls soon after it came back is stalled again, whatever was before.
+        let script = [(12_100, Event::Closed), (14_000, QUIET), (14_100, frame(t)), (20_000, frame(t))];
+        let script = [&[(0, Event::Wanted), (12_000, Event::Lost(Loss::Silent))], &script[..]].concat();
+        assert_eq!(run(t, &script).0.shown(), (Shown::Stalled, Some(Loss::Silent)));
     }
 
     #[test]
