@@ -3,6 +3,8 @@
 //! `rig` is a whole service with its cameras; the other modules are what it must do.
 
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod browser;
 #[cfg(test)]
 mod crash;
@@ -10,6 +12,8 @@ mod crash;
 mod fault_camera;
 #[cfg(test)]
 mod leaks;
+#[cfg(test)]
+mod outside;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
