@@ -7,9 +7,9 @@ use super::{
     App,
     error::ApiError,
     input::{FromQuery, Params, Query},
-    types::{ErrorBody, Int, events::EventList},
+    types::{ErrorBody, Int, SeverityWord, events::EventList},
 };
-use crate::{base::CameraId, run::EventQuery};
+use crate::{base::CameraId, model::event::Severity, run::EventQuery};
 
 /// Which part of the log.
 #[derive(Debug, IntoParams)]
@@ -18,6 +18,9 @@ pub(super) struct EventsAsked {
     /// Only this camera's.
     #[param(value_type = Option<String>, max_length = 63)]
     camera: Option<CameraId>,
+    /// Only those that matter so much or more: `warning` lists errors too.
+    #[param(value_type = Option<SeverityWord>, default = "info")]
+    severity: Severity,
     /// Only with a greater id.
     #[param(minimum = 0)]
     after: Option<i64>,
@@ -33,6 +36,7 @@ impl FromQuery for EventsAsked {
     fn read(query: &mut Query) -> Result<Self, ApiError> {
         Ok(Self {
             camera: query.camera("camera")?,
+            severity: query.severity("severity")?.unwrap_or_default(),
             after: query.id("after")?,
             before: query.id("before")?,
             limit: query.int::<1, 1000>("limit")?.map_or(100, Int::get),
@@ -50,8 +54,8 @@ pub(super) async fn list(
     State(app): State<App>,
     Params(asked): Params<EventsAsked>,
 ) -> Result<Json<EventList>, ApiError> {
-    let EventsAsked { camera, after, before, limit } = asked;
-    let query = EventQuery { camera, after, before, limit };
+    let EventsAsked { camera, severity, after, before, limit } = asked;
+    let query = EventQuery { camera, severity, after, before, limit };
     let events = app.watchkeeper.events(query).await?;
     Ok(Json(EventList { events: events.iter().map(Into::into).collect() }))
 }

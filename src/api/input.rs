@@ -19,7 +19,10 @@ use super::{
     error::{ApiError, Code},
     types::Int,
 };
-use crate::base::{CameraId, WallUs};
+use crate::{
+    base::{CameraId, WallUs},
+    model::event::Severity,
+};
 
 /// Largest body that is read, in bytes.
 pub(super) const BODY_MAX: usize = 64 * 1024;
@@ -257,6 +260,10 @@ impl Query {
         self.take(name, |text| text.parse().ok(), "a camera's id, as `GET /api/v1/cameras` lists them")
     }
 
+    pub(super) fn severity(&mut self, name: &str) -> Result<Option<Severity>, ApiError> {
+        self.take(name, Severity::from_word, "info, warning or error")
+    }
+
     pub(super) fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
         let read = |text: &str| match text {
             "1" | "true" | "" => Some(true),
@@ -325,6 +332,7 @@ mod tests {
         after: Option<i64>,
         limit: Option<u32>,
         download: bool,
+        severity: Option<Severity>,
     }
 
     impl FromQuery for Asked {
@@ -334,6 +342,7 @@ mod tests {
                 after: query.id("after")?,
                 limit: query.int::<1, 1000>("limit")?.map(Int::get),
                 download: query.flag("download")?,
+                severity: query.severity("severity")?,
             })
         }
     }
@@ -353,17 +362,21 @@ mod tests {
             ("limit=1&limit=2", "limit"),
             ("lim=1", "lim"),
             ("download=maybe", "download"),
+            ("severity=loud", "severity"),
         ] {
             let error = Query::parse::<Asked>(query).unwrap_err();
             assert_eq!((error.code, error.field.as_deref()), (Code::BadQuery, Some(field)), "{query}");
             assert!(error.message.starts_with(&format!("{field}: ")), "{}", error.message);
         }
-        let ok = Query::parse::<Asked>("from=2026-11-20T11:00:00%2B01:00&after=7&limit=1000&download=1");
+        let ok = Query::parse::<Asked>(
+            "from=2026-11-20T11:00:00%2B01:00&after=7&limit=1000&download=1&severity=error",
+        );
         let expected = Asked {
             from: WallUs::parse("2026-11-20T10:00:00Z"),
             after: Some(7),
             limit: Some(1000),
             download: true,
+            severity: Some(Severity::Error),
         };
         assert_eq!(ok.unwrap(), expected);
         let plus = Query::parse::<Asked>("from=2026-11-20T11:00:00+01:00").unwrap();

@@ -60,8 +60,8 @@ export async function timeline(camera, from, to) {
   return ranges.map((range) => ({ from: Date.parse(range.from), to: Date.parse(range.to) }));
 }
 
-export async function events({ camera, before, after, limit = 100 }) {
-  return (await call("GET", `/events${query({ camera, before, after, limit })}`)).events;
+export async function events({ camera, severity, before, after, limit = 100 }) {
+  return (await call("GET", `/events${query({ camera, severity, before, after, limit })}`)).events;
 }
 
 /**

@@ -70,30 +70,18 @@ export class EventLog {
   async #fresh() { await this.#fetch({}); }
 
   async #page() {
-    const oldest = Math.min(...this.#seen);
+    const oldest = Math.min(...this.#events.keys());
     await this.#fetch({ before: Number.isFinite(oldest) ? oldest : undefined });
   }
 
-  #seen = new Set();
-
   async #fetch({ before }) {
     const load = ++this.#load;
-    if (before === undefined) this.#seen.clear();
     this.older.disabled = true;
-    const camera = this.#filter.camera || undefined;
     try {
-      // The API does not filter by severity, so a page may bring nothing to show; a few are then looked through.
-      for (let pages = 0, added = 0; pages < 5 && added === 0; pages += 1) {
-        const page = await api.events({ camera, before, limit: this.limit });
-        if (load !== this.#load) return;
-        for (const event of page) {
-          this.#seen.add(event.id);
-          if (this.#passes(event)) { this.#events.set(event.id, event); added += 1; }
-        }
-        this.#more = page.length === this.limit;
-        if (!this.#more) break;
-        before = page.at(-1).id;
-      }
+      const page = await api.events({ ...this.#filter, before, limit: this.limit });
+      if (load !== this.#load) return;
+      for (const event of page) this.#events.set(event.id, event);
+      this.#more = page.length === this.limit;
       this.#show();
       this.el.dataset.state = "ready";
     } catch (error) {

@@ -35,10 +35,11 @@ words!(Kind {
     ServiceStopped = "service_stopped",
 });
 
-/// How much it matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much it matters, least first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Severity {
     /// As it should be.
+    #[default]
     Info,
     /// Footage is missing, or soon may be; the service copes.
     Warning,

@@ -68,8 +68,9 @@ impl Watchkeeper {
 
     /// The log, newest first.
     pub async fn events(&self, query: EventQuery) -> Result<Vec<Event>, Error> {
-        let EventQuery { camera, after, before, limit } = query;
-        let page = EventPage { camera: camera.as_ref(), before, after, limit: limit.clamp(1, 1000) };
+        let EventQuery { camera, severity, after, before, limit } = query;
+        let limit = limit.clamp(1, 1000);
+        let page = EventPage { camera: camera.as_ref(), severity, before, after, limit };
         Ok(self.0.store.events(page).await?)
     }
 

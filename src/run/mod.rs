@@ -34,7 +34,7 @@ use crate::{
     model::{
         Camera,
         camera::{BadField, CameraPatch},
-        event::Event,
+        event::{Event, Severity},
         segment::Segment,
         status::{CameraStatus, Loss},
         timeline::Range,
@@ -164,6 +164,8 @@ pub struct SegmentPage {
 pub struct EventQuery {
     /// Only this camera's.
     pub camera: Option<CameraId>,
+    /// Only those that matter so much or more.
+    pub severity: Severity,
     /// Only with a greater id.
     pub after: Option<i64>,
     /// Only with a smaller id.

@@ -16,6 +16,8 @@ use crate::{
 pub struct EventPage<'a> {
     /// Only this camera's.
     pub camera: Option<&'a CameraId>,
+    /// Only those that matter so much or more.
+    pub severity: Severity,
     /// Only those with a smaller id.
     pub before: Option<i64>,
     /// Only those with a greater id.
@@ -36,8 +38,20 @@ const NEWEST_OF_CAMERA: &str = "
     select id, at_us, camera_id, kind, severity, detail
       from event where camera_id = ?4 and id < ?1 and id > ?2 order by id desc limit ?3";
 
+// The index is named, because the way by the rowid looks as good to SQLite and reads all that is `info` in between.
+const GRAVE: &str = "
+    select id, at_us, camera_id, kind, severity, detail
+      from event indexed by event_grave
+     where severity <> 'info' and severity in (?4, 'error') and id < ?1 and id > ?2 order by id desc limit ?3";
+
+const GRAVE_OF_CAMERA: &str = "
+    select id, at_us, camera_id, kind, severity, detail
+      from event indexed by event_grave_by_camera
+     where severity <> 'info' and severity in (?4, 'error') and camera_id = ?5 and id < ?1 and id > ?2
+     order by id desc limit ?3";
+
 #[cfg(test)]
-pub(super) const STATEMENTS: &[&str] = &[APPEND, NEWEST, NEWEST_OF_CAMERA];
+pub(super) const STATEMENTS: &[&str] = &[APPEND, NEWEST, NEWEST_OF_CAMERA, GRAVE, GRAVE_OF_CAMERA];
 
 impl Store {
     /// Appends to the log in one transaction: all of it or, with an error, nothing. The ids, in order.
@@ -64,11 +78,19 @@ impl Store {
     /// A part of the log, newest first.
     pub async fn events(&self, page: EventPage<'_>) -> Result<Vec<Event>, Error> {
         let what = "read the event log";
-        let EventPage { camera, before, after, limit } = page;
-        let mut query = sqlx::query_as(if camera.is_some() { NEWEST_OF_CAMERA } else { NEWEST })
-            .bind(before.unwrap_or(i64::MAX))
-            .bind(after.unwrap_or(0))
-            .bind(limit);
+        let EventPage { camera, severity, before, after, limit } = page;
+        let grave = severity != Severity::Info;
+        let statement = match (grave, camera) {
+            (false, None) => NEWEST,
+            (false, Some(_)) => NEWEST_OF_CAMERA,
+            (true, None) => GRAVE,
+            (true, Some(_)) => GRAVE_OF_CAMERA,
+        };
+        let mut query =
+            sqlx::query_as(statement).bind(before.unwrap_or(i64::MAX)).bind(after.unwrap_or(0)).bind(limit);
+        if grave {
+            query = query.bind(severity.word());
+        }
         if let Some(camera) = camera {
             query = query.bind(camera.as_str());
         }

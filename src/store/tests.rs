@@ -305,7 +305,7 @@ async fn the_log_is_read_newest_first() {
     };
     let all: Vec<_> = (0..30).map(new).collect();
     let ids = rig.store.append_events(&all).await.unwrap();
-    let page = EventPage { camera: None, before: None, after: None, limit: 10 };
+    let page = EventPage { camera: None, severity: Severity::Info, before: None, after: None, limit: 10 };
     let numbers = async |page: EventPage<'_>| -> Vec<i64> {
         rig.store.events(page).await.unwrap().iter().map(|event| event.event.at.0).collect()
     };
@@ -317,6 +317,20 @@ async fn the_log_is_read_newest_first() {
     let of_front = EventPage { camera: Some(&front), limit: 3, ..page };
     assert_eq!(numbers(of_front).await, [28, 25, 22]);
     assert_eq!(numbers(EventPage { before: Some(ids[7]), after: Some(ids[0]), ..of_front }).await, [4, 1]);
+
+    let warnings = EventPage { severity: Severity::Warning, before: Some(ids[12]), limit: 5, ..page };
+    assert_eq!(numbers(warnings).await, [11, 10, 8, 7, 5]);
+    let errors = EventPage { severity: Severity::Error, ..warnings };
+    assert_eq!(numbers(errors).await, [11, 8, 5, 2]);
+    assert_eq!(numbers(EventPage { camera: Some(&front), ..warnings }).await, [10, 7, 4, 1]);
+    assert_eq!(numbers(EventPage { camera: Some(&front), ..errors }).await, [0; 0]);
+    for statement in &events::STATEMENTS[3..] {
+        let plan = statements::plan(&rig.store.readers, statement).await;
+        assert!(
+            plan.len() == 1 && plan[0].contains("event_grave") && plan[0].contains("id>? AND id<?"),
+            "{plan:#?}"
+        );
+    }
 }
 
 #[tokio::test]

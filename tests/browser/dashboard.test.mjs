@@ -273,6 +273,7 @@ test("events can be filtered", async () => {
     await page.locator('[data-testid=event][data-camera="yard"]').first().waitFor({ state: "detached" });
     await page.getByTestId("event-severity").selectOption("warning");
     await page.locator("[data-testid=event][data-severity=info]").first().waitFor({ state: "detached" });
+    await page.locator("[data-testid=event][data-kind=camera_offline]").first().waitFor();
   });
 });
 

@@ -13,7 +13,7 @@ use crate::{
     base::{WallUs, error::Chain},
     disk::{self, Volume, measure},
     model::{
-        event::Kind as EventKind,
+        event::{Kind as EventKind, Severity},
         naming,
         reconcile::{self, KnownRow, Step},
         segment::SegmentState,
@@ -125,7 +125,9 @@ pub(super) struct Scope {
 pub(super) async fn last_start(store: &Store) -> anyhow::Result<Option<WallUs>> {
     let mut before = None;
     loop {
-        let page = store.events(EventPage { camera: None, before, after: None, limit: PAGE }).await?;
+        let page = store
+            .events(EventPage { camera: None, severity: Severity::Info, before, after: None, limit: PAGE })
+            .await?;
         let start = page.iter().find(|event| event.event.kind == EventKind::ServiceStarted);
         if let Some(start) = start {
             return Ok(Some(start.event.at));
