@@ -115,7 +115,10 @@ pub(super) async fn probe_saved(
     Ok(Json(ProbeReport::from(&told.await?)))
 }
 
-/// What a camera sends that is not saved.
+/// What a camera sends that is not saved, or one with changes that are not saved.
+///
+/// When the `id` is a known camera's and no password is given, its stored password is used, but only if the URL has the
+/// host, port and scheme of one of that camera's streams.
 #[utoipa::path(post, path = "/api/v1/probe", tag = "cameras", operation_id = "probe", request_body = ProbeRequest,
     responses(
         (status = 200, body = ProbeReport, description = "also when nothing was found: then `ok` is false"),
@@ -127,8 +130,9 @@ pub(super) async fn probe(
     State(app): State<App>,
     input::Json(body): input::Json<ProbeRequest>,
 ) -> Result<Json<ProbeReport>, ApiError> {
+    let of = body.stored_password_of();
     let camera = model::Camera::try_from(body).map_err(run::Error::from)?;
-    let told = unbroken(async move { app.watchkeeper.probe(camera).await });
+    let told = unbroken(async move { app.watchkeeper.probe(camera, of.as_ref()).await });
     Ok(Json(ProbeReport::from(&told.await?)))
 }
 

@@ -121,6 +121,15 @@ export class CameraForm {
     return body;
   }
 
+  /** For a test: of a known camera its id, for the server then knows the stored password. */
+  #asked() {
+    const body = this.#all({ without: ["id", "name", "record_enabled", "segment_seconds"] });
+    if (!this.camera) return body;
+    body.id = this.camera.id;
+    if (this.#fields.get("password").clear?.checked) body.password = null;
+    return body;
+  }
+
   /** For changing: only what differs from the camera as it is. */
   #changed() {
     const body = {};
@@ -179,9 +188,9 @@ export class CameraForm {
     try {
       const report = this.camera && !touched
         ? await api.probeSaved(this.camera.id, running.signal)
-        : await api.probe(this.#all({ without: ["id", "name", "record_enabled", "segment_seconds"] }), running.signal);
-      this.report.replaceChildren(probeReport(report, secretMissing
-        ? "Tested without the stored password, because the connection settings are changed and not saved. Type the password to test with it." : null));
+        : await api.probe(this.#asked(), running.signal);
+      this.report.replaceChildren(probeReport(report, secretMissing && report.reason === "unauthorised"
+        ? "The stored password is sent only to the address it was stored for. For another one, type the password." : null));
       this.report.scrollIntoView({ block: "nearest" });
     } catch (error) {
       this.report.replaceChildren();

@@ -254,6 +254,15 @@ impl Camera {
         }
     }
 
+    /// The password, if `other` would give it only to where it belongs: the host, port and encryption that one of the
+    /// streams of `self` has.
+    pub fn password_for(&self, other: &Self) -> Option<Secret> {
+        let place = |url: StreamUrl| (url.host().to_ascii_lowercase(), url.port(), url.tls());
+        let wanted = other.url(other.record_profile).ok().map(place)?;
+        let mut known = Profile::ALL.iter().filter_map(|profile| self.url(*profile).ok());
+        known.any(|url| place(url) == wanted).then(|| self.password.clone()).flatten()
+    }
+
     /// Whether going from `self` to `new` needs another session. Everything else is applied to the running one.
     pub fn needs_new_session(&self, new: &Self) -> bool {
         let source = |camera: &Self| {
@@ -303,6 +312,32 @@ mod tests {
         assert_eq!(camera.main_url.as_deref(), Some("rtsp://192.0.2.7:8554/live?x=1"));
         assert_eq!(camera.username.as_deref(), Some("admin"));
         assert_eq!(camera.password.unwrap().reveal(), "p@ss/w");
+    }
+
+    #[test]
+    fn a_password_goes_nowhere_else() {
+        let known = camera(CameraPatch {
+            sub_url: Some(Some("rtsp://192.0.2.8/sub".to_owned())),
+            ..with_url("rtsp://admin:secret@Cam.local:8554/main")
+        });
+        let known = known.unwrap();
+        let goes = |given| known.password_for(&camera(given).unwrap()).is_some();
+        for same in
+            ["rtsp://cam.local:8554/other", "rtspt://CAM.local:8554/main?x=1", "rtsp://192.0.2.8:554/a"]
+        {
+            assert!(goes(with_url(same)), "{same}");
+        }
+        let evil = ["rtsp://cam.local/main", "rtsp://cam.local:8555/main", "rtsps://cam.local:8554/main"];
+        for other in evil.into_iter().chain(["rtsp://192.0.2.8:8554/x", "rtsp://cam.local.evil:8554/main"]) {
+            assert!(!goes(with_url(other)), "{other}");
+        }
+        // What is looked at counts, and not what else is said.
+        let sub = CameraPatch {
+            sub_url: Some(Some("rtsp://192.0.2.9/sub".to_owned())),
+            record_profile: Some(Profile::Sub),
+            ..with_url("rtsp://cam.local:8554/main")
+        };
+        assert!(!goes(sub));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Watchkeeper {
     pub async fn probe_camera(&self, id: &CameraId) -> Result<Probe, Error> {
         let camera = self.with(id, |entry| entry.camera.clone())?;
         if !camera.record_enabled {
-            return self.probe(camera).await;
+            return self.probe(camera, None).await;
         }
         let _turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
         let url = source(&camera)?.url.as_str().to_owned();
@@ -106,8 +106,15 @@ impl Watchkeeper {
         Ok(Probe { url, outcome })
     }
 
-    /// What a camera that is not saved sends, or one with other credentials.
-    pub async fn probe(&self, camera: Camera) -> Result<Probe, Error> {
+    /// What a camera that is not saved sends, or one with other credentials. A password that is not given is that of the
+    /// known camera `of`, if that is where it would go.
+    pub async fn probe(&self, mut camera: Camera, of: Option<&CameraId>) -> Result<Probe, Error> {
+        if camera.password.is_none()
+            && camera.username.is_some()
+            && let Some(Ok(password)) = of.map(|id| self.with(id, |entry| entry.camera.password_for(&camera)))
+        {
+            camera.password = password;
+        }
         let _turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
         let mut settings = source(&camera)?;
         let url = settings.url.as_str().to_owned();

@@ -1,11 +1,18 @@
 //! Recording a healthy camera: every frame, in order, in files that play alone, and in the index as they are.
 
-use watchkeeper::model::{camera::CameraPatch, segment::SegmentState, status::Shown};
+use watchkeeper::{
+    base::CameraId,
+    model::{
+        camera::{Camera, CameraPatch},
+        segment::SegmentState,
+        status::Shown,
+    },
+};
 
 use crate::{
-    rig::{Rig, id},
+    rig::{Rig, Scene, id},
     sim::{
-        camera::{CameraSpec, Channel},
+        camera::{CameraSpec, Channel, Login},
         footage::{Encoding, Source},
         frames,
     },
@@ -138,4 +145,27 @@ async fn jumping_timestamps_lose_nothing() {
         let hole = pair[1].facts.head.start.0 - pair[0].facts.end().0;
         assert!(hole.abs() <= 500_000, "{hole} us between segments");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_password_is_tried_only_where_it_belongs() {
+    let login = Login { user: "admin".to_owned(), password: "s3cret".to_owned() };
+    let rig = Rig::recording([CameraSpec { login: Some(login), ..CameraSpec::new("front") }]).await;
+    let Scene { camera, link } = rig.scene("front");
+    let front = id("front");
+    let outcome = async |port: u16, of: Option<&CameraId>| {
+        let given = CameraPatch {
+            main_url: Some(Some(format!("rtsp://127.0.0.1:{port}/cam"))),
+            username: Some(Some("admin".to_owned())),
+            ..CameraPatch::default()
+        };
+        let asked = Camera::new(id("other"), given).unwrap();
+        rig.service.probe(asked, of).await.unwrap().outcome.map(|_| ()).map_err(|(loss, _)| loss.word())
+    };
+    assert_eq!(outcome(link.port(), Some(&front)).await, Ok(()));
+    assert_eq!(outcome(link.port(), None).await, Err("unauthorised"));
+    assert_eq!(outcome(camera.port(), Some(&front)).await, Err("unauthorised"));
+    assert_eq!(outcome(link.port(), Some(&id("unknown"))).await, Err("unauthorised"));
+    rig.stop().await;
+    rig.prove("front");
 }

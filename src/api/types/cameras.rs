@@ -331,7 +331,7 @@ settings! {
 settings! {
     /// A camera to look at without saving it.
     ProbeRequest {
-        /// Not needed, and not used.
+        /// Not needed. Of a known camera, its stored password is used where that belongs and none is given.
         #[serde(default, deserialize_with = "given")]
         #[schema(value_type = String, required = false, max_length = 63, pattern = "^[a-z0-9][a-z0-9_-]{0,62}$")]
         id: Option<CameraId>,
@@ -347,6 +347,13 @@ impl From<NewCamera> for (CameraId, CameraPatch) {
 impl From<CameraChange> for CameraPatch {
     fn from(body: CameraChange) -> Self {
         patch!(body, CameraChange {})
+    }
+}
+
+impl ProbeRequest {
+    /// The camera whose stored password may be used: a password of `null` is one that is given.
+    pub(crate) fn stored_password_of(&self) -> Option<CameraId> {
+        self.id.clone().filter(|_| self.password.is_none())
     }
 }
 
