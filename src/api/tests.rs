@@ -34,6 +34,7 @@ use crate::{
     model::{
         Camera, Profile,
         camera::CameraPatch,
+        event::Kind,
         segment::{Codec, Extent, Segment, SegmentFacts, SegmentHead, SegmentState, Source},
         status::{CameraStatus, Observed, Shown},
     },
@@ -316,6 +317,18 @@ fn every_code_is_in_the_page() {
         .map(|code| code.parts())
         .map(|(status, word)| (status.as_u16(), word.to_owned()))
         .collect();
+    assert_eq!(listed, ours);
+}
+
+#[test]
+fn every_event_kind_is_in_the_page() {
+    let part = PAGE.split("## Event kinds").nth(1).unwrap().split("## ").next().unwrap();
+    let listed: Vec<&str> = part
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(kind, _)| kind)
+        .collect();
+    let ours: Vec<&str> = Kind::ALL.iter().map(|kind| kind.word()).collect();
     assert_eq!(listed, ours);
 }
 
