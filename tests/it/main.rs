@@ -11,6 +11,8 @@ mod crash;
 #[cfg(test)]
 mod fault_camera;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
 mod leaks;
 #[cfg(test)]
 mod outside;
@@ -20,6 +22,8 @@ mod process;
 mod record;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod wait;
 
