@@ -25,6 +25,8 @@ mod rig;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod tidy;
+#[cfg(test)]
 mod wait;
 
 #[path = "../sim/mod.rs"]

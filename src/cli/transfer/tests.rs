@@ -1,3 +1,5 @@
+//! What a file says, against what the service has.
+
 use super::*;
 use proptest::prelude::*;
 
