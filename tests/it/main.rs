@@ -17,6 +17,8 @@ mod leaks;
 #[cfg(test)]
 mod outside;
 #[cfg(test)]
+mod pipelines;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod record;
