@@ -206,6 +206,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The probe before splitmuxsink: drops up to the first keyframe, puts frames onto an even
 /// timeline, asks for cuts, hides what is no keyframe.
+///
+/// Parameters are held back until a keyframe begins a segment with them, and [`watch_muxer`] lets each muxer have only
+/// its first. mp4mux 1.22 compares new caps with its old ones in the streaming thread while its own thread may be
+/// freeing those: what it reads then is freed memory.
 fn watch_feed(
     feed: &gst::Pad,
     segments: glib::WeakRef<gst::Element>,
@@ -218,7 +222,8 @@ fn watch_feed(
     let mut codec_data: Option<gst::Buffer> = None;
     let mut changed = false;
     let mut began: Option<gst::ClockTime> = None;
-    let state = Mutex::new(move |info: &mut gst::PadProbeInfo| -> gst::PadProbeReturn {
+    let mut held: Vec<gst::Event> = Vec::new();
+    let state = Mutex::new(move |feed: &gst::Pad, info: &mut gst::PadProbeInfo| -> gst::PadProbeReturn {
         match &mut info.data {
             Some(gst::PadProbeData::Event(event)) => {
                 match event.view() {
@@ -236,7 +241,20 @@ fn watch_feed(
                     }
                     _ => {}
                 }
-                gst::PadProbeReturn::Ok
+                // In their order, which is part of the rules of pads.
+                let hold = match event.type_() {
+                    gst::EventType::Caps => true,
+                    gst::EventType::Segment | gst::EventType::Tag => began.is_none(),
+                    _ => false,
+                };
+                if !hold {
+                    return gst::PadProbeReturn::Ok;
+                }
+                match held.iter_mut().find(|other| other.type_() == event.type_()) {
+                    Some(before) => before.clone_from(event),
+                    None => held.push(event.clone()),
+                }
+                gst::PadProbeReturn::Handled
             }
             Some(gst::PadProbeData::Buffer(buffer)) => {
                 let delta = buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
@@ -270,10 +288,16 @@ fn watch_feed(
                     shared.dropped.fetch_add(1, Relaxed);
                     return gst::PadProbeReturn::Drop;
                 };
-                if begins && began.replace(placed).is_some() {
+                if begins {
                     changed = false;
-                    if let Some(segments) = segments.upgrade() {
+                    if began.replace(placed).is_some()
+                        && let Some(segments) = segments.upgrade()
+                    {
                         segments.emit_by_name::<()>("split-at-running-time", &[&running]);
+                    }
+                    let entry = feed.peer();
+                    for event in held.drain(..) {
+                        let _ = entry.as_ref().is_some_and(|entry| entry.send_event(event));
                     }
                 }
                 let buffer = buffer.make_mut();
@@ -291,7 +315,7 @@ fn watch_feed(
         }
     });
     let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
-    feed.add_probe(types, move |_, info| (*lock(&state))(info));
+    feed.add_probe(types, move |feed, info| (*lock(&state))(feed, info));
 }
 
 fn clock_time(ns: i64) -> gst::ClockTime {
@@ -310,22 +334,26 @@ fn watch_muxer(muxer: &gst::Element, slot: Slot, shared: Arc<Shared>) {
     let watch = move |pad: &gst::Pad| {
         let (slot, shared) = (slot.clone(), shared.clone());
         let mut timeline = gst::FormattedSegment::<gst::ClockTime>::new();
-        let mut size = (0, 0);
+        let mut size = None;
         let state = Mutex::new(move |pad: &gst::Pad, info: &mut gst::PadProbeInfo| match &mut info.data {
             Some(gst::PadProbeData::Event(event)) => match event.view() {
                 gst::EventView::Segment(event) => {
                     if let Some(segment) = event.segment().downcast_ref::<gst::ClockTime>() {
                         timeline = segment.clone();
                     }
+                    gst::PadProbeReturn::Ok
                 }
+                // See `watch_feed`. What comes after the first is a repetition, or meant for the next muxer.
+                gst::EventView::Caps(_) if size.is_some() => gst::PadProbeReturn::Handled,
                 gst::EventView::Caps(event) => {
                     if let Some(structure) = event.caps().structure(0) {
                         let side =
                             |field| structure.get::<i32>(field).ok().and_then(|n| u32::try_from(n).ok());
-                        size = (side("width").unwrap_or(0), side("height").unwrap_or(0));
+                        size = Some((side("width").unwrap_or(0), side("height").unwrap_or(0)));
                     }
+                    gst::PadProbeReturn::Ok
                 }
-                _ => {}
+                _ => gst::PadProbeReturn::Ok,
             },
             Some(gst::PadProbeData::Buffer(buffer)) => {
                 if buffer.flags().contains(WAS_DELTA) {
@@ -337,7 +365,7 @@ fn watch_muxer(muxer: &gst::Element, slot: Slot, shared: Arc<Shared>) {
                 if slot.is_none() {
                     let running =
                         buffer.pts().and_then(|pts| timeline.to_running_time(pts)).unwrap_or_default();
-                    let head = shared.head(running, size);
+                    let head = shared.head(running, size.unwrap_or_default());
                     describe(pad, &head);
                     *slot = Some(Current::open(&shared, head));
                 }
@@ -347,14 +375,12 @@ fn watch_muxer(muxer: &gst::Element, slot: Slot, shared: Arc<Shared>) {
                         shared.dropped.fetch_add(1, Relaxed);
                     }
                 }
+                gst::PadProbeReturn::Ok
             }
-            _ => {}
+            _ => gst::PadProbeReturn::Ok,
         });
         let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
-        pad.add_probe(types, move |pad, info| {
-            (*lock(&state))(pad, info);
-            gst::PadProbeReturn::Ok
-        });
+        pad.add_probe(types, move |pad, info| (*lock(&state))(pad, info));
     };
     muxer.sink_pads().iter().for_each(&watch);
     muxer.connect_pad_added(move |_, pad| {
@@ -564,5 +590,150 @@ mod tests {
                 .collect();
             assert_eq!(at, [0, 50]);
         }
+    }
+
+    const FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
+
+    /// Access units of a small picture, the first of them a keyframe, and their caps.
+    fn encoded(width: u32, frames: u32) -> (gst::Caps, Vec<gst::Buffer>) {
+        gst::init().unwrap();
+        let text = format!(
+            "videotestsrc num-buffers={frames} ! video/x-raw,width={width},height=120,framerate=25/1
+             ! x264enc key-int-max={frames} bframes=0 speed-preset=ultrafast ! h264parse
+             ! video/x-h264,stream-format=avc,alignment=au ! appsink name=out sync=false"
+        );
+        let pipeline = gst::parse::launch(&text).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let out = pipeline.by_name("out").unwrap().downcast::<AppSink>().unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let samples: Vec<gst::Sample> = std::iter::from_fn(|| out.pull_sample().ok()).collect();
+        pipeline.set_state(gst::State::Null).unwrap();
+        let units: Vec<gst::Buffer> = samples.iter().map(|sample| sample.buffer_owned().unwrap()).collect();
+        assert_eq!(units.len(), frames as usize);
+        (samples[0].caps_owned().unwrap(), units)
+    }
+
+    /// A recorder fed by hand, and what it kept.
+    struct Bench {
+        pipeline: gst::Pipeline,
+        input: gstreamer_app::AppSrc,
+        recorder: Recorder,
+        kept: Kept,
+        pushed: u64,
+        /// Frames that are inside the record branch.
+        entered: Arc<AtomicU64>,
+    }
+
+    impl Bench {
+        fn new(segment_seconds: u32) -> Self {
+            gst::init().unwrap();
+            let pipeline = gst::parse::launch(
+                "appsrc name=in format=time ! tee name=split
+                 split. ! splitmuxsink name=segments async-finalize=true muxer-factory=mp4mux
+                   muxer-properties=\"properties,fragment-duration=(uint)500,trak-timescale=(uint)90000\"",
+            )
+            .unwrap()
+            .downcast::<gst::Pipeline>()
+            .unwrap();
+            let input = pipeline.by_name("in").unwrap().downcast::<gstreamer_app::AppSrc>().unwrap();
+            let shelf = Shelf::default();
+            let kept = shelf.0.clone();
+            let settings = RecordSettings {
+                camera: "front".parse().unwrap(),
+                profile: Profile::Main,
+                segment_seconds: Arc::new(AtomicU32::new(segment_seconds)),
+            };
+            let recorder =
+                Recorder::new(&pipeline, Purpose::RecordH264, settings, Arc::new(shelf), RtpTimes::default())
+                    .unwrap();
+            let entered = Arc::new(AtomicU64::new(0));
+            let count = entered.clone();
+            recorder.entry.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+                count.fetch_add(1, Relaxed);
+                gst::PadProbeReturn::Ok
+            });
+            pipeline.set_state(gst::State::Playing).unwrap();
+            Self { pipeline, input, recorder, kept, pushed: 0, entered }
+        }
+
+        fn push(&mut self, unit: &gst::Buffer) {
+            let at = FRAME * self.pushed;
+            self.push_at(unit, Some(at));
+        }
+
+        fn push_at(&mut self, unit: &gst::Buffer, at: Option<gst::ClockTime>) {
+            let mut unit = unit.copy();
+            unit.make_mut().set_pts(at);
+            unit.make_mut().set_dts(at);
+            self.pushed += 1;
+            self.input.push_buffer(unit).unwrap();
+        }
+
+        fn push_all(&mut self, (caps, units): &(gst::Caps, Vec<gst::Buffer>)) {
+            self.input.set_caps(Some(caps));
+            units.iter().for_each(|unit| self.push(unit));
+        }
+
+        /// Waits until everything pushed has gone into the record branch.
+        fn taken(&self) {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while self.entered.load(Relaxed) + self.recorder.recorded().dropped_frames < self.pushed {
+                assert!(Instant::now() < deadline, "the recorder takes no more");
+                std::thread::yield_now();
+            }
+        }
+
+        /// Stops it; the frames of each segment.
+        fn end(&self) -> Vec<u32> {
+            assert!(self.recorder.finish(Instant::now() + Duration::from_secs(20)));
+            self.pipeline.set_state(gst::State::Null).unwrap();
+            let kept = lock(&self.kept);
+            (0..kept.len()).map(|n| frames(&kept[&n].1)).collect()
+        }
+    }
+
+    /// Counts the samples of all fragments of a file.
+    fn frames(file: &[u8]) -> u32 {
+        let counts = file.windows(12).filter(|bytes| bytes.starts_with(b"trun"));
+        counts.map(|bytes| u32::from_be_bytes(bytes[8..].try_into().unwrap())).sum()
+    }
+
+    static COMPLAINTS: AtomicU64 = AtomicU64::new(0);
+
+    #[test]
+    fn many_changes_of_the_picture_are_a_segment_each() {
+        let pictures = [encoded(160, 5), encoded(176, 5)];
+        let mut bench = Bench::new(3600);
+        glib::log_set_default_handler(|domain, level, text| {
+            glib::log_default_handler(domain, level, Some(text));
+            COMPLAINTS.fetch_add(u64::from(text.contains("gst_value_compare")), Relaxed);
+        });
+        for n in 0..200 {
+            bench.push_all(&pictures[n % 2]);
+        }
+        bench.taken();
+        assert_eq!(bench.end(), vec![5; 200]);
+        assert_eq!(COMPLAINTS.load(Relaxed), 0, "freed memory was read");
+        let dir = tempfile::tempdir().unwrap();
+        for n in (0..200).step_by(25) {
+            let file = dir.path().join(format!("{n}.mp4"));
+            std::fs::write(&file, &lock(&bench.kept)[&n].1).unwrap();
+            let probe = ffprobe(&file);
+            assert_eq!(probe["streams"][0]["nb_read_packets"], "5");
+            assert_eq!(probe["streams"][0]["width"], [160, 176][n % 2]);
+        }
+    }
+
+    #[test]
+    fn parameters_that_change_before_the_first_keyframe_cut_nothing() {
+        let (small, large) = (encoded(160, 5), encoded(176, 5));
+        let mut bench = Bench::new(3600);
+        bench.push_all(&(small.0.clone(), small.1[1..].to_vec()));
+        bench.push_all(&(large.0.clone(), large.1[1..].to_vec()));
+        for _ in 0..3 {
+            bench.push_all(&small);
+        }
+        bench.taken();
+        assert_eq!(bench.end(), [15]);
+        assert_eq!(bench.recorder.recorded().dropped_frames, 8);
     }
 }
