@@ -1,6 +1,8 @@
 //! Files and rows brought together, at start and for `watchkeeper check`. [`crate::model::reconcile`] decides; this
 //! does, and deletes nothing.
 
+use std::collections::HashSet;
+
 use crate::{
     base::{CameraId, WallUs, error::Chain},
     disk::{self, Volume, measure},
@@ -70,21 +72,22 @@ pub async fn unfinished(store: &Store, volume: &Volume) -> Result<Vec<Step>, Err
 
 /// What there is to do about everything recorded before `before`. While a recorder runs, what it writes is its own.
 pub async fn everything(store: &Store, volume: &Volume, before: WallUs) -> Result<Vec<Step>, Error> {
-    let older = |path: &str| {
-        path.rsplit('/')
-            .next()
-            .and_then(naming::start_of)
-            .is_some_and(|start| start.plus_us(999_999) < before)
-    };
     let listed = volume.clone();
-    let mut files = tokio::task::spawn_blocking(move || disk::scan(&listed)).await??;
-    files.retain(|file| older(&file.path));
+    let list = move || {
+        let mut files = disk::scan(&listed)?;
+        files.retain(|file| is_older(&file.path, before) || is_just_older(&listed, &file.path, before));
+        Ok::<_, disk::Error>(files)
+    };
+    let files = tokio::task::spawn_blocking(list).await??;
+    let just: HashSet<&str> =
+        files.iter().map(|file| &*file.path).filter(|path| !is_older(path, before)).collect();
     let (mut rows, mut after) = (Vec::new(), 0);
     loop {
         let page = store.known_rows(after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.id;
-        rows.extend(page.into_iter().filter(|row| older(&row.path)));
+        let old = |row: &KnownRow| is_older(&row.path, before) || just.contains(&*row.path);
+        rows.extend(page.into_iter().filter(old));
     }
     // The list of files is older than the rows: a row whose file is not on it may be younger than it.
     let work = {
@@ -99,6 +102,22 @@ pub async fn everything(store: &Store, volume: &Volume, before: WallUs) -> Resul
         }
     };
     Ok(tokio::task::spawn_blocking(work).await?)
+}
+
+/// Whether a segment's name alone tells that it was begun before `before`. It tells that to the second.
+fn is_older(path: &str, before: WallUs) -> bool {
+    start_of(path).is_some_and(|start| start.plus_us(999_999) < before)
+}
+
+/// Whether a segment that was begun in the very second of `before` was begun before it, as its file tells: of a quick
+/// restart, the last one.
+fn is_just_older(volume: &Volume, path: &str, before: WallUs) -> bool {
+    start_of(path).is_some_and(|start| start < before && before <= start.plus_us(999_999))
+        && measure(volume, path).is_ok_and(|held| held.start_us.is_some_and(|start| WallUs(start) < before))
+}
+
+fn start_of(path: &str) -> Option<WallUs> {
+    path.rsplit('/').next().and_then(naming::start_of)
 }
 
 /// Does it.
