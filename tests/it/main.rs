@@ -25,6 +25,8 @@ mod process;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod secrets;
