@@ -91,6 +91,10 @@ fn the_dashboard_works_in_a_browser() {
     );
     println!("{said}");
 
+    // Shown with a failure: whether the service knows of what is missing.
+    let yard = process.get("/api/v1/cameras/yard");
+    println!("{}\n{}", yard["status"], process.log());
+    assert_eq!(yard["status"]["reconnects"], 0, "nobody touched yard");
     process.stop(Duration::from_secs(8));
     let recorded = |name: &str| files(&dir.path().join("recordings").join(name));
     prove(&cameras["yard"], &recorded("yard"));
