@@ -68,8 +68,8 @@ pub struct Recorded {
 struct Shared {
     settings: RecordSettings,
     sink: Arc<dyn SegmentSink>,
-    /// Segments that are open, and a bell for when one ends.
-    open: (Mutex<usize>, Condvar),
+    /// What is inside the branch, and a bell for when a segment ends.
+    inside: (Mutex<Inside>, Condvar),
     /// The volume refused bytes: begin a new segment at the next keyframe.
     cut_now: AtomicBool,
     segments: AtomicU64,
@@ -84,11 +84,26 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// What a stop has to wait for.
+#[derive(Default)]
+struct Inside {
+    /// Segments that are open.
+    segments: usize,
+    /// Frames on their way to a muxer. At a cut one segment may have ended before the first frame of the next has
+    /// come so far.
+    frames: usize,
+}
+
+impl Inside {
+    fn is_empty(&self) -> bool {
+        self.segments + self.frames == 0
+    }
+}
+
 /// One segment, between its muxer and its appsink.
 struct Current {
     shared: Arc<Shared>,
     write: Option<Box<dyn SegmentWrite>>,
-    frames: u64,
     refused: bool,
 }
 
@@ -131,7 +146,7 @@ impl Recorder {
         let shared = Arc::new(Shared {
             settings,
             sink,
-            open: (Mutex::new(0), Condvar::new()),
+            inside: (Mutex::default(), Condvar::new()),
             cut_now: AtomicBool::new(false),
             segments: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -163,6 +178,11 @@ impl Recorder {
         segments.connect("format-location-full", false, |_| Some(None::<String>.to_value()));
 
         watch_feed(&feed, segments.downgrade(), shared.clone(), rtp_times);
+        let counted = shared.clone();
+        entry.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            lock(&counted.inside.0).frames += 1;
+            gst::PadProbeReturn::Ok
+        });
         Ok(Self { entry, shared })
     }
 
@@ -177,19 +197,19 @@ impl Recorder {
     /// Finishes the open segment. Blocks, at most until `deadline`; `false` if it was still open then.
     pub fn finish(&self, deadline: Instant) -> bool {
         self.entry.send_event(gst::event::Eos::new());
-        let (open, ended) = &self.shared.open;
+        let (inside, ended) = &self.shared.inside;
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let (count, _) = ended
-            .wait_timeout_while(lock(open), left, |count| *count > 0)
+        let (inside, _) = ended
+            .wait_timeout_while(lock(inside), left, |inside| !inside.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
-        *count == 0
+        inside.is_empty()
     }
 }
 
 impl Shared {
     fn ended(&self) {
-        let (open, ended) = &self.open;
-        *lock(open) -= 1;
+        let (inside, ended) = &self.inside;
+        lock(inside).segments -= 1;
         ended.notify_all();
     }
 
@@ -369,11 +389,12 @@ fn watch_muxer(muxer: &gst::Element, slot: Slot, shared: Arc<Shared>) {
                     describe(pad, &head);
                     *slot = Some(Current::open(&shared, head));
                 }
-                if let Some(current) = slot.as_mut() {
-                    current.frames += 1;
-                    if current.refused {
-                        shared.dropped.fetch_add(1, Relaxed);
-                    }
+                // After its segment is counted, so that there is no moment without either.
+                let mut inside = lock(&shared.inside.0);
+                inside.frames = inside.frames.saturating_sub(1);
+                drop(inside);
+                if slot.as_ref().is_some_and(|current| current.refused) {
+                    shared.dropped.fetch_add(1, Relaxed);
                 }
                 gst::PadProbeReturn::Ok
             }
@@ -424,8 +445,8 @@ impl Shared {
 impl Current {
     fn open(shared: &Arc<Shared>, head: SegmentHead) -> Self {
         shared.segments.fetch_add(1, Relaxed);
-        *lock(&shared.open.0) += 1;
-        Self { shared: shared.clone(), write: Some(shared.sink.open(head)), frames: 0, refused: false }
+        lock(&shared.inside.0).segments += 1;
+        Self { shared: shared.clone(), write: Some(shared.sink.open(head)), refused: false }
     }
 
     fn write(&mut self, bytes: Bytes) {
@@ -735,5 +756,17 @@ mod tests {
         bench.taken();
         assert_eq!(bench.end(), [15]);
         assert_eq!(bench.recorder.recorded().dropped_frames, 8);
+    }
+
+    #[test]
+    fn a_stop_at_a_cut_keeps_the_last_frame() {
+        let picture = encoded(160, 5);
+        for _ in 0..50 {
+            let mut bench = Bench::new(0);
+            bench.push_all(&picture);
+            bench.push(&picture.1[0]);
+            bench.taken();
+            assert_eq!(bench.end(), [5, 1]);
+        }
     }
 }
