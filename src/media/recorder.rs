@@ -282,25 +282,21 @@ fn watch_feed(
                 if delta && began.is_none() {
                     return gst::PadProbeReturn::Drop;
                 }
-                let Some(arrived) = buffer.pts() else {
-                    shared.dropped.fetch_add(1, Relaxed);
-                    return gst::PadProbeReturn::Drop;
-                };
-                let rtp = rtp_times.of(arrived);
+                let rtp = buffer.pts().and_then(|pts| rtp_times.of(pts));
                 // What the jitter buffer makes of a camera's jumps is not to be relied on; the time that passed is.
-                let arrival_ns = match rtp {
-                    Some(_) => {
-                        let (zero, at) = *run.get_or_insert((arrived, Instant::now()));
+                let arrival_ns = match (rtp, buffer.pts()) {
+                    (None, Some(pts)) => pts.nseconds(),
+                    (_, first) => {
+                        let (zero, at) = *run.get_or_insert((first.unwrap_or_default(), Instant::now()));
                         zero.nseconds().saturating_add(u64::try_from(at.elapsed().as_nanos()).unwrap_or(0))
                     }
-                    None => arrived.nseconds(),
                 };
                 let mut placed = clock_time(pace.place(rtp, i64::try_from(arrival_ns).unwrap_or(i64::MAX)));
                 let limit =
                     gst::ClockTime::from_seconds(shared.settings.segment_seconds.load(Relaxed).into());
-                let due = began.is_some_and(|began| placed + CUT_TOLERANCE >= began + limit);
-                let begins =
-                    !delta && (due || changed || began.is_none() || shared.cut_now.swap(false, Relaxed));
+                let due = began.is_none_or(|began| placed + CUT_TOLERANCE >= began + limit);
+                // Any cut is the one that the volume wanted.
+                let begins = !delta && (shared.cut_now.swap(false, Relaxed) || due || changed);
                 if begins {
                     placed = clock_time(pace.pull());
                 }
@@ -505,23 +501,26 @@ mod tests {
 
     type Kept = Arc<Mutex<HashMap<usize, (SegmentHead, Vec<u8>, bool)>>>;
 
-    /// Keeps each segment's bytes in memory.
+    /// Keeps each segment's bytes in memory; refuses those of segments called so.
     #[derive(Debug, Default)]
-    struct Shelf(Kept);
+    struct Shelf(Kept, Vec<usize>);
 
-    struct Item(Kept, usize);
+    struct Item(Kept, usize, bool);
 
     impl SegmentSink for Shelf {
         fn open(&self, head: SegmentHead) -> Box<dyn SegmentWrite> {
             let mut shelf = lock(&self.0);
             let n = shelf.len();
             shelf.insert(n, (head, Vec::new(), false));
-            Box::new(Item(self.0.clone(), n))
+            Box::new(Item(self.0.clone(), n, self.1.contains(&n)))
         }
     }
 
     impl SegmentWrite for Item {
         fn write(&mut self, bytes: Bytes) -> Result<(), crate::model::segment::SinkRefused> {
+            if self.2 {
+                return Err(crate::model::segment::SinkRefused);
+            }
             lock(&self.0).get_mut(&self.1).unwrap().1.extend_from_slice(&bytes);
             Ok(())
         }
@@ -646,6 +645,10 @@ mod tests {
 
     impl Bench {
         fn new(segment_seconds: u32) -> Self {
+            Self::on(Shelf::default(), segment_seconds)
+        }
+
+        fn on(shelf: Shelf, segment_seconds: u32) -> Self {
             gst::init().unwrap();
             let pipeline = gst::parse::launch(
                 "appsrc name=in format=time ! tee name=split
@@ -656,7 +659,6 @@ mod tests {
             .downcast::<gst::Pipeline>()
             .unwrap();
             let input = pipeline.by_name("in").unwrap().downcast::<gstreamer_app::AppSrc>().unwrap();
-            let shelf = Shelf::default();
             let kept = shelf.0.clone();
             let settings = RecordSettings {
                 camera: "front".parse().unwrap(),
@@ -697,7 +699,7 @@ mod tests {
         /// Waits until everything pushed has gone into the record branch.
         fn taken(&self) {
             let deadline = Instant::now() + Duration::from_secs(20);
-            while self.entered.load(Relaxed) + self.recorder.recorded().dropped_frames < self.pushed {
+            while self.entered.load(Relaxed) < self.pushed {
                 assert!(Instant::now() < deadline, "the recorder takes no more");
                 std::thread::yield_now();
             }
@@ -750,6 +752,7 @@ mod tests {
         let mut bench = Bench::new(3600);
         bench.push_all(&(small.0.clone(), small.1[1..].to_vec()));
         bench.push_all(&(large.0.clone(), large.1[1..].to_vec()));
+        bench.pushed = 0;
         for _ in 0..3 {
             bench.push_all(&small);
         }
@@ -767,6 +770,37 @@ mod tests {
             bench.push(&picture.1[0]);
             bench.taken();
             assert_eq!(bench.end(), [5, 1]);
+        }
+    }
+
+    #[test]
+    fn frames_without_a_time_are_kept() {
+        let picture = encoded(160, 5);
+        let mut bench = Bench::new(3600);
+        bench.push_all(&picture);
+        picture.1.iter().for_each(|unit| bench.push_at(unit, None));
+        bench.push_all(&picture);
+        bench.taken();
+        assert_eq!(bench.end(), [15]);
+    }
+
+    #[test]
+    fn a_refused_segment_is_followed_by_one_that_is_kept() {
+        // With 50 frames a second fragment is made, and refused, before the second keyframe; that is due anyway.
+        let picture = encoded(160, 50);
+        for (segment_seconds, expected) in [(3600, vec![0, 0, 100]), (2, vec![0, 0, 50, 50])] {
+            let mut bench = Bench::on(Shelf(Kept::default(), vec![0, 1]), segment_seconds);
+            for n in 1..5 {
+                bench.push_all(&picture);
+                bench.taken();
+                // The keyframe that follows comes after the refusal.
+                let deadline = Instant::now() + Duration::from_secs(20);
+                while n < 3 && !bench.recorder.shared.cut_now.load(Relaxed) {
+                    assert!(Instant::now() < deadline, "segment {n} is not refused");
+                    std::thread::yield_now();
+                }
+            }
+            assert_eq!(bench.end(), expected);
         }
     }
 }
