@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
@@ -123,16 +123,18 @@ impl RtspSource {
         });
 
         // Only the first stream that we record is set up. A camera's other streams cost bandwidth, and ONVIF metadata
-        // that never sends anything would hold `no-more-pads` back.
-        let chosen = AtomicBool::new(false);
+        // that never sends anything would hold `no-more-pads` back. It is asked again for the same streams when rtspsrc
+        // goes from UDP to TCP.
+        let chosen = OnceLock::new();
         src.connect("select-stream", false, move |values| {
+            let number = values.get(1)?.get::<u32>().ok()?;
             let caps = values.get(2)?.get::<gst::Caps>().ok()?;
             let structure = caps.structure(0)?;
             let is = |field, word| {
                 structure.get::<&str>(field).is_ok_and(|value| value.eq_ignore_ascii_case(word))
             };
             let ours = is("media", "video") && is("encoding-name", "H264");
-            Some((ours && !chosen.swap(true, Relaxed)).to_value())
+            Some((ours && *chosen.get_or_init(|| number) == number).to_value())
         });
 
         let asked = AtomicU32::new(0);
@@ -173,5 +175,41 @@ impl Source for RtspSource {
         let promise = gst::Promise::new();
         let names = glib::StrV::from(["packets_received"]);
         self.src.emit_by_name::<bool>("get-parameters", &[&names, &None::<String>, &promise]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        media::text::Texts,
+        model::{address::StreamUrl, camera::Transport},
+    };
+
+    #[test]
+    fn the_first_video_stream_is_chosen_again_when_the_transport_changes() {
+        gst::init().unwrap();
+        let settings = SourceSettings {
+            url: StreamUrl::parse("rtsp://192.0.2.7/x").unwrap(),
+            transport: Transport::Auto,
+            username: None,
+            password: None,
+        };
+        let pipeline = Texts::default().pipeline(Purpose::ProbeH264, &settings.bindings()).unwrap();
+        let source = RtspSource::new(&pipeline, Purpose::ProbeH264, &settings, |_| {}).unwrap();
+        let caps = |media, encoding| {
+            gst::Caps::builder("application/x-rtp")
+                .field("media", media)
+                .field("encoding-name", encoding)
+                .build()
+        };
+        let streams = [caps("audio", "PCMA"), caps("video", "H264"), caps("video", "H264")];
+        for _ in 0..2 {
+            let chosen: Vec<bool> = (0u32..)
+                .zip(&streams)
+                .map(|(n, caps)| source.src.emit_by_name("select-stream", &[&n, caps]))
+                .collect();
+            assert_eq!(chosen, [false, true, false]);
+        }
     }
 }
