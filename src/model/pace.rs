@@ -10,11 +10,12 @@ const RTP_RATE: i128 = 90_000;
 /// The camera's clock has jumped if it moved back by more than this, or on by this much more than the time that
 /// passed here. Less than that back is a frame out of its order of display. In nanoseconds.
 const JUMP_NS: i64 = 1_000_000_000;
-/// A timeline that is this far behind arrival …
-const BEHIND_NS: i64 = 500_000_000;
-/// … for so long is put back onto it: the camera's clock is a lie, or stood still. Before that, frames may just have
-/// been held up on their way, and those held up behind them have the right distances.
-const BEHIND_FOR_NS: i64 = 5_000_000_000;
+/// A timeline that is this far from arrival …
+const OFF_NS: i64 = 500_000_000;
+/// … for so long is brought back to it: the camera's clock is a lie, or stood still. Before that, frames may just have
+/// been held up on their way, and those held up behind them have the right distances. Behind, it jumps; ahead, it goes
+/// at half the speed of arrival, because no frame may stand before another.
+const OFF_FOR_NS: i64 = 5_000_000_000;
 /// The pull towards arrival is at most this part of the time since the last: twice what quartz clocks are off.
 const SLEW_PER_MILLION: i64 = 500;
 /// The least distance between frames, in nanoseconds, so that none stands on another.
@@ -26,10 +27,12 @@ pub struct Pace {
     last: Option<Last>,
     /// From the RTP timeline to the placed one.
     offset_ns: i64,
-    /// Between the last two frames.
+    /// Between the last two frames; 0 before that is known.
     usual_ns: i64,
-    /// Since when the timeline has been behind arrival.
-    behind_since_ns: Option<i64>,
+    /// Since when the timeline has been off arrival.
+    off_since_ns: Option<i64>,
+    /// It is ahead, and waits for arrival.
+    waits: bool,
     /// The least that a frame came behind its place since the last pull: what is not the network's doing.
     least_behind_ns: Option<i64>,
     /// Where the timeline was pulled last.
@@ -40,7 +43,7 @@ pub struct Pace {
 #[derive(Clone, Copy, Debug)]
 struct Last {
     rtp: Option<u32>,
-    /// Ticks since the first frame, wraps counted.
+    /// Ticks since the first frame, or the last jump; wraps counted.
     ticks: i64,
     arrival_ns: i64,
     placed_ns: i64,
@@ -53,18 +56,22 @@ impl Pace {
     /// before. `rtp` is its RTP time where the source knows it.
     pub fn place(&mut self, rtp: Option<u32>, arrival_ns: i64) -> i64 {
         let (ticks, placed_ns) = match (self.last, rtp) {
-            (Some(Last { rtp: Some(before), ticks, arrival_ns: arrived, .. }), Some(now)) => {
+            (Some(last @ Last { rtp: Some(before), .. }), Some(now)) => {
                 // As a signed difference, this counts wraps and steps back alike.
                 let step = i64::from(now.wrapping_sub(before).cast_signed());
-                let (step_ns, passed_ns) = (nanoseconds(step), arrival_ns - arrived);
+                let (step_ns, passed_ns) = (nanoseconds(step), arrival_ns - last.arrival_ns);
+                let mut ticks = last.ticks + step;
                 if step_ns < -JUMP_NS || step_ns > passed_ns + JUMP_NS {
                     // Most likely this frame is as far from the last one as that was from its own predecessor.
-                    let usual = (passed_ns - self.usual_ns).abs() < BEHIND_NS;
-                    self.offset_ns += if usual { self.usual_ns } else { passed_ns } - step_ns;
+                    let usual = self.usual_ns > 0 && (passed_ns - self.usual_ns).abs() < OFF_NS;
+                    let distance_ns = if usual { self.usual_ns } else { passed_ns };
+                    // Counted from here on: a clock that jumps all day would count to no end.
+                    self.offset_ns += nanoseconds(last.ticks) + distance_ns;
+                    ticks = 0;
                 } else {
                     self.usual_ns = step_ns.max(0);
                 }
-                (ticks + step, self.caught_up(nanoseconds(ticks + step) + self.offset_ns, arrival_ns))
+                (ticks, self.caught_up(nanoseconds(ticks) + self.offset_ns, arrival_ns, last))
             }
             _ => {
                 self.offset_ns = arrival_ns;
@@ -90,22 +97,31 @@ impl Pace {
         last.placed_ns
     }
 
-    /// Notes how far the timeline is behind arrival, and puts it back when that lasts.
-    fn caught_up(&mut self, placed_ns: i64, arrival_ns: i64) -> i64 {
+    /// Notes how far the timeline is off arrival, and brings it back when that lasts.
+    fn caught_up(&mut self, placed_ns: i64, arrival_ns: i64, last: Last) -> i64 {
         let behind_ns = arrival_ns - placed_ns;
         self.least_behind_ns = Some(self.least_behind_ns.map_or(behind_ns, |least| least.min(behind_ns)));
-        if behind_ns <= BEHIND_NS {
-            self.behind_since_ns = None;
-            return placed_ns;
+        self.waits &= behind_ns < 0;
+        if !self.waits {
+            if behind_ns.abs() <= OFF_NS {
+                self.off_since_ns = None;
+                return placed_ns;
+            }
+            let since_ns = *self.off_since_ns.get_or_insert(arrival_ns);
+            if arrival_ns - since_ns < OFF_FOR_NS {
+                return placed_ns;
+            }
+            self.off_since_ns = None;
+            self.waits = behind_ns < 0;
         }
-        let since_ns = *self.behind_since_ns.get_or_insert(arrival_ns);
-        if arrival_ns - since_ns < BEHIND_FOR_NS {
-            return placed_ns;
-        }
-        self.behind_since_ns = None;
         self.least_behind_ns = None;
-        self.offset_ns += behind_ns;
-        arrival_ns
+        let back_ns = if self.waits {
+            placed_ns.min(last.placed_ns + (arrival_ns - last.arrival_ns) / 2)
+        } else {
+            arrival_ns
+        };
+        self.offset_ns += back_ns - placed_ns;
+        back_ns
     }
 }
 
@@ -195,6 +211,41 @@ mod tests {
             assert!((arrival - placed).abs() < 2_000_000_000, "{} ns", arrival - placed);
             last = placed;
         }
+    }
+
+    #[test]
+    fn a_clock_that_runs_ahead_stays_near_arrival() {
+        for (says, sends) in [(25, 30), (25, 250)] {
+            let mut pace = Pace::default();
+            let mut last = 0;
+            for n in 0..sends * 600 {
+                let arrival = n * 1_000_000_000 / sends;
+                let placed = pace.place(Some((n * 90_000 / says) as u32), arrival);
+                assert!(placed > last || n == 0);
+                // A tenfold lie may be believed for the seconds in which a burst could explain it.
+                let most = if sends == 30 { 2_000_000_000 } else { 60_000_000_000 };
+                assert!((placed - arrival).abs() < most, "{} ns", placed - arrival);
+                last = placed;
+            }
+        }
+    }
+
+    #[test]
+    fn a_first_frame_that_was_held_up_is_made_good_slowly() {
+        let mut pace = Pace::default();
+        let times = run(&mut pace, 0, 1000, 0, |n| (75 - n).max(0) * FRAME_NS);
+        let steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(steps.iter().all(|step| (FRAME_NS / 2..=FRAME_NS).contains(step)), "{steps:?}");
+        assert!((times[999] - 999 * FRAME_NS).abs() <= 500_000_000 + FRAME_NS, "{}", times[999]);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_all_day_is_absorbed_all_day() {
+        let mut pace = Pace::default();
+        let times =
+            (0..86_400 * 25).map(|n| pace.place(Some((n as u32).wrapping_mul(0x7fff_0000)), n * FRAME_NS));
+        let times: Vec<i64> = times.collect();
+        assert!(times.windows(2).all(|pair| (pair[1] - pair[0] - FRAME_NS).abs() < 1_000_000));
     }
 
     proptest! {
