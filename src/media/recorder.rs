@@ -282,7 +282,7 @@ fn watch_feed(
                 if delta && began.is_none() {
                     return gst::PadProbeReturn::Drop;
                 }
-                let rtp = buffer.pts().and_then(|pts| rtp_times.of(pts));
+                let rtp = rtp_times.of(buffer.pts());
                 // What the jitter buffer makes of a camera's jumps is not to be relied on; the time that passed is.
                 let arrival_ns = match (rtp, buffer.pts()) {
                     (None, Some(pts)) => pts.nseconds(),

@@ -32,7 +32,13 @@ pub trait Source: Send + Sync + std::fmt::Debug {
 
 /// RTP times of the access units that are passing, by their PTS: all packets of a picture share both.
 #[derive(Clone, Debug, Default)]
-pub struct RtpTimes(Arc<Mutex<VecDeque<(gst::ClockTime, u32)>>>);
+pub struct RtpTimes(Arc<Mutex<Noted>>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    by_pts: VecDeque<(gst::ClockTime, u32)>,
+    last: Option<u32>,
+}
 
 /// Pictures between the depayloader and the recorder: one or two, and a few more for luck.
 const RTP_TIMES: usize = 32;
@@ -40,23 +46,31 @@ const RTP_TIMES: usize = 32;
 const RTP_TIME_AT: usize = 4;
 
 impl RtpTimes {
-    /// The RTP time of the access unit with this PTS.
-    pub fn of(&self, pts: gst::ClockTime) -> Option<u32> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().rev().find(|(of, _)| *of == pts).map(|(_, rtp)| *rtp)
+    /// The RTP time of the access unit with this PTS. Under load rtspsrc lets packets through without one; such a
+    /// picture has the time of the packet that was last, because the depayloader gives a picture on with its last
+    /// packet, in the same thread.
+    pub fn of(&self, pts: Option<gst::ClockTime>) -> Option<u32> {
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match pts {
+            Some(pts) => noted.by_pts.iter().rev().find(|(of, _)| *of == pts).map(|(_, rtp)| *rtp),
+            None => noted.last,
+        }
     }
 
     fn note(&self, packet: &gst::BufferRef) {
-        let Some(pts) = packet.pts() else { return };
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.back().is_some_and(|(last, _)| *last == pts) {
+        let mut time = [0; 4];
+        if packet.copy_to_slice(RTP_TIME_AT, &mut time).is_err() {
             return;
         }
-        let mut time = [0; 4];
-        if packet.copy_to_slice(RTP_TIME_AT, &mut time).is_ok() {
-            known.push_back((pts, u32::from_be_bytes(time)));
-            if known.len() > RTP_TIMES {
-                known.pop_front();
+        let rtp = u32::from_be_bytes(time);
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.last.replace(rtp) == Some(rtp) && noted.by_pts.back().map(|(pts, _)| *pts) == packet.pts() {
+            return;
+        }
+        if let Some(pts) = packet.pts() {
+            noted.by_pts.push_back((pts, rtp));
+            if noted.by_pts.len() > RTP_TIMES {
+                noted.by_pts.pop_front();
             }
         }
     }

@@ -72,7 +72,10 @@ fn losing_and_finding_cameras_leaves_nothing_behind() {
     (0..WARM_UP.div_ceil(CAMERAS) + 1).for_each(|_| round());
     all("all cameras to record", "recording");
     let before = held(process.pid());
-    (0..cycles.div_ceil(CAMERAS)).for_each(|_| round());
+    for n in 0..cycles.div_ceil(CAMERAS) {
+        round();
+        println!("after {} cycles: {:?}", (n + 1) * CAMERAS, held(process.pid()));
+    }
     all("all cameras to record", "recording");
     let after = held(process.pid());
     println!("{cycles} cycles: before {before:?}, after {after:?}");
