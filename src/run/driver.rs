@@ -300,6 +300,11 @@ impl Task {
         let jitter = rand::random::<f64>();
         let (life, actions) = std::mem::take(&mut self.life).step(Instant::now(), jitter, event);
         self.life = life;
+        if let Event::Tick { last_frame, .. } = event
+            && actions.contains(&Action::Close)
+        {
+            self.silent(last_frame.is_some());
+        }
         for action in actions {
             match action {
                 Action::Open => self.open(),
@@ -402,14 +407,16 @@ impl Task {
         });
     }
 
+    /// Nobody told of this loss: it is time that passed.
+    fn silent(&mut self, after_frames: bool) {
+        let text = if after_frames { "no frame came for 5 s" } else { "no frame came within 15 s" };
+        self.detail = Some(text.to_owned());
+        self.last_error = Some(format!("{}: {text}", Loss::Silent.word()));
+    }
+
     fn tell_offline(&mut self, loss: Loss) {
         let last = self.session.borrow().as_ref().and_then(|session| session.seen().last);
         self.outage_from = Some(last.unwrap_or_else(Instant::now));
-        if loss == Loss::Silent && self.detail.is_none() {
-            let text = if last.is_some() { "no frame came for 5 s" } else { "no frame came within 15 s" };
-            self.detail = Some(text.to_owned());
-            self.last_error = Some(format!("silent: {text}"));
-        }
         let said = self.detail.clone().unwrap_or_default();
         self.log(Kind::CameraOffline, Severity::Warning, format!("{}: {said}", loss.word()));
     }
