@@ -10,6 +10,9 @@ const RTP_RATE: i128 = 90_000;
 /// The camera's clock has jumped if it moved back by more than this, or on by this much more than the time that
 /// passed here. Less than that back is a frame out of its order of display. In nanoseconds.
 const JUMP_NS: i64 = 1_000_000_000;
+/// Nor does it go on by this much more than the time that passed here in one step that is far longer than the last:
+/// of a burst, each frame is as far from the next as they always are.
+const STRIDE_NS: i64 = 300_000_000;
 /// A timeline that is this far from arrival …
 const OFF_NS: i64 = 500_000_000;
 /// … for so long is brought back to it: the camera's clock is a lie, or stood still. Before that, frames may just have
@@ -61,7 +64,9 @@ impl Pace {
                 let step = i64::from(now.wrapping_sub(before).cast_signed());
                 let (step_ns, passed_ns) = (nanoseconds(step), arrival_ns - last.arrival_ns);
                 let mut ticks = last.ticks + step;
-                if step_ns < -JUMP_NS || step_ns > passed_ns + JUMP_NS {
+                let ahead_ns = step_ns - passed_ns;
+                let strides = self.usual_ns > 0 && step_ns > self.usual_ns * 3;
+                if step_ns < -JUMP_NS || ahead_ns > JUMP_NS || (ahead_ns > STRIDE_NS && strides) {
                     // Most likely this frame is as far from the last one as that was from its own predecessor.
                     let usual = self.usual_ns > 0 && (passed_ns - self.usual_ns).abs() < OFF_NS;
                     let distance_ns = if usual { self.usual_ns } else { passed_ns };
@@ -179,7 +184,7 @@ mod tests {
             let jump = match n {
                 20 => 9_000_000,
                 40 => 0u32.wrapping_sub(270_000),
-                60 => 180_000,
+                60 => 63_000,
                 _ => 0,
             };
             rtp = rtp.wrapping_add(3600).wrapping_add(jump);
