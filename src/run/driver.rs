@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -65,6 +65,8 @@ pub(super) struct Driver {
     commands: mpsc::UnboundedSender<Command>,
     /// The published state.
     pub(super) status: watch::Receiver<CameraStatus>,
+    /// Whoever has a session with the camera holds this: the driver, or a probe of a camera that is not recorded.
+    pub(super) stream: Arc<Semaphore>,
     /// The open session, if there is one, for a look at it.
     pub(super) session: watch::Receiver<Option<Arc<Session>>>,
     /// Keyframes of the sessions before this one, so that pictures are numbered through.
@@ -80,7 +82,7 @@ enum Command {
 /// not concern the new one.
 enum Told {
     Lost(Lost),
-    Opened(Result<Session, Lost>),
+    Opened(Result<(Session, OwnedSemaphorePermit), Lost>),
     Closed,
     Knocked(bool),
 }
@@ -105,7 +107,10 @@ impl Driver {
         let (tell, told) = mpsc::unbounded_channel();
         let span = tracing::info_span!("camera", camera.id = %camera.id);
         let keyframes_before = Arc::new(AtomicU64::new(0));
+        let stream = Arc::new(Semaphore::new(1));
         let task = Task {
+            stream: stream.clone(),
+            held: None,
             keyframes_before: keyframes_before.clone(),
             life: Life::default(),
             run: 0,
@@ -126,7 +131,7 @@ impl Driver {
             tell,
         };
         let task = tokio::spawn(task.live(orders, told, delay).instrument(span));
-        Self { commands, status: seen_status, session: seen_session, keyframes_before, task }
+        Self { commands, status: seen_status, stream, session: seen_session, keyframes_before, task }
     }
 
     /// Gives it new settings.
@@ -159,6 +164,9 @@ struct Task {
     run: u64,
     /// False while the spread of the start-up holds this camera back.
     started: bool,
+    stream: Arc<Semaphore>,
+    /// The camera's stream, from before a session is opened until it is closed.
+    held: Option<OwnedSemaphorePermit>,
     /// Ends an attempt that has no session yet.
     cancel: Option<oneshot::Sender<()>>,
     /// What was said with the loss that is being dealt with.
@@ -245,7 +253,8 @@ impl Task {
                 self.cancel = None;
                 let closing = matches!(self.life.state, State::Closing { .. });
                 match outcome {
-                    Ok(session) => {
+                    Ok((session, held)) => {
+                        self.held = Some(held);
                         self.session.send_replace(Some(Arc::new(session)));
                         if closing {
                             self.close();
@@ -257,7 +266,10 @@ impl Task {
                     }
                 }
             }
-            Told::Closed => self.step(Event::Closed),
+            Told::Closed => {
+                self.held = None;
+                self.step(Event::Closed);
+            }
             Told::Knocked(answered) => {
                 self.knocked = Some(Instant::now());
                 self.step(Event::Knocked { answered });
@@ -319,6 +331,7 @@ impl Task {
         self.run += 1;
         self.knocked = Some(Instant::now());
         let (run, tell, deps) = (self.run, self.tell.clone(), self.deps.clone());
+        let stream = self.stream.clone();
         let (cancel, cancelled) = oneshot::channel();
         self.cancel = Some(cancel);
         let settings = SourceSettings::of(&self.camera);
@@ -334,10 +347,14 @@ impl Task {
             // that it never overlaps the next one.
             let described = async {
                 let _turn = timeout(TURN_WITHIN, deps.connects.acquire()).await;
-                preflight::describe(&settings).await
+                let described = preflight::describe(&settings).await?;
+                // A probe that has it sees that the camera is wanted, and gives way.
+                let held = stream.acquire_owned().await.map_err(|closed| internal(closed.to_string()))?;
+                Ok((described.url, held))
             };
-            settings.url = tokio::select! {
-                described = described => described?.url,
+            let held;
+            (settings.url, held) = tokio::select! {
+                described = described => described?,
                 _ = cancelled => return Err(internal("given up".to_owned())),
             };
             let (texts, writer) = (deps.texts, deps.writer);
@@ -348,7 +365,7 @@ impl Task {
                 Session::open(&texts, &settings, Use::Record(record, Arc::new(writer)), lost)
             });
             match opened.map_err(|error| internal(format!("cannot start a thread: {error}")))?.await {
-                Ok(Ok(session)) => Ok(session),
+                Ok(Ok(session)) => Ok((session, held)),
                 Ok(Err(error)) => Err(internal(Chain(&error).to_string())),
                 Err(_) => Err(internal("the opening thread died".to_owned())),
             }

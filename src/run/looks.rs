@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::{Arc, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use tokio::{
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, mpsc},
     time::{interval, timeout},
 };
 
@@ -16,6 +17,7 @@ use super::{Error, Picture, Probe, ProbeFound, Watchkeeper, threads::on_thread};
 use crate::{
     base::{CameraId, Secret, error::Chain, mask},
     media::{
+        self,
         bus::Lost,
         look,
         preflight::{self, Described},
@@ -38,6 +40,33 @@ const THUMBNAIL_WIDTH: u32 = 640;
 const DECODE_WITHIN: Duration = Duration::from_secs(6);
 /// A probe waits so long for the first frame, as connecting does, and then for rates.
 const PROBE_WITHIN: Duration = Duration::from_secs(15 + 6);
+/// A probe looks so often whether it has seen enough.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How a look with a session of its own ended.
+enum Look {
+    Done(Box<Result<ProbeFound, (Loss, String)>>),
+    /// This camera is to be recorded now.
+    GaveWayTo(CameraId),
+}
+
+/// The session of a look. It is closed when this is dropped, also when whoever asked has gone; on a thread, because
+/// stopping blocks.
+struct Looking {
+    session: Option<Session>,
+    /// Of a camera that we have: its stream, until the session is closed.
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        let (session, held) = (self.session.take(), self.held.take());
+        let _ = on_thread("probe end", move || {
+            session.iter().for_each(Session::close);
+            drop((session, held));
+        });
+    }
+}
 
 impl Watchkeeper {
     pub(super) fn pictures(&self) -> MutexGuard<'_, BTreeMap<CameraId, Picture>> {
@@ -123,25 +152,46 @@ impl Watchkeeper {
             Ok(described) => described,
             Err(Lost { loss, detail }) => return Ok(Probe { url, outcome: Err((loss, detail)) }),
         };
-        // The stream may be one that is recorded already; there is never a second session of it.
-        let recorded = self.entries().iter().find_map(|(id, entry)| {
-            let same =
-                entry.camera.record_enabled && source(&entry.camera).is_ok_and(|of| of.url == settings.url);
-            same.then(|| id.clone())
+        // The stream may be one of a camera that we have; there is never a second session of it.
+        let ours = self.entries().iter().find_map(|(id, entry)| {
+            source(&entry.camera).is_ok_and(|of| of.url == settings.url).then(|| id.clone())
         });
-        let outcome = match recorded {
-            Some(id) => self.look_at(&id).await?,
-            None => {
-                settings.url = described.url.clone();
-                self.look_afresh(settings, described, began).await?
-            }
+        settings.url = described.url.clone();
+        let deadline = began + PROBE_WITHIN;
+        let mut stream = None;
+        if let Some(id) = &ours {
+            let free = self.with(id, |entry| entry.driver.stream.clone())?;
+            let mut held = pin!(free.acquire_owned());
+            let mut ticks = interval(LOOK_EVERY);
+            stream = loop {
+                tokio::select! {
+                    held = &mut held => break held.ok(),
+                    _ = ticks.tick() => {
+                        if self.wanted(Some(id))? {
+                            return Ok(Probe { url, outcome: self.look_at(id).await? });
+                        }
+                        if Instant::now() >= deadline {
+                            return Err(Error::Busy);
+                        }
+                    }
+                }
+            };
+        }
+        let outcome = match self.look_afresh(settings, described, began, ours.as_ref().zip(stream)).await? {
+            Look::Done(outcome) => *outcome,
+            Look::GaveWayTo(id) => self.look_at(&id).await?,
         };
         Ok(Probe { url, outcome })
     }
 
+    /// Whether this camera of ours is to be recorded.
+    fn wanted(&self, id: Option<&CameraId>) -> Result<bool, Error> {
+        id.map_or(Ok(false), |id| self.with(id, |entry| entry.camera.record_enabled))
+    }
+
     /// Looks at a session that is open, or about to be.
     async fn look_at(&self, id: &CameraId) -> Result<Result<ProbeFound, (Loss, String)>, Error> {
-        let mut ticks = interval(Duration::from_millis(200));
+        let mut ticks = interval(LOOK_EVERY);
         let deadline = Instant::now() + PROBE_WITHIN;
         loop {
             ticks.tick().await;
@@ -167,7 +217,9 @@ impl Watchkeeper {
         settings: SourceSettings,
         described: Described,
         began: Instant,
-    ) -> Result<Result<ProbeFound, (Loss, String)>, Error> {
+        ours: Option<(&CameraId, OwnedSemaphorePermit)>,
+    ) -> Result<Look, Error> {
+        let (ours, held) = ours.unzip();
         let (tell, mut told) = mpsc::unbounded_channel();
         let texts = self.0.deps.texts.clone();
         let password = settings.password.clone();
@@ -175,14 +227,17 @@ impl Watchkeeper {
             let lost = move |lost: Lost| {
                 let _ = tell.send(lost);
             };
-            Session::open(&texts, &settings, Use::Look("probe".to_owned()), lost)
+            let session = Session::open(&texts, &settings, Use::Look("probe".to_owned()), lost)?;
+            Ok::<_, media::Error>(Looking { session: Some(session), held })
         })
         .map_err(|_| Error::Internal("cannot start a thread"))?;
-        let session = match opened.await.map_err(|_| Error::Internal("a thread died"))? {
-            Ok(session) => session,
-            Err(error) => return Ok(Err((Loss::Internal, Chain(&error).to_string()))),
+        let looking = match opened.await.map_err(|_| Error::Internal("a thread died"))? {
+            Ok(looking) => looking,
+            Err(error) => {
+                return Ok(Look::Done(Box::new(Err((Loss::Internal, Chain(&error).to_string())))));
+            }
         };
-        let mut ticks = interval(Duration::from_millis(200));
+        let mut ticks = interval(LOOK_EVERY);
         let outcome = loop {
             tokio::select! {
                 Some(Lost { loss, detail }) = told.recv() => {
@@ -190,9 +245,14 @@ impl Watchkeeper {
                     break Err((loss, mask::secret(&detail, password)));
                 }
                 _ = ticks.tick() => {
-                    let seen = session.seen();
+                    let seen = looking.session.as_ref().map(Session::seen).unwrap_or_default();
                     if look::enough(&seen, Instant::now()) {
                         break Ok(seen);
+                    }
+                    if let Some(id) = ours
+                        && self.wanted(ours)?
+                    {
+                        return Ok(Look::GaveWayTo(id.clone()));
                     }
                     if began.elapsed() > PROBE_WITHIN {
                         break Err((Loss::Silent, "no frame came in time".to_owned()));
@@ -200,15 +260,15 @@ impl Watchkeeper {
                 }
             }
         };
-        // Stopping blocks; whoever asked need not wait for it.
-        let _ = on_thread("probe end", move || session.close());
-        match outcome {
+        drop(looking);
+        let outcome = match outcome {
             Ok(seen) => {
                 let first = seen.first.and_then(|first| u64::try_from((first - began).as_millis()).ok());
-                Ok(Ok(self.found(&seen, described.audio.first().cloned(), first).await))
+                Ok(self.found(&seen, described.audio.first().cloned(), first).await)
             }
-            Err(lost) => Ok(Err(lost)),
-        }
+            Err(lost) => Err(lost),
+        };
+        Ok(Look::Done(Box::new(outcome)))
     }
 
     async fn found(&self, seen: &Seen, audio: Option<String>, first_frame_ms: Option<u64>) -> ProbeFound {
