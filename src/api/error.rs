@@ -37,6 +37,7 @@ pub(super) enum Code {
     Internal,
     DatabaseAway,
     VolumeAway,
+    Stopping,
 }
 
 impl Code {
@@ -64,6 +65,7 @@ impl Code {
         Self::Internal,
         Self::DatabaseAway,
         Self::VolumeAway,
+        Self::Stopping,
     ];
 
     /// Status and word.
@@ -92,6 +94,7 @@ impl Code {
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal"),
             Self::DatabaseAway => (S::SERVICE_UNAVAILABLE, "database_away"),
             Self::VolumeAway => (S::SERVICE_UNAVAILABLE, "volume_away"),
+            Self::Stopping => (S::SERVICE_UNAVAILABLE, "stopping"),
         }
     }
 }
@@ -158,6 +161,7 @@ impl From<run::Error> for ApiError {
             E::NotRunning(_) => Self::new(Code::NotRunning, message)
                 .hint("the camera's status says why; there is a graph only while it is connected"),
             E::Busy => retry(Self::new(Code::TooMany, message), 3),
+            E::Stopping => retry(Self::new(Code::Stopping, message), 5),
             E::DatabaseAway(ref source) => {
                 tracing::warn!(error = %Chain(source.as_ref()), "a request needs the database, which is away");
                 retry(Self::new(Code::DatabaseAway, message), 5)

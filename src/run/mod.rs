@@ -15,7 +15,10 @@ use std::{
     collections::BTreeMap,
     fs::File,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -69,6 +72,8 @@ struct Inner {
     cameras: Mutex<BTreeMap<CameraId, Entry>>,
     /// One change of the list or of a camera at a time, so that store and drivers agree.
     changing: tokio::sync::Mutex<()>,
+    /// Changes that wait for their turn are refused, so that a stop waits for one at most.
+    stopping: AtomicBool,
     /// Bounds probes.
     probes: Semaphore,
     /// Bounds decoders.
@@ -259,6 +264,9 @@ pub enum Error {
     /// Media failed on our side.
     #[error("the picture could not be made")]
     Media(#[from] media::Error),
+    /// It is too late for changes.
+    #[error("the service is stopping")]
+    Stopping,
     /// A bug.
     #[error("{0}")]
     Internal(&'static str),
@@ -280,6 +288,12 @@ impl Watchkeeper {
         self.entries().get(id).map(ask).ok_or_else(|| Error::NoCamera(id.clone()))
     }
 
+    /// The turn to change something.
+    async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Error> {
+        let turn = self.0.changing.lock().await;
+        if self.0.stopping.load(Relaxed) { Err(Error::Stopping) } else { Ok(turn) }
+    }
+
     /// Every camera, by id.
     pub fn cameras(&self) -> Vec<CameraNow> {
         self.entries().values().map(Entry::now).collect()
@@ -293,7 +307,7 @@ impl Watchkeeper {
     /// Adds a camera; recording starts at once.
     pub async fn add_camera(&self, id: CameraId, given: CameraPatch) -> Result<CameraNow, Error> {
         let camera = Camera::new(id.clone(), given)?;
-        let _one = self.0.changing.lock().await;
+        let _one = self.turn().await?;
         let created_at = WallUs::now();
         match self.0.store.insert_camera(&self.0.vault, &camera, created_at).await {
             Err(store::Error::Exists { .. }) => return Err(Error::Taken(id)),
@@ -309,7 +323,7 @@ impl Watchkeeper {
 
     /// Changes a camera, and interrupts only what the change touches.
     pub async fn change_camera(&self, id: &CameraId, patch: CameraPatch) -> Result<CameraNow, Error> {
-        let _one = self.0.changing.lock().await;
+        let _one = self.turn().await?;
         let password = if patch.password.is_some() || patch.takes_credentials_from_url() {
             store::Password::Set
         } else {
@@ -326,7 +340,7 @@ impl Watchkeeper {
 
     /// Forgets a camera; its footage stays. Comes back when its last segment is finished.
     pub async fn delete_camera(&self, id: &CameraId) -> Result<(), Error> {
-        let _one = self.0.changing.lock().await;
+        let _one = self.turn().await?;
         self.with(id, |_| ())?;
         self.0.store.delete_camera(id).await?;
         let entry = self.entries().remove(id);

@@ -1,12 +1,15 @@
 //! Start and stop of the service: the order of things, and who waits for whom.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder, File, TryLockError},
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,7 +29,7 @@ use super::{
 };
 use crate::{
     base::{
-        WallUs,
+        CameraId, WallUs,
         error::Chain,
         secret::{Vault, VaultError},
     },
@@ -51,12 +54,14 @@ const CONNECTS: usize = 16;
 const PROBES: usize = 4;
 /// So many pictures are decoded at one moment.
 const DECODERS: usize = 2;
-/// All cameras stop side by side within this.
-const STOP_CAMERAS_WITHIN: Duration = Duration::from_millis(6_500);
+/// All cameras stop side by side within this; each gives up on its pipeline after 6 s.
+const STOP_CAMERAS_WITHIN: Duration = Duration::from_millis(6_250);
 /// What is queued for the volume is written within this.
-const FLUSH_WITHIN: Duration = Duration::from_millis(750);
-/// And the last rows within this; the sum stays below 8 s.
+const FLUSH_WITHIN: Duration = Duration::from_millis(500);
+/// And the last rows within this.
 const LAST_ROWS_WITHIN: Duration = Duration::from_millis(500);
+/// And the database is closed within this; the sum stays below 8 s.
+const CLOSE_WITHIN: Duration = Duration::from_millis(250);
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +177,7 @@ impl Watchkeeper {
             started_at,
             cameras: Mutex::new(cameras),
             changing: tokio::sync::Mutex::default(),
+            stopping: AtomicBool::new(false),
             probes: Semaphore::new(PROBES),
             decoders: Semaphore::new(DECODERS),
             pictures: Mutex::default(),
@@ -183,18 +189,16 @@ impl Watchkeeper {
     /// Stops the service in order, within 8 s: open segments are finished side by side, then what is queued is
     /// written, then the last rows. Whatever is late is said and left.
     pub async fn stop(&self) {
-        let _one = self.0.changing.lock().await;
+        self.0.stopping.store(true, Relaxed);
         let began = Instant::now();
-        let drivers = std::mem::take(&mut *self.entries());
-        let late = Arc::new(Mutex::new(drivers.keys().cloned().collect::<Vec<_>>()));
-        let stopping = drivers.into_iter().map(|(id, entry)| {
-            let late = late.clone();
-            async move {
-                entry.driver.stop().await;
-                late.lock().unwrap_or_else(PoisonError::into_inner).retain(|waiting| *waiting != id);
-            }
-        });
-        if timeout(STOP_CAMERAS_WITHIN, join_all(stopping)).await.is_err() {
+        let late = Mutex::default();
+        let change_under_way = async {
+            let _one = self.0.changing.lock().await;
+            // It may have brought a camera.
+            self.stop_cameras(&late).await;
+        };
+        let all = async { tokio::join!(self.stop_cameras(&late), change_under_way) };
+        if timeout(STOP_CAMERAS_WITHIN, all).await.is_err() {
             let late = late.lock().unwrap_or_else(PoisonError::into_inner);
             tracing::error!("cameras that did not stop in time: {late:?}");
         }
@@ -217,7 +221,21 @@ impl Watchkeeper {
                 );
             }
         }
-        let _ = timeout(LAST_ROWS_WITHIN, self.0.store.close()).await;
+        let _ = timeout(CLOSE_WITHIN, self.0.store.close()).await;
+    }
+}
+
+impl Watchkeeper {
+    /// Stops all cameras side by side; those still to come stand in `late`.
+    async fn stop_cameras(&self, late: &Mutex<BTreeSet<CameraId>>) {
+        let late = || late.lock().unwrap_or_else(PoisonError::into_inner);
+        let drivers = std::mem::take(&mut *self.entries());
+        late().extend(drivers.keys().cloned());
+        let stopping = drivers.into_iter().map(async |(id, entry)| {
+            entry.driver.stop().await;
+            late().remove(&id);
+        });
+        join_all(stopping).await;
     }
 }
 
