@@ -13,7 +13,10 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Change, hub::Hub};
+use super::{
+    Change,
+    hub::{self, Hub},
+};
 use crate::{
     base::error::Chain,
     disk::{Facts, SegmentKey},
@@ -91,7 +94,10 @@ impl Clerk {
                 last = tokio::time::timeout(pause, &mut stop).await.is_ok();
             }
             facts.extend(self.facts.take());
-            while let Ok(event) = self.events.try_recv() {
+            // The rest waits in its channel, which is bounded.
+            while events.len() < hub::EVENTS
+                && let Ok(event) = self.events.try_recv()
+            {
                 events.push(event);
             }
             self.desk.waiting.store((facts.len() + events.len()) as u64, Relaxed);
@@ -179,5 +185,47 @@ impl Clerk {
             tracing::error!("the index is behind, recording goes on: {text}");
         }
         self.desk.set_error(Some(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::WallUs,
+        model::event::{Kind, Severity},
+    };
+
+    #[tokio::test]
+    async fn events_that_wait_for_the_database_are_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("x.db")).await.unwrap();
+        store.close().await;
+        let ((hub, events), desk) = (Hub::new(), Desk::default());
+        let (stop, stopped) = oneshot::channel();
+        let clerk = Clerk { store, facts: Facts::default(), events, hub: hub.clone(), desk: desk.clone() };
+        let clerk = tokio::spawn(clerk.work(stopped));
+        let log = |n: usize| {
+            let (kind, severity, detail) = (Kind::CameraOffline, Severity::Warning, n.to_string());
+            hub.log(NewEvent { at: WallUs(0), camera: None, kind, severity, detail });
+        };
+        let began = Instant::now();
+        (0..hub::EVENTS).for_each(log);
+        while desk.waiting() < hub::EVENTS as u64 {
+            assert!(began.elapsed() < Duration::from_secs(20), "{} wait", desk.waiting());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        (0..hub::EVENTS).for_each(log);
+        assert!(
+            tokio::time::timeout(AGAIN * 2, async {
+                while desk.waiting() <= hub::EVENTS as u64 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            })
+            .await
+            .is_err()
+        );
+        stop.send(()).unwrap();
+        clerk.await.unwrap();
     }
 }

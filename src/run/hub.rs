@@ -8,7 +8,7 @@ use crate::model::event::{NewEvent, Severity};
 /// So many changes may wait for a slow watcher before it is told to look again.
 const CHANGES: usize = 1024;
 /// So many log entries may wait for a database that is away. Cameras log when they go and come, so this lasts long.
-const EVENTS: usize = 4096;
+pub(super) const EVENTS: usize = 4096;
 
 /// The sending side of both. Nothing here waits.
 #[derive(Clone, Debug)]
