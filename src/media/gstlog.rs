@@ -63,9 +63,51 @@ pub fn own(pipeline: &gst::Pipeline, owner: &str) {
 
 /// Forgets the elements of `pipeline`.
 pub fn disown(pipeline: &gst::Pipeline) {
+    // Walking through them takes locks under which others log, and logs itself when told to log everything: not while
+    // the log function waits for `OWNERS`.
+    let elements: Vec<gst::Element> = pipeline.iterate_recurse().into_iter().flatten().collect();
     if let Some(owners) = owners().as_mut() {
-        for element in pipeline.iterate_recurse().into_iter().flatten() {
+        for element in &elements {
             owners.remove(&(element.as_ptr() as usize));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        sync::mpsc,
+        thread,
+        time::{Duration, Instant},
+    };
+
+    #[test]
+    fn a_pipeline_is_forgotten_while_others_log_under_its_lock() {
+        crate::media::init().unwrap();
+        let category = gst::DebugCategory::new("wktest", gst::DebugColorFlags::empty(), None);
+        let pipeline = gst::parse::launch("fakesrc ! fakesink").unwrap();
+        let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
+        let (done, ended) = mpsc::channel();
+        let (logged, logs) = (pipeline.clone(), done.clone());
+        own(&pipeline, "front");
+        let (held, lock_held) = mpsc::channel();
+        thread::spawn(move || {
+            let _under = logged.object_lock();
+            held.send(()).unwrap();
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_millis(300) {
+                gst::warning!(category, obj = logged, "something");
+            }
+            logs.send(()).unwrap();
+        });
+        lock_held.recv().unwrap();
+        thread::spawn(move || {
+            disown(&pipeline);
+            done.send(()).unwrap();
+        });
+        for _ in 0..2 {
+            ended.recv_timeout(Duration::from_secs(20)).expect("nobody waits for the other");
         }
     }
 }
