@@ -33,6 +33,7 @@ const REASONS = {
   protocol: "camera breaks the protocol",
   internal: "internal fault",
   disk: "the disk cannot be written",
+  no_keyframe: "camera sends no keyframe",
   bad_config: "the settings do not work",
 };
 

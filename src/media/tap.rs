@@ -43,6 +43,8 @@ pub struct Seen {
     pub fps: Option<f64>,
     /// Bits a second, over the last seconds.
     pub bit_rate_bps: Option<u64>,
+    /// When the first keyframe came.
+    pub first_keyframe: Option<Instant>,
     /// Between the last two keyframes.
     pub keyframe_interval: Option<Duration>,
     /// Whether presentation times ever went back, which only B-frames make.
@@ -83,6 +85,7 @@ impl Seen {
     fn keyframe(&mut self, unit: &gst::Buffer, now: Instant) {
         self.keyframe_interval = self.keyframe_at.map(|before| now - before);
         self.keyframe_at = Some(now);
+        self.first_keyframe.get_or_insert(now);
         if let Some(caps) = &self.caps {
             let number = self.keyframe.as_ref().map_or(0, |last| last.number) + 1;
             self.keyframe = Some(Keyframe { number, caps: caps.clone(), unit: unit.clone() });

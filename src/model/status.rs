@@ -1,6 +1,6 @@
 //! What an operator is told of a camera.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::camera::words;
 use super::segment::Codec;
@@ -91,6 +91,50 @@ words!(Shown {
     Error = "error",
 });
 
+/// Frames come, but none was written for so long: that is an error of ours, not of the camera.
+const UNWRITTEN_AFTER: Duration = Duration::from_secs(5);
+/// Frames come, but no keyframe for so long: no camera is set like this on purpose.
+const NO_KEYFRAME_AFTER: Duration = Duration::from_secs(30);
+
+/// What becomes of the frames that come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// They are written.
+    Yes,
+    /// The first of them are on their way to the disk.
+    Soon,
+    /// A recording begins with a keyframe, and none came yet.
+    AwaitsKeyframe,
+    /// None came for so long that somebody should look at the camera.
+    NoKeyframe,
+    /// The disk does not take them.
+    Late,
+}
+
+/// Tells what becomes of frames that have been coming since `since`. `keyframe` is when the first keyframe came, `written`
+/// when something was last written since then, `interval` the time between frames.
+pub fn written(
+    now: Instant,
+    since: Instant,
+    keyframe: Option<Instant>,
+    written: Option<Instant>,
+    interval: Duration,
+) -> Written {
+    let Some(keyframe) = keyframe else {
+        let long = now.saturating_duration_since(since) > NO_KEYFRAME_AFTER;
+        return if long { Written::NoKeyframe } else { Written::AwaitsKeyframe };
+    };
+    let written = written.filter(|at| *at >= keyframe);
+    // A frame is written when the next has come and has ended its fragment.
+    if now.saturating_duration_since(written.unwrap_or(keyframe)) > UNWRITTEN_AFTER.max(interval * 3) {
+        Written::Late
+    } else if written.is_some() {
+        Written::Yes
+    } else {
+        Written::Soon
+    }
+}
+
 /// What the session has seen, at one moment. Counters run since the service started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
@@ -135,4 +179,25 @@ pub struct CameraStatus {
     pub last_error: Option<String>,
     /// Figures.
     pub observed: Observed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_frames_that_could_be_written_are_the_disks_fault() {
+        let t = Instant::now();
+        let at = |s: u64| t + Duration::from_secs(s);
+        let usual = Duration::from_millis(40);
+        assert_eq!(written(at(29), t, None, None, usual), Written::AwaitsKeyframe);
+        assert_eq!(written(at(31), t, None, None, usual), Written::NoKeyframe);
+        assert_eq!(written(at(34), t, Some(at(30)), Some(t), usual), Written::Soon);
+        assert_eq!(written(at(36), t, Some(at(30)), Some(t), usual), Written::Late);
+        assert_eq!(written(at(36), t, Some(at(30)), Some(at(31)), usual), Written::Yes);
+        assert_eq!(written(at(37), t, Some(at(30)), Some(at(31)), usual), Written::Late);
+        let slow = Duration::from_secs(4);
+        assert_eq!(written(at(42), t, Some(at(30)), Some(at(31)), slow), Written::Yes);
+        assert_eq!(written(at(44), t, Some(at(30)), Some(at(31)), slow), Written::Late);
+    }
 }

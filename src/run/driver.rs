@@ -33,14 +33,12 @@ use crate::{
         event::{Kind, NewEvent, Severity},
         machine::{self, Action, Event, Life, State},
         pipeline::SourceSettings,
-        status::{CameraStatus, Loss, Observed, Shown},
+        status::{self, CameraStatus, Loss, Observed, Shown, Written},
     },
 };
 
 /// After this a pipeline that does not stop is given up on: the segment's deadline, and a second for the rest.
 const GIVE_UP_AFTER: Duration = CLOSE_DEADLINE.saturating_add(Duration::from_secs(1));
-/// Frames come, but none was written for so long: that is an error of ours, not of the camera.
-const UNWRITTEN_AFTER: Duration = Duration::from_secs(5);
 /// Figures that only count are published so often.
 const FIGURES_EVERY: Duration = Duration::from_secs(1);
 
@@ -92,7 +90,7 @@ impl Driver {
     pub(super) fn start(camera: Camera, deps: Deps, delay: Duration) -> Self {
         let (commands, orders) = mpsc::unbounded_channel();
         let blank = CameraStatus {
-            shown: Shown::Connecting,
+            shown: if camera.record_enabled { Shown::Connecting } else { Shown::Disabled },
             reason: None,
             detail: None,
             since: WallUs::now(),
@@ -499,21 +497,38 @@ impl Task {
         let seen = session.as_ref().map(|session| session.seen()).unwrap_or_default();
         let recorded = session.as_ref().map(|session| session.recorded()).unwrap_or_default();
         if let (Shown::Recording, State::Recording { since }) = (shown, self.life.state) {
-            let written = self.deps.writer.last_written(&self.camera.id).filter(|at| *at >= since);
-            if let Health::Failing { error, .. } = &*self.deps.writer.health().borrow() {
-                shown = Shown::Error;
-                reason = Some("disk");
-                detail =
-                    Some(format!("frames come but cannot be written: {error}; free or replace the disk"));
-            } else if now - written.unwrap_or(since) > UNWRITTEN_AFTER {
-                shown = Shown::Error;
-                reason = Some("disk");
-                detail = Some(
-                    "frames come but none was written for 5 s; the disk is too slow or hangs".to_owned(),
-                );
-            } else if written.is_none() {
-                shown = Shown::Connecting;
+            let last = self.deps.writer.last_written(&self.camera.id);
+            let word = match status::written(now, since, seen.first_keyframe, last, seen.interval()) {
+                // Whatever else there is to say, this comes first.
+                _ if let Health::Failing { error, .. } = &*self.deps.writer.health().borrow() => {
+                    detail =
+                        Some(format!("frames come but cannot be written: {error}; free or replace the disk"));
+                    Some((Shown::Error, Some("disk")))
+                }
+                Written::Yes => None,
+                Written::Soon => Some((Shown::Connecting, None)),
+                Written::AwaitsKeyframe => {
+                    detail = Some("frames come; recording begins with the next keyframe".to_owned());
+                    Some((Shown::Connecting, None))
+                }
+                Written::NoKeyframe => {
+                    let text = "frames come but no keyframe; set the camera's keyframe interval to 1 or 2 s";
+                    detail = Some(text.to_owned());
+                    Some((Shown::Error, Some("no_keyframe")))
+                }
+                Written::Late => {
+                    let text = "frames come but none was written for 5 s; the disk is too slow or hangs";
+                    detail = Some(text.to_owned());
+                    Some((Shown::Error, Some("disk")))
+                }
+            };
+            if let Some(word) = word {
+                (shown, reason) = word;
             }
+        }
+        if shown == Shown::Disabled && !self.started && self.camera.record_enabled {
+            // Its turn in the start-up comes in a moment.
+            shown = Shown::Connecting;
         }
         let old = self.status.borrow();
         let since = if old.shown == shown && old.reason == reason { old.since } else { WallUs::now() };

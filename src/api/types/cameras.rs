@@ -105,7 +105,7 @@ impl From<&CameraNow> for Camera {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct CameraStatus {
     state: StateWord,
-    /// A word for why: of a camera that is offline or stalled one of `Loss`, of an error `disk` or `bad_config`.
+    /// A word for why: of a camera that is offline or stalled one of `Loss`, of an error `disk`, `no_keyframe` or `bad_config`.
     #[schema(required)]
     reason: Option<String>,
     /// One sentence that says what to do next.
