@@ -74,7 +74,9 @@ fn losing_and_finding_cameras_leaves_nothing_behind() {
     let before = held(process.pid());
     for n in 0..cycles.div_ceil(CAMERAS) {
         round();
-        println!("after {} cycles: {:?}", (n + 1) * CAMERAS, held(process.pid()));
+        if n % 10 == 9 {
+            println!("after {} cycles: {:?}", (n + 1) * CAMERAS, held(process.pid()));
+        }
     }
     all("all cameras to record", "recording");
     let after = held(process.pid());
