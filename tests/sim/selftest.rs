@@ -89,10 +89,22 @@ fn camera() -> SimCamera {
     SimCamera::start(CameraSpec::new("test")).unwrap()
 }
 
-/// Whether ffprobe can open an address, and if not what it says.
+/// Whether ffprobe can open an address, and if not what it says. Now and then ffprobe itself waits for ever at the end
+/// of a session, so it has 20 s, and one that was ended so is asked again.
 fn opens(url: &str) -> Result<(), String> {
-    let output = Command::new("ffprobe")
-        .args(["-v", "error", "-rtsp_transport", "tcp"])
+    let mut said = Err("not asked".to_owned());
+    for _ in 0..3 {
+        said = opens_once(url);
+        if !said.as_ref().is_err_and(String::is_empty) {
+            break;
+        }
+    }
+    said
+}
+
+fn opens_once(url: &str) -> Result<(), String> {
+    let output = Command::new("timeout")
+        .args(["20", "ffprobe", "-v", "error", "-rtsp_transport", "tcp"])
         .args(QUICK)
         .arg(url)
         .output()
@@ -218,7 +230,7 @@ fn a_link_can_be_silenced_slowed_and_cut() {
 
     link.set(Wire::Whole);
     opens(&link.url("main")).unwrap();
-    assert_eq!(link.connections(), 2);
+    assert!(link.connections() >= 2);
 }
 
 #[test]
