@@ -2,11 +2,12 @@
 //!
 //! Times of arrival jitter by what the network and this machine add, so frames placed by them collide or drift apart.
 //! The camera's own clock is even, but it runs a little fast or slow, and some cameras let it jump. So frames keep the
-//! distances that the camera's clock gives them; at the first frame of each segment the timeline is pulled towards
-//! arrival, by less than anybody sees; and a jump of the camera's clock is replaced by the usual distance, or by the time that passed here.
+//! distances that the camera's clock gives them; at a keyframe now and then the timeline is pulled towards arrival, by
+//! less than anybody sees; and a jump of the camera's clock is replaced by the usual distance, or by the time that
+//! passed here.
 
 /// RTP clock rate of every video payload (RFC 3551, RFC 6184), in ticks a second.
-const RTP_RATE: i128 = 90_000;
+const VIDEO_RATE: u32 = 90_000;
 /// The camera's clock has jumped if it moved back by more than this, or on by this much more than the time that
 /// passed here. Less than that back is a frame out of its order of display. In nanoseconds.
 const JUMP_NS: i64 = 1_000_000_000;
@@ -19,14 +20,18 @@ const OFF_NS: i64 = 500_000_000;
 /// been held up on their way, and those held up behind them have the right distances. Behind, it jumps; ahead, it goes
 /// at half the speed of arrival, because no frame may stand before another.
 const OFF_FOR_NS: i64 = 5_000_000_000;
+/// So long at least passes between pulls: what is not the network's doing shows only after a while.
+const PULL_EVERY_NS: i64 = 20_000_000_000;
 /// The pull towards arrival is at most this part of the time since the last: twice what quartz clocks are off.
 const SLEW_PER_MILLION: i64 = 500;
 /// The least distance between frames, in nanoseconds, so that none stands on another.
 const LEAST_NS: i64 = 1_000_000;
 
 /// Places the frames of one run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Pace {
+    /// Ticks a second of the camera's RTP clock.
+    rate: u32,
     last: Option<Last>,
     /// From the RTP timeline to the placed one.
     offset_ns: i64,
@@ -54,15 +59,36 @@ struct Last {
     floor_ns: i64,
 }
 
+impl Default for Pace {
+    fn default() -> Self {
+        Self::new(VIDEO_RATE)
+    }
+}
+
 impl Pace {
-    /// The time of the next frame, in nanoseconds on the same timeline as `arrival_ns`; always later than the one
-    /// before. `rtp` is its RTP time where the source knows it.
+    /// For a stream whose RTP clock makes `rate` ticks a second.
+    pub fn new(rate: u32) -> Self {
+        Self {
+            rate: rate.max(1),
+            last: None,
+            offset_ns: 0,
+            usual_ns: 0,
+            off_since_ns: None,
+            waits: false,
+            least_behind_ns: None,
+            pulled_at_ns: 0,
+        }
+    }
+
+    /// The time of the next frame, in nanoseconds on the same timeline as `arrival_ns`; later than the one before, unless
+    /// the camera's clock says that it is shown before that. `rtp` is its RTP time where the source knows it.
     pub fn place(&mut self, rtp: Option<u32>, arrival_ns: i64) -> i64 {
+        let mut reordered = false;
         let (ticks, placed_ns) = match (self.last, rtp) {
             (Some(last @ Last { rtp: Some(before), .. }), Some(now)) => {
                 // As a signed difference, this counts wraps and steps back alike.
                 let step = i64::from(now.wrapping_sub(before).cast_signed());
-                let (step_ns, passed_ns) = (nanoseconds(step), arrival_ns - last.arrival_ns);
+                let (step_ns, passed_ns) = (self.nanoseconds(step), arrival_ns - last.arrival_ns);
                 let mut ticks = last.ticks + step;
                 let ahead_ns = step_ns - passed_ns;
                 let strides = self.usual_ns > 0 && step_ns > self.usual_ns * 3;
@@ -71,12 +97,13 @@ impl Pace {
                     let usual = self.usual_ns > 0 && (passed_ns - self.usual_ns).abs() < OFF_NS;
                     let distance_ns = if usual { self.usual_ns } else { passed_ns };
                     // Counted from here on: a clock that jumps all day would count to no end.
-                    self.offset_ns += nanoseconds(last.ticks) + distance_ns;
+                    self.offset_ns += self.nanoseconds(last.ticks) + distance_ns;
                     ticks = 0;
                 } else {
                     self.usual_ns = step_ns.max(0);
+                    reordered = step < 0;
                 }
-                (ticks, self.caught_up(nanoseconds(ticks) + self.offset_ns, arrival_ns, last))
+                (ticks, self.caught_up(self.nanoseconds(ticks) + self.offset_ns, arrival_ns, last))
             }
             _ => {
                 self.offset_ns = arrival_ns;
@@ -84,16 +111,19 @@ impl Pace {
                 (0, arrival_ns)
             }
         };
-        let floor_ns = self.last.map_or(i64::MIN, |last| last.placed_ns + LEAST_NS);
+        let floor_ns = self.last.filter(|_| !reordered).map_or(i64::MIN, |last| last.placed_ns + LEAST_NS);
         let placed_ns = placed_ns.max(floor_ns);
         self.last = Some(Last { rtp, ticks, arrival_ns, placed_ns, floor_ns });
         placed_ns
     }
 
-    /// Pulls the frame just placed, and with it all that follow, towards arrival; gives its new time. For the first
-    /// frame of a segment: inside one, frames keep the camera's distances exactly.
+    /// Pulls the frame just placed, and with it all that follow, towards arrival, if that is due; gives its new time. For
+    /// keyframes: inside a GOP, frames keep the camera's distances exactly.
     pub fn pull(&mut self) -> i64 {
         let Some(last) = &mut self.last else { return 0 };
+        if last.placed_ns - self.pulled_at_ns < PULL_EVERY_NS {
+            return last.placed_ns;
+        }
         let most_ns = (last.placed_ns - self.pulled_at_ns).abs() * SLEW_PER_MILLION / 1_000_000;
         let shift_ns = self.least_behind_ns.take().unwrap_or(0).clamp(-most_ns, most_ns);
         self.offset_ns += shift_ns;
@@ -128,11 +158,12 @@ impl Pace {
         self.offset_ns += back_ns - placed_ns;
         back_ns
     }
+
+    fn nanoseconds(&self, ticks: i64) -> i64 {
+        i64::try_from(i128::from(ticks) * 1_000_000_000 / i128::from(self.rate)).unwrap_or(i64::MAX)
+    }
 }
 
-fn nanoseconds(ticks: i64) -> i64 {
-    i64::try_from(i128::from(ticks) * 1_000_000_000 / RTP_RATE).unwrap_or(i64::MAX)
-}
 
 #[cfg(test)]
 mod tests {
@@ -261,7 +292,7 @@ mod tests {
             for (rtp, step) in frames {
                 arrival += step;
                 let placed = pace.place(rtp, arrival);
-                prop_assert!(last.is_none_or(|last| placed > last));
+                prop_assert!(last.is_none_or(|last| placed > last - JUMP_NS));
                 last = Some(placed);
             }
         }
