@@ -22,7 +22,7 @@ use super::{
 };
 use crate::model::{
     pipeline::{Purpose, SourceSettings},
-    segment::SegmentSink,
+    segment::{Codec, SegmentSink},
 };
 
 /// A stop finishes the open segment within this.
@@ -72,7 +72,10 @@ impl Session {
         let (recorder, owner) = match on {
             Use::Record(settings, sink) => {
                 let owner = settings.camera.to_string();
-                (Some(Recorder::new(&pipeline, purpose, settings, sink, source.rtp_times())?), owner)
+                {
+                    let times = source.rtp_times();
+                    (Some(Recorder::new(&pipeline, purpose, Codec::H264, settings, sink, times)?), owner)
+                }
             }
             Use::Look(owner) => (None, owner),
         };

@@ -164,7 +164,6 @@ impl Pace {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

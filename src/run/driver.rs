@@ -23,7 +23,7 @@ use crate::{
     media::{
         bus::Lost,
         preflight,
-        recorder::RecordSettings,
+        recorder::{Memory, RecordSettings},
         session::{CLOSE_DEADLINE, Session, Use},
         source::KEEP_ALIVE,
         text::Texts,
@@ -337,6 +337,8 @@ impl Task {
             camera: self.camera.id.clone(),
             profile: self.camera.record_profile,
             segment_seconds: self.segment_seconds.clone(),
+            want: Arc::default(),
+            memory: Memory::default(),
         };
         let attempt = async move {
             let internal = |detail: String| Lost { loss: Loss::Internal, detail };

@@ -1,0 +1,223 @@
+//! What stands at the tee: takes every frame in the streaming thread, puts it onto the run's timeline and lets the gate
+//! decide. The frames go on from here by our own hand, so that nothing of the record branch reaches the tee.
+
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use gstreamer::{self as gst, prelude::*};
+
+use super::{
+    Shared, Wanted, clock_time, lock,
+    stretch::{Branch, Order, Tracks, Unit},
+};
+use crate::{
+    media::source::RtpTimes,
+    model::{
+        gate::{Frame, Gate, Rules, Step, Wish},
+        pace::Pace,
+        reorder::Depth,
+    },
+};
+
+/// Where the timeline of a run begins: decoding times stand a little before the times of showing.
+const ZERO_NS: i64 = 10_000_000_000;
+/// After so many frames, or so long after the first keyframe, it is known how deep the stream reorders.
+const FRAMES_TO_SETTLE: u32 = 5;
+const SETTLE_WITHIN: Duration = Duration::from_millis(300);
+
+/// The streaming side of the record branch.
+#[derive(Debug)]
+pub(super) struct Feed {
+    shared: Arc<Shared>,
+    rtp_times: RtpTimes,
+    pace: Pace,
+    /// When the first frame came, and its own time.
+    zero: Option<(Instant, i64)>,
+    depth: Depth,
+    /// The least distance between frames so far.
+    interval_ns: Option<i64>,
+    last_ns: Option<i64>,
+    gate: Gate<Unit>,
+    caps: Option<gst::Caps>,
+    parameters: u32,
+    tracks: Tracks,
+    tracks_number: u32,
+    first_keyframe: Option<Instant>,
+    /// Since the first keyframe.
+    pub(super) frames: u32,
+    steps: Vec<Step<Unit>>,
+    branch: Branch,
+    finished: bool,
+}
+
+/// Lets `feed` have what leaves `tee`.
+pub(super) fn watch(tee: &gst::Pad, feed: &Arc<Mutex<Feed>>) {
+    let feed = feed.clone();
+    let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    tee.add_probe(types, move |_, info| match info.take_buffer() {
+        Some(buffer) => {
+            lock(&feed).frame(buffer);
+            gst::PadProbeReturn::Drop
+        }
+        None => {
+            if let Some(event) = info.event()
+                && let gst::EventView::Caps(caps) = event.view()
+            {
+                lock(&feed).caps(caps.caps_owned());
+            }
+            gst::PadProbeReturn::Handled
+        }
+    });
+}
+
+impl Feed {
+    pub(super) fn new(
+        pipeline: &gst::Pipeline,
+        tee: &gst::Pad,
+        pattern: gst::Element,
+        shared: Arc<Shared>,
+        rtp_times: RtpTimes,
+    ) -> Self {
+        Self {
+            branch: Branch::new(pipeline, tee, pattern, shared.clone()),
+            shared,
+            rtp_times,
+            pace: Pace::default(),
+            zero: None,
+            depth: Depth::default(),
+            interval_ns: None,
+            last_ns: None,
+            gate: Gate::default(),
+            caps: None,
+            parameters: 0,
+            tracks: Tracks::default(),
+            tracks_number: 0,
+            first_keyframe: None,
+            frames: 0,
+            steps: Vec::new(),
+            finished: false,
+        }
+    }
+
+    fn caps(&mut self, caps: gst::Caps) {
+        let parameters = |caps: &gst::Caps| caps.structure(0)?.get::<gst::Buffer>("codec_data").ok();
+        // A repetition of the same parameters is no change.
+        let before = self.caps.as_ref().and_then(parameters);
+        if self.caps.is_some() && !same_bytes(before.as_ref(), parameters(&caps).as_ref()) {
+            self.parameters += 1;
+        }
+        self.caps = Some(caps);
+    }
+
+    fn frame(&mut self, mut buffer: gst::Buffer) {
+        let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        let Some(caps) = self.caps.clone().filter(|_| !self.finished) else { return };
+        if self.first_keyframe.is_none() && !key {
+            return;
+        }
+        let now = Instant::now();
+        let since = now - *self.first_keyframe.get_or_insert(now);
+        self.frames = self.frames.saturating_add(1);
+
+        let (at_ns, bytes) = (self.place(&buffer, key, now), buffer.size());
+        buffer.make_mut().set_pts(clock_time(at_ns));
+        if let Some(last) = self.last_ns.replace(at_ns) {
+            let distance = (at_ns - last).abs();
+            self.interval_ns = Some(self.interval_ns.map_or(distance, |least| least.min(distance)));
+        }
+
+        let settled = self.frames >= FRAMES_TO_SETTLE || since >= SETTLE_WITHIN;
+        let unit = Unit { buffer, key, caps };
+        let frame = Frame { key, at_ns, bytes, parameters: self.parameters, unit };
+        self.observe(at_ns);
+        let rules = self.rules(settled);
+        let kept = self.gate.bytes();
+        self.gate.take(frame, &rules, &mut self.steps);
+        self.shared.settings.memory.changed(kept, self.gate.bytes());
+        self.go_on();
+        self.shared.pre_roll_ms.store(u64::try_from(self.gate.reach_ns() / 1_000_000).unwrap_or(0), Relaxed);
+        self.shared.pre_roll_short.store(self.gate.is_short(), Relaxed);
+    }
+
+    /// Notes what a recording that begins now would have to know of the stream.
+    fn observe(&mut self, at_ns: i64) {
+        let tracks = Tracks { depth: self.depth.see(at_ns), failures: self.shared.failures.load(Relaxed) };
+        if self.tracks != tracks {
+            self.tracks = tracks;
+            self.tracks_number += 1;
+        }
+    }
+
+    /// Gives out what is still to be recorded, and ends the recording.
+    pub(super) fn finish(&mut self) {
+        let (rules, kept) = (self.rules(true), self.gate.bytes());
+        self.gate.finish(&rules, &mut self.steps);
+        self.shared.settings.memory.changed(kept, self.gate.bytes());
+        self.go_on();
+        self.finished = true;
+    }
+
+    /// Where on the timeline a frame is to be shown.
+    fn place(&mut self, buffer: &gst::BufferRef, key: bool, now: Instant) -> i64 {
+        let own = buffer.pts().and_then(|pts| i64::try_from(pts.nseconds()).ok());
+        let (zero, first) = *self.zero.get_or_insert((now, own.unwrap_or_default()));
+        let rtp = self.rtp_times.of(buffer.pts());
+        // What the jitter buffer makes of a camera's jumps is not to be relied on; the time that passed is.
+        let passed = match own.filter(|_| rtp.is_none()) {
+            Some(own) => own - first,
+            None => i64::try_from((now - zero).as_nanos()).unwrap_or(i64::MAX - ZERO_NS),
+        };
+        let placed = self.pace.place(rtp, ZERO_NS + passed);
+        // The anchor is set with the first frame.
+        self.shared.wall(placed);
+        if key { self.pace.pull() } else { placed }
+    }
+
+    fn rules(&self, settled: bool) -> Rules {
+        let shared = &self.shared;
+        let wish = match shared.settings.want.get() {
+            Wanted::All => Wish::All,
+            Wanted::From(from) => Wish::Record { from_ns: shared.timeline(from) },
+            Wanted::Keep(length) => {
+                Wish::Keep { pre_roll_ns: i64::try_from(length.as_nanos()).unwrap_or(i64::MAX) }
+            }
+        };
+        Rules {
+            wish,
+            segment_ns: i64::from(shared.settings.segment_seconds.load(Relaxed)) * 1_000_000_000,
+            tracks: self.tracks_number,
+            settled,
+            cut: shared.cut_now.load(Relaxed),
+            bytes_max: shared.settings.memory.share(self.gate.bytes()),
+        }
+    }
+
+    fn go_on(&mut self) {
+        for step in self.steps.drain(..) {
+            if matches!(step, Step::Begin | Step::Cut) {
+                self.shared.cut_now.store(false, Relaxed);
+            }
+            self.branch.order(match step {
+                Step::Begin => Order::Begin(self.tracks.clone(), self.interval_ns.unwrap_or_default()),
+                Step::Cut => Order::Cut,
+                Step::Pass(unit) => Order::Pass(unit),
+                Step::End => Order::End,
+            });
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.shared.settings.memory.changed(self.gate.bytes(), 0);
+    }
+}
+
+fn same_bytes(a: Option<&gst::Buffer>, b: Option<&gst::Buffer>) -> bool {
+    let map = |buffer: Option<&gst::Buffer>| {
+        buffer.and_then(|buffer| buffer.map_readable().ok().map(|m| m.to_vec()))
+    };
+    map(a) == map(b)
+}

@@ -1,0 +1,290 @@
+//! The record branch: splitmuxsink, made to let every frame go at once, cut where we say, and write nowhere itself.
+//!
+//! - [`feed`] takes every frame at the tee, puts it onto the run's timeline, and asks the gate what goes on;
+//! - [`stretch`] is one recording without a break: a splitmuxsink that is given frame after frame, and told to cut;
+//! - behind each muxer stands an `appsink`, which cannot seek: the muxer only appends, and the same bytes go to whoever
+//!   keeps them. Nothing here does I/O.
+//!
+//! See ARCHITECTURE.md, "The record branch".
+
+mod feed;
+mod stretch;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use gstreamer::{self as gst, prelude::*};
+
+use super::{Error, source::RtpTimes, text};
+use crate::{
+    base::{CameraId, WallUs},
+    model::{
+        Profile,
+        pipeline::Purpose,
+        segment::{Codec, SegmentSink},
+    },
+};
+use feed::Feed;
+
+/// What a recording is for.
+#[derive(Clone, Debug)]
+pub struct RecordSettings {
+    /// Whose segments.
+    pub camera: CameraId,
+    /// Of which stream.
+    pub profile: Profile,
+    /// Length of a segment in seconds; may change while it runs.
+    pub segment_seconds: Arc<AtomicU32>,
+    /// What is to be recorded; may change while it runs.
+    pub want: Arc<Want>,
+    /// Where pre-roll is kept.
+    pub memory: Memory,
+}
+
+/// What is to be recorded of a session.
+#[derive(Debug, Default)]
+pub struct Want(Mutex<Wanted>);
+
+/// One value of [`Want`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// Everything.
+    #[default]
+    All,
+    /// From the keyframe at or before this time on.
+    From(WallUs),
+    /// Nothing; so much is kept in memory.
+    Keep(Duration),
+}
+
+impl Want {
+    /// Says what is to be recorded from the next frame on.
+    pub fn set(&self, wanted: Wanted) {
+        *lock(&self.0) = wanted;
+    }
+
+    fn get(&self) -> Wanted {
+        *lock(&self.0)
+    }
+}
+
+/// Bytes that all cameras may keep in memory together, and what is in use of them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    most: usize,
+    used: Arc<AtomicUsize>,
+}
+
+/// One camera never keeps more than this: a minute at 6 Mbit/s.
+const CAMERA_BYTES: usize = 48 << 20;
+/// A frame must fit whatever the others keep, or recording could not begin.
+const LEAST_BYTES: usize = 2 << 20;
+
+impl Default for Memory {
+    /// 256 MiB for all cameras.
+    fn default() -> Self {
+        Self { most: 256 << 20, used: Arc::default() }
+    }
+}
+
+impl Memory {
+    /// What a camera may keep that keeps `own` now.
+    fn share(&self, own: usize) -> usize {
+        let others = self.used.load(Relaxed).saturating_sub(own);
+        self.most.saturating_sub(others).clamp(LEAST_BYTES, CAMERA_BYTES)
+    }
+
+    fn changed(&self, from: usize, to: usize) {
+        self.used.fetch_add(to.wrapping_sub(from), Relaxed);
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> usize {
+        self.used.load(Relaxed)
+    }
+}
+
+/// The record branch of one session.
+#[derive(Debug)]
+pub struct Recorder {
+    feed: Arc<Mutex<Feed>>,
+    shared: Arc<Shared>,
+}
+
+/// Figures for the state that is shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recorded {
+    /// Segments begun.
+    pub segments: u64,
+    /// Frames that came and were not recorded although they were wanted: the volume refused their segment, or the branch
+    /// failed.
+    pub dropped_frames: u64,
+    /// How far back the frames kept in memory reach.
+    pub pre_roll: Duration,
+    /// Whether memory does not suffice for the pre-roll that is wanted.
+    pub pre_roll_short: bool,
+}
+
+struct Shared {
+    settings: RecordSettings,
+    codec: Codec,
+    sink: Arc<dyn SegmentSink>,
+    /// The volume refused bytes: begin a new segment at the next keyframe.
+    cut_now: AtomicBool,
+    segments: AtomicU64,
+    dropped: AtomicU64,
+    pre_roll_ms: AtomicU64,
+    pre_roll_short: AtomicBool,
+    /// How often a stretch failed; each is followed by another.
+    failures: AtomicU32,
+    /// Wall-clock time of zero of this run's timeline, set once: times come from the stream from there on.
+    anchor: Mutex<Option<WallUs>>,
+    /// Stretches that have not ended yet.
+    open: Mutex<Vec<Arc<Inside>>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What is inside a stretch, and a bell for when that changes.
+#[derive(Debug, Default)]
+struct Inside(Mutex<Held>, Condvar);
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Segments that are open.
+    segments: usize,
+    /// Frames on their way to a muxer. At a cut one segment may have ended before the first frame of the next has
+    /// come so far.
+    frames: usize,
+}
+
+impl Inside {
+    fn change(&self, change: impl FnOnce(&mut Held)) {
+        change(&mut lock(&self.0));
+        self.1.notify_all();
+    }
+
+    /// Waits until nothing is inside; `false` if something still was at `deadline`.
+    fn empty_by(&self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let held = self.1.wait_timeout_while(lock(&self.0), left, |held| held.segments + held.frames > 0);
+        let (held, _) = held.unwrap_or_else(PoisonError::into_inner);
+        held.segments + held.frames == 0
+    }
+}
+
+impl Recorder {
+    /// Takes the record branch of `pipeline` in hand, before it plays.
+    pub fn new(
+        pipeline: &gst::Pipeline,
+        purpose: Purpose,
+        codec: Codec,
+        settings: RecordSettings,
+        sink: Arc<dyn SegmentSink>,
+        rtp_times: RtpTimes,
+    ) -> Result<Self, Error> {
+        let pattern = text::named(pipeline, purpose, "segments")?;
+        let entry = pattern
+            .sink_pads()
+            .into_iter()
+            .next()
+            .ok_or(Error::Refused("find the pad of the record branch"))?;
+        let tee = entry.peer().ok_or(Error::Refused("find what feeds the record branch"))?;
+        for (property, value) in
+            [("sink-factory", "appsink"), ("max-size-time", "0"), ("max-size-bytes", "0")]
+        {
+            text::set(&pattern, property, value)?;
+        }
+        // Each stretch gets an element of its own, made as this one is; the pad at the tee stays.
+        let parted = tee.unlink(&entry).is_ok() && pipeline.remove(&pattern).is_ok();
+        if !parted {
+            return Err(Error::Refused("take the record branch out"));
+        }
+        let shared = Arc::new(Shared {
+            settings,
+            codec,
+            sink,
+            cut_now: AtomicBool::new(false),
+            segments: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            pre_roll_ms: AtomicU64::new(0),
+            pre_roll_short: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+            anchor: Mutex::new(None),
+            open: Mutex::default(),
+        });
+        let feed = Feed::new(pipeline, &tee, pattern, shared.clone(), rtp_times);
+        let feed = Arc::new(Mutex::new(feed));
+        feed::watch(&tee, &feed);
+        Ok(Self { feed, shared })
+    }
+
+    /// Figures so far.
+    pub fn recorded(&self) -> Recorded {
+        let shared = &self.shared;
+        Recorded {
+            segments: shared.segments.load(Relaxed),
+            dropped_frames: shared.dropped.load(Relaxed),
+            pre_roll: Duration::from_millis(shared.pre_roll_ms.load(Relaxed)),
+            pre_roll_short: shared.pre_roll_short.load(Relaxed),
+        }
+    }
+
+    /// Whether a message of the bus comes from inside the record branch. Such an error costs a stretch, not the session.
+    pub fn owns(&self, message: &gst::MessageRef) -> bool {
+        let mut object = message.src().cloned();
+        while let Some(inner) = object {
+            let made = inner.downcast_ref::<gst::Element>().and_then(gst::Element::factory);
+            if made.is_some_and(|made| made.name() == "splitmuxsink") {
+                return true;
+            }
+            object = inner.parent();
+        }
+        false
+    }
+
+    /// The present stretch has failed; another begins with the next keyframe.
+    pub fn failed(&self) {
+        self.shared.failures.fetch_add(1, Relaxed);
+    }
+
+    /// Finishes the open segment. Blocks, at most until `deadline`; `false` if it was still open then.
+    pub fn finish(&self, deadline: Instant) -> bool {
+        lock(&self.feed).finish();
+        let open = std::mem::take(&mut *lock(&self.shared.open));
+        open.iter().all(|inside| inside.empty_by(deadline))
+    }
+}
+
+impl Shared {
+    /// UTC time of a time of this run.
+    fn wall(&self, at_ns: i64) -> WallUs {
+        let us = at_ns / 1000;
+        lock(&self.anchor).get_or_insert_with(|| WallUs::now().plus_us(-us)).plus_us(us)
+    }
+
+    /// The time of this run that a UTC time stands for.
+    fn timeline(&self, wall: WallUs) -> i64 {
+        (wall.0 - self.wall(0).0).saturating_mul(1000)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn clock_time(ns: i64) -> gst::ClockTime {
+    gst::ClockTime::from_nseconds(ns.try_into().unwrap_or_default())
+}

@@ -1,0 +1,344 @@
+//! The record branch, fed by hand; what it makes is read by ffprobe.
+
+use std::{collections::HashMap, process::Command};
+
+use bytes::Bytes;
+use gstreamer_app::AppSink;
+
+use super::*;
+use crate::model::segment::{SegmentHead, SegmentWrite, SinkRefused};
+
+type Kept = Arc<Mutex<HashMap<usize, (SegmentHead, Vec<u8>, bool)>>>;
+
+/// Keeps each segment's bytes in memory; refuses those of segments called so.
+#[derive(Debug, Default)]
+struct Shelf(Kept, Vec<usize>);
+
+struct Item(Kept, usize, bool);
+
+impl SegmentSink for Shelf {
+    fn open(&self, head: SegmentHead) -> Box<dyn SegmentWrite> {
+        let mut shelf = lock(&self.0);
+        let n = shelf.len();
+        shelf.insert(n, (head, Vec::new(), false));
+        Box::new(Item(self.0.clone(), n, self.1.contains(&n)))
+    }
+}
+
+impl SegmentWrite for Item {
+    fn write(&mut self, bytes: Bytes) -> Result<(), SinkRefused> {
+        if self.2 {
+            return Err(SinkRefused);
+        }
+        lock(&self.0).get_mut(&self.1).unwrap().1.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) {
+        lock(&self.0).get_mut(&self.1).unwrap().2 = true;
+    }
+}
+
+fn ffprobe(file: &std::path::Path) -> serde_json::Value {
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-of", "json", "-count_packets", "-show_streams", "-show_format"])
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn segments_begin_with_keyframes_lose_nothing_and_say_what_they_are() {
+    gst::init().unwrap();
+    let pipeline = gst::parse::launch(
+        "videotestsrc num-buffers=500 is-live=false pattern=ball ! video/x-raw,width=320,height=240,framerate=50/1
+         ! x264enc key-int-max=50 bframes=0 speed-preset=ultrafast ! h264parse name=units
+         ! video/x-h264,stream-format=avc,alignment=au ! identity sync=false ! tee name=split
+         split. ! splitmuxsink name=segments async-finalize=true muxer-factory=mp4mux
+           muxer-properties=\"properties,fragment-duration=(uint)500,trak-timescale=(uint)90000\"",
+    )
+    .unwrap()
+    .downcast::<gst::Pipeline>()
+    .unwrap();
+    let shelf = Shelf::default();
+    let kept = shelf.0.clone();
+    let settings = RecordSettings {
+        camera: "front".parse().unwrap(),
+        profile: Profile::Main,
+        segment_seconds: Arc::new(AtomicU32::new(2)),
+        want: Arc::default(),
+        memory: Memory::default(),
+    };
+    let recorder = Recorder::new(
+        &pipeline,
+        Purpose::RecordH264,
+        Codec::H264,
+        settings,
+        Arc::new(shelf),
+        RtpTimes::default(),
+    )
+    .unwrap();
+    let (ended, end) = std::sync::mpsc::channel();
+    let units = pipeline.by_name("units").unwrap().static_pad("src").unwrap();
+    units.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if info.event().is_some_and(|event| event.type_() == gst::EventType::Eos) {
+            ended.send(()).unwrap();
+        }
+        gst::PadProbeReturn::Ok
+    });
+    pipeline.set_state(gst::State::Playing).unwrap();
+    end.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(recorder.finish(Instant::now() + Duration::from_secs(5)));
+    pipeline.set_state(gst::State::Null).unwrap();
+
+    let kept = lock(&kept);
+    assert_eq!(kept.len(), 5);
+    let dir = tempfile::tempdir().unwrap();
+    let mut start = None;
+    for n in 0..kept.len() {
+        let (head, bytes, closed) = &kept[&n];
+        assert!(closed);
+        assert_eq!((head.width, head.height), (320, 240));
+        if let Some(before) = start.replace(head.start) {
+            assert_eq!(head.start.0 - before.0, 2_000_000);
+        }
+        let file = dir.path().join(format!("{n}.mp4"));
+        std::fs::write(&file, bytes).unwrap();
+        let probe = ffprobe(&file);
+        assert_eq!(probe["streams"][0]["nb_read_packets"], "100");
+        assert_eq!(probe["streams"][0]["codec_tag_string"], "avc1");
+        assert_eq!(
+            probe["format"]["tags"]["comment"],
+            format!("watchkeeper camera=front profile=main source=live start_us={}", head.start.0)
+        );
+        let keys = Command::new("ffprobe")
+            .args(["-v", "error", "-of", "csv=p=0", "-show_entries", "packet=flags"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let keys = String::from_utf8(keys.stdout).unwrap();
+        let at: Vec<usize> =
+            keys.lines().enumerate().filter(|(_, flags)| flags.starts_with('K')).map(|(n, _)| n).collect();
+        assert_eq!(at, [0, 50]);
+    }
+}
+
+const FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
+
+/// Access units of a small picture, the first of them a keyframe, and their caps.
+fn encoded(width: u32, frames: u32) -> (gst::Caps, Vec<gst::Buffer>) {
+    gst::init().unwrap();
+    let text = format!(
+        "videotestsrc num-buffers={frames} ! video/x-raw,width={width},height=120,framerate=25/1
+         ! x264enc key-int-max={frames} bframes=0 speed-preset=ultrafast ! h264parse
+         ! video/x-h264,stream-format=avc,alignment=au ! appsink name=out sync=false"
+    );
+    let pipeline = gst::parse::launch(&text).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let out = pipeline.by_name("out").unwrap().downcast::<AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let samples: Vec<gst::Sample> = std::iter::from_fn(|| out.pull_sample().ok()).collect();
+    pipeline.set_state(gst::State::Null).unwrap();
+    let units: Vec<gst::Buffer> = samples.iter().map(|sample| sample.buffer_owned().unwrap()).collect();
+    assert_eq!(units.len(), frames as usize);
+    (samples[0].caps_owned().unwrap(), units)
+}
+
+/// A recorder fed by hand, and what it kept.
+struct Bench {
+    pipeline: gst::Pipeline,
+    input: gstreamer_app::AppSrc,
+    recorder: Recorder,
+    kept: Kept,
+    pushed: u64,
+}
+
+impl Bench {
+    fn new(segment_seconds: u32) -> Self {
+        Self::on(Shelf::default(), segment_seconds)
+    }
+
+    fn on(shelf: Shelf, segment_seconds: u32) -> Self {
+        gst::init().unwrap();
+        let pipeline = gst::parse::launch(
+            "appsrc name=in format=time ! tee name=split
+             split. ! splitmuxsink name=segments async-finalize=true muxer-factory=mp4mux
+               muxer-properties=\"properties,fragment-duration=(uint)500,trak-timescale=(uint)90000\"",
+        )
+        .unwrap()
+        .downcast::<gst::Pipeline>()
+        .unwrap();
+        let input = pipeline.by_name("in").unwrap().downcast::<gstreamer_app::AppSrc>().unwrap();
+        let kept = shelf.0.clone();
+        let settings = RecordSettings {
+            camera: "front".parse().unwrap(),
+            profile: Profile::Main,
+            segment_seconds: Arc::new(AtomicU32::new(segment_seconds)),
+            want: Arc::default(),
+            memory: Memory::default(),
+        };
+        let recorder = Recorder::new(
+            &pipeline,
+            Purpose::RecordH264,
+            Codec::H264,
+            settings,
+            Arc::new(shelf),
+            RtpTimes::default(),
+        )
+        .unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        Self { pipeline, input, recorder, kept, pushed: 0 }
+    }
+
+    fn push(&mut self, unit: &gst::Buffer) {
+        let at = FRAME * self.pushed;
+        self.push_at(unit, Some(at));
+    }
+
+    fn push_at(&mut self, unit: &gst::Buffer, at: Option<gst::ClockTime>) {
+        let mut unit = unit.copy();
+        unit.make_mut().set_pts(at);
+        unit.make_mut().set_dts(at);
+        self.pushed += 1;
+        self.input.push_buffer(unit).unwrap();
+    }
+
+    fn push_all(&mut self, (caps, units): &(gst::Caps, Vec<gst::Buffer>)) {
+        self.input.set_caps(Some(caps));
+        units.iter().for_each(|unit| self.push(unit));
+    }
+
+    /// Waits until the gate has seen everything that was pushed.
+    fn taken(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while u64::from(lock(&self.recorder.feed).frames) < self.pushed {
+            assert!(Instant::now() < deadline, "the recorder takes no more");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Stops it; the frames of each segment.
+    fn end(&self) -> Vec<u32> {
+        assert!(self.recorder.finish(Instant::now() + Duration::from_secs(20)));
+        self.pipeline.set_state(gst::State::Null).unwrap();
+        let kept = lock(&self.kept);
+        (0..kept.len()).map(|n| frames(&kept[&n].1)).collect()
+    }
+}
+
+/// Counts the samples of all fragments of a file.
+fn frames(file: &[u8]) -> u32 {
+    let counts = file.windows(12).filter(|bytes| bytes.starts_with(b"trun"));
+    counts.map(|bytes| u32::from_be_bytes(bytes[8..].try_into().unwrap())).sum()
+}
+
+static COMPLAINTS: AtomicU64 = AtomicU64::new(0);
+
+#[test]
+fn many_changes_of_the_picture_are_a_segment_each() {
+    let pictures = [encoded(160, 5), encoded(176, 5)];
+    let mut bench = Bench::new(3600);
+    glib::log_set_default_handler(|domain, level, text| {
+        glib::log_default_handler(domain, level, Some(text));
+        COMPLAINTS.fetch_add(u64::from(text.contains("gst_value_compare")), Relaxed);
+    });
+    for n in 0..200 {
+        bench.push_all(&pictures[n % 2]);
+    }
+    bench.taken();
+    assert_eq!(bench.end(), vec![5; 200]);
+    assert_eq!(COMPLAINTS.load(Relaxed), 0, "freed memory was read");
+    let dir = tempfile::tempdir().unwrap();
+    for n in (0..200).step_by(25) {
+        let file = dir.path().join(format!("{n}.mp4"));
+        std::fs::write(&file, &lock(&bench.kept)[&n].1).unwrap();
+        let probe = ffprobe(&file);
+        assert_eq!(probe["streams"][0]["nb_read_packets"], "5");
+        assert_eq!(probe["streams"][0]["width"], [160, 176][n % 2]);
+    }
+}
+
+#[test]
+fn parameters_that_change_before_the_first_keyframe_cut_nothing() {
+    let (small, large) = (encoded(160, 5), encoded(176, 5));
+    let mut bench = Bench::new(3600);
+    bench.push_all(&(small.0.clone(), small.1[1..].to_vec()));
+    bench.push_all(&(large.0.clone(), large.1[1..].to_vec()));
+    bench.pushed = 0;
+    for _ in 0..3 {
+        bench.push_all(&small);
+    }
+    bench.taken();
+    assert_eq!(bench.end(), [15]);
+    assert_eq!(bench.recorder.recorded().dropped_frames, 0);
+}
+
+#[test]
+fn a_stop_at_a_cut_keeps_the_last_frame() {
+    let picture = encoded(160, 5);
+    for _ in 0..50 {
+        let mut bench = Bench::new(0);
+        bench.push_all(&picture);
+        bench.push(&picture.1[0]);
+        bench.taken();
+        assert_eq!(bench.end(), [5, 1]);
+    }
+}
+
+#[test]
+fn frames_without_a_time_are_kept() {
+    let picture = encoded(160, 5);
+    let mut bench = Bench::new(3600);
+    bench.push_all(&picture);
+    picture.1.iter().for_each(|unit| bench.push_at(unit, None));
+    bench.push_all(&picture);
+    bench.taken();
+    assert_eq!(bench.end(), [15]);
+}
+
+#[test]
+fn a_refused_segment_is_followed_by_one_that_is_kept() {
+    // With 50 frames a second fragment is made, and refused, before the second keyframe; that is due anyway.
+    let picture = encoded(160, 50);
+    for (segment_seconds, expected) in [(3600, vec![0, 0, 100]), (2, vec![0, 0, 50, 50])] {
+        let mut bench = Bench::on(Shelf(Kept::default(), vec![0, 1]), segment_seconds);
+        for n in 1..5 {
+            bench.push_all(&picture);
+            bench.taken();
+            // The keyframe that follows comes after the refusal.
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while n < 3 && !bench.recorder.shared.cut_now.load(Relaxed) {
+                assert!(Instant::now() < deadline, "segment {n} is not refused");
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(bench.end(), expected);
+    }
+}
+
+#[test]
+fn nothing_of_a_recorder_outlives_it() {
+    let picture = encoded(160, 5);
+    let mut bench = Bench::new(0);
+    let elements: Arc<Mutex<Vec<glib::WeakRef<gst::Element>>>> = Arc::default();
+    let note = |elements: &Mutex<Vec<_>>, element: &gst::Element| lock(elements).push(element.downgrade());
+    bench.pipeline.iterate_recurse().into_iter().flatten().for_each(|element| note(&elements, &element));
+    let added = elements.clone();
+    bench.pipeline.connect_deep_element_added(move |_, _, element| note(&added, element));
+    (0..3).for_each(|_| bench.push_all(&picture));
+    bench.taken();
+    assert_eq!(bench.end(), [5, 5, 5]);
+    let shared = Arc::downgrade(&bench.recorder.shared);
+    drop(bench);
+    let left = |elements: &Mutex<Vec<glib::WeakRef<gst::Element>>>| {
+        lock(elements).iter().filter_map(|element| Some(element.upgrade()?.name())).collect::<Vec<_>>()
+    };
+    // A stretch that has just ended is taken away by a thread of its own.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !left(&elements).is_empty() || shared.upgrade().is_some() {
+        assert!(Instant::now() < deadline, "{:?} stay, shared: {}", left(&elements), shared.strong_count());
+        std::thread::yield_now();
+    }
+    assert!(lock(&elements).len() > 6);
+}
