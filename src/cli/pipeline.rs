@@ -22,7 +22,10 @@ use crate::{
         self,
         text::{self, Texts},
     },
-    model::pipeline::{Binding, BoundValue, Purpose, by_hand},
+    model::{
+        pipeline::{Binding, BoundValue, Purpose, by_hand},
+        segment::Codec,
+    },
     store::{self, Store},
 };
 
@@ -160,7 +163,7 @@ fn revealed(config: &Config, id: &CameraId) -> anyhow::Result<String> {
     // Rendering writes values as GStreamer does, which crashes before it is started.
     media::init()?;
     let texts = Texts::new(settings.pipelines_dir);
-    Ok(texts.render(Purpose::RecordH264, &by_hand(&camera)?, true)?)
+    Ok(texts.render(Purpose::Record(Codec::H264), &by_hand(&camera)?, true)?)
 }
 
 /// What the program takes from each text: values that it sets, and elements that it asks for by name.
@@ -179,9 +182,9 @@ fn needs(purpose: Purpose) -> (Vec<Binding>, &'static [&'static str]) {
         ]
     };
     match purpose {
-        Purpose::RecordH264 => (source(), &["src", "units", "split", "segments"]),
-        Purpose::ProbeH264 => (source(), &["src", "units", "split"]),
-        Purpose::SnapshotH264 => (Vec::new(), &["camera", "depay", "units", "scaled", "jpeg", "out"]),
+        Purpose::Record(_) => (source(), &["src", "units", "split", "segments"]),
+        Purpose::Probe(_) => (source(), &["src", "units", "split"]),
+        Purpose::Snapshot(_) => (Vec::new(), &["camera", "depay", "units", "scaled", "jpeg", "out"]),
     }
 }
 
@@ -291,15 +294,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let texts = Texts::new(Some(dir.path().to_owned()));
         let flaw_of = |text: &str| {
-            fs::write(dir.path().join(Purpose::RecordH264.file()), text).unwrap();
-            flaw(&texts, Purpose::RecordH264).unwrap()
+            fs::write(dir.path().join(Purpose::Record(Codec::H264).file()), text).unwrap();
+            flaw(&texts, Purpose::Record(Codec::H264)).unwrap()
         };
         let (said, _) = flaw_of("nosuchelement name=src ! fakesink");
         assert!(said.contains("nosuchelement"), "{said}");
         let built_in = include_str!("../../pipelines/record-h264.launch");
         let (said, remedy) = flaw_of(&built_in.replace("name=segments", "name=files"));
         assert!(said.contains("`segments`") && remedy.contains("name=segments"), "{said}; {remedy}");
-        assert_eq!(origin(Some(dir.path()), Purpose::ProbeH264), "built in");
+        assert_eq!(origin(Some(dir.path()), Purpose::Probe(Codec::H264)), "built in");
         fs::write(dir.path().join("other.launch"), "").unwrap();
         assert_eq!(strays(dir.path()).unwrap(), ["other.launch"]);
         assert!(strays(&dir.path().join("nowhere")).is_err());

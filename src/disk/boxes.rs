@@ -143,7 +143,11 @@ impl Track {
 /// bytes that we do not need, width and height (ISO/IEC 14496-12, 12.1.3).
 fn sample_entry(stsd: &[u8]) -> Option<(Option<Codec>, u32, u32)> {
     let (kind, entry) = children(stsd.get(8..)?).next()?;
-    let codec = matches!(&kind, b"avc1" | b"avc3").then_some(Codec::H264);
+    let codec = match &kind {
+        b"avc1" | b"avc3" => Some(Codec::H264),
+        b"hvc1" | b"hev1" => Some(Codec::H265),
+        _ => None,
+    };
     let size = |at: usize| Some(u32::from(u16::from_be_bytes(entry.get(at..at + 2)?.try_into().ok()?)));
     Some((codec, size(24)?, size(26)?))
 }

@@ -20,7 +20,7 @@ use tokio::{
 use super::bus::Lost;
 use crate::{
     base::{Secret, mask},
-    model::{address::StreamUrl, pipeline::SourceSettings, status::Loss},
+    model::{address::StreamUrl, pipeline::SourceSettings, segment::Codec, status::Loss},
 };
 
 /// Longest answer that is read. Session descriptions of cameras have one or two kilobytes.
@@ -38,9 +38,9 @@ const AGENT: &str = concat!("Watchkeeper/", env!("CARGO_PKG_VERSION"));
 pub struct Described {
     /// Where the stream really is: the camera may have redirected once.
     pub url: StreamUrl,
-    /// Encoding names of its video streams, as in RTP, in capitals.
-    pub video: Vec<String>,
-    /// Encoding names of its audio streams.
+    /// Encoding of the first of its video streams that can be recorded.
+    pub codec: Codec,
+    /// Encoding names of its audio streams, as in RTP, in capitals.
     pub audio: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ pub struct Described {
 pub async fn describe(settings: &SourceSettings) -> Result<Described, Lost> {
     if settings.url.tls() {
         let url = settings.url.clone();
-        return Ok(Described { url, video: Vec::new(), audio: Vec::new() });
+        return Ok(Described { url, codec: Codec::H264, audio: Vec::new() });
     }
     let silent = lost(Loss::Silent, "the camera accepts the connection but does not answer");
     timeout(ANSWER_WITHIN, describe_unbounded(settings)).await.unwrap_or(Err(silent))
@@ -69,12 +69,13 @@ async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, Lost
         match status {
             200 => {
                 let (video, audio) = encodings(&String::from_utf8_lossy(answer.body()));
-                if !video.iter().any(|name| name == "H264") {
+                let known = |name: &String| Codec::ALL.iter().copied().find(|codec| codec.rtp_name() == name);
+                let Some(codec) = video.iter().find_map(known) else {
                     let offers = if video.is_empty() { "no video".to_owned() } else { video.join(", ") };
-                    let text = format!("the stream offers {offers}; only H.264 can be recorded");
+                    let text = format!("the stream offers {offers}; only H.264 and H.265 can be recorded");
                     return Err(lost(Loss::UnsupportedCodec, &text));
-                }
-                return Ok(Described { url, video, audio });
+                };
+                return Ok(Described { url, codec, audio });
             }
             300..=399 => {
                 let location = answer.header(&LOCATION).map(|value| value.as_str()).unwrap_or_default();

@@ -42,7 +42,7 @@ pub struct Session {
     pipeline: gst::Pipeline,
     source: Box<dyn Source>,
     tap: Tap,
-    recorder: Option<Recorder>,
+    recorder: Option<Arc<Recorder>>,
     closing: Arc<AtomicBool>,
 }
 
@@ -52,12 +52,13 @@ impl Session {
     pub fn open(
         texts: &Texts,
         settings: &SourceSettings,
+        codec: Codec,
         on: Use,
         lost: impl Fn(Lost) + Clone + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let purpose = match on {
-            Use::Record(..) => Purpose::RecordH264,
-            Use::Look(_) => Purpose::ProbeH264,
+            Use::Record(..) => Purpose::Record(codec),
+            Use::Look(_) => Purpose::Probe(codec),
         };
         let pipeline = texts.pipeline(purpose, &settings.bindings())?;
         let closing = Arc::new(AtomicBool::new(false));
@@ -67,23 +68,27 @@ impl Session {
                 lost(told);
             }
         };
-        let source = Box::new(RtspSource::new(&pipeline, purpose, settings, lost.clone())?);
+        let source = Box::new(RtspSource::new(&pipeline, purpose, codec, settings, lost.clone())?);
         let tap = Tap::on(source.units());
         let (recorder, owner) = match on {
             Use::Record(settings, sink) => {
                 let owner = settings.camera.to_string();
                 {
                     let times = source.rtp_times();
-                    (Some(Recorder::new(&pipeline, purpose, Codec::H264, settings, sink, times)?), owner)
+                    let recorder = Recorder::new(&pipeline, purpose, codec, settings, sink, times)?;
+                    (Some(Arc::new(recorder)), owner)
                 }
             }
             Use::Look(owner) => (None, owner),
         };
         gstlog::own(&pipeline, &owner);
         let bus = pipeline.bus().ok_or(Error::Refused("find the pipeline's bus"))?;
+        let branch = recorder.clone();
         bus.set_sync_handler(move |_, message| {
-            if let Some(told) = bus::loss(message) {
-                lost(told);
+            let Some(told) = bus::loss(message) else { return gst::BusSyncReply::Drop };
+            match branch.as_ref().filter(|branch| branch.owns(message)) {
+                Some(branch) => branch.failed(&told.detail),
+                None => lost(told),
             }
             gst::BusSyncReply::Drop
         });
@@ -99,7 +104,7 @@ impl Session {
 
     /// What was recorded so far.
     pub fn recorded(&self) -> Recorded {
-        self.recorder.as_ref().map(Recorder::recorded).unwrap_or_default()
+        self.recorder.as_ref().map(|recorder| recorder.recorded()).unwrap_or_default()
     }
 
     /// Says to the camera that we are still there.

@@ -8,14 +8,15 @@ use super::{
     tap::Keyframe,
     text::{self, Texts},
 };
-use crate::model::pipeline::Purpose;
+use crate::model::{pipeline::Purpose, segment::Codec};
 
 /// A picture takes some 30 ms; a decoder that takes so long is stuck.
 const WITHIN: gst::ClockTime = gst::ClockTime::from_seconds(5);
 
 /// Decodes a keyframe to a JPEG no wider than `width` pixels. Blocks for as long as decoding takes, at most 5 s.
 pub fn jpeg(texts: &Texts, keyframe: &Keyframe, width: u32) -> Result<Vec<u8>, Error> {
-    let purpose = Purpose::SnapshotH264;
+    let h265 = keyframe.caps.structure(0).is_some_and(|structure| structure.name() == "video/x-h265");
+    let purpose = Purpose::Snapshot(if h265 { Codec::H265 } else { Codec::H264 });
     let pipeline = texts.pipeline(purpose, &[])?;
     let units = text::named(&pipeline, purpose, "units")?;
     let encoder = text::named(&pipeline, purpose, "jpeg")?;

@@ -15,12 +15,13 @@ use gstreamer::{self as gst, glib, prelude::*};
 use super::{Error, bus::Lost, text};
 use crate::model::{
     pipeline::{Purpose, SourceSettings},
+    segment::Codec,
     status::Loss,
 };
 
 /// What a session needs of a source of access units.
 pub trait Source: Send + Sync + std::fmt::Debug {
-    /// The pad that access units leave: H.264 as `avc`, one picture a buffer, times in PTS.
+    /// The pad that access units leave: H.264 as `avc`, H.265 as `hvc1`, one picture a buffer, times in PTS.
     fn units(&self) -> &gst::Pad;
 
     /// The camera's own times of the access units that are passing, in 90 kHz ticks of RTP.
@@ -57,7 +58,7 @@ impl RtpTimes {
         }
     }
 
-    fn note(&self, packet: &gst::BufferRef) {
+    pub(super) fn note(&self, packet: &gst::BufferRef) {
         let mut time = [0; 4];
         if packet.copy_to_slice(RTP_TIME_AT, &mut time).is_err() {
             return;
@@ -97,6 +98,7 @@ impl RtspSource {
     pub fn new(
         pipeline: &gst::Pipeline,
         purpose: Purpose,
+        codec: Codec,
         settings: &SourceSettings,
         lost: impl Fn(Lost) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
@@ -147,7 +149,7 @@ impl RtspSource {
             let is = |field, word| {
                 structure.get::<&str>(field).is_ok_and(|value| value.eq_ignore_ascii_case(word))
             };
-            let ours = is("media", "video") && is("encoding-name", "H264");
+            let ours = is("media", "video") && is("encoding-name", codec.rtp_name());
             Some((ours && *chosen.get_or_init(|| number) == number).to_value())
         });
 
@@ -209,15 +211,16 @@ mod tests {
             username: None,
             password: None,
         };
-        let pipeline = Texts::default().pipeline(Purpose::ProbeH264, &settings.bindings()).unwrap();
-        let source = RtspSource::new(&pipeline, Purpose::ProbeH264, &settings, |_| {}).unwrap();
+        let pipeline = Texts::default().pipeline(Purpose::Probe(Codec::H265), &settings.bindings()).unwrap();
+        let source =
+            RtspSource::new(&pipeline, Purpose::Probe(Codec::H265), Codec::H265, &settings, |_| {}).unwrap();
         let caps = |media, encoding| {
             gst::Caps::builder("application/x-rtp")
                 .field("media", media)
                 .field("encoding-name", encoding)
                 .build()
         };
-        let streams = [caps("audio", "PCMA"), caps("video", "H264"), caps("video", "H264")];
+        let streams = [caps("video", "H264"), caps("video", "H265"), caps("video", "H265")];
         for _ in 0..2 {
             let chosen: Vec<bool> = (0u32..)
                 .zip(&streams)

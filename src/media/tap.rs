@@ -96,8 +96,9 @@ impl Seen {
         self.caps = Some(caps.to_owned());
         let Some(structure) = caps.structure(0) else { return };
         let size = |field| structure.get::<i32>(field).ok().and_then(|n| u32::try_from(n).ok());
+        let codec = if structure.name() == "video/x-h265" { Codec::H265 } else { Codec::H264 };
         if let (Some(width), Some(height)) = (size("width"), size("height")) {
-            self.video = Some((Codec::H264, width, height));
+            self.video = Some((codec, width, height));
         }
         self.fps_declared = structure
             .get::<gst::Fraction>("framerate")

@@ -6,7 +6,10 @@ use std::{borrow::Cow, fs, path::PathBuf};
 use gstreamer::{self as gst, prelude::*};
 
 use super::Error;
-use crate::model::pipeline::{Binding, BoundValue, Purpose};
+use crate::model::{
+    pipeline::{Binding, BoundValue, Purpose},
+    segment::Codec,
+};
 
 /// Where texts come from: those built in, or a directory that replaces some of them.
 #[derive(Clone, Debug, Default)]
@@ -28,9 +31,12 @@ impl Texts {
             return fs::read_to_string(&path).map(Cow::Owned).map_err(|source| Error::Text { path, source });
         }
         Ok(Cow::Borrowed(match purpose {
-            Purpose::RecordH264 => include_str!("../../pipelines/record-h264.launch"),
-            Purpose::ProbeH264 => include_str!("../../pipelines/probe-h264.launch"),
-            Purpose::SnapshotH264 => include_str!("../../pipelines/snapshot-h264.launch"),
+            Purpose::Record(Codec::H264) => include_str!("../../pipelines/record-h264.launch"),
+            Purpose::Record(Codec::H265) => include_str!("../../pipelines/record-h265.launch"),
+            Purpose::Probe(Codec::H264) => include_str!("../../pipelines/probe-h264.launch"),
+            Purpose::Probe(Codec::H265) => include_str!("../../pipelines/probe-h265.launch"),
+            Purpose::Snapshot(Codec::H264) => include_str!("../../pipelines/snapshot-h264.launch"),
+            Purpose::Snapshot(Codec::H265) => include_str!("../../pipelines/snapshot-h265.launch"),
         }))
     }
 
@@ -174,13 +180,13 @@ mod tests {
         gst::init().unwrap();
         let texts = Texts::default();
         let bindings = source("x").bindings();
-        for purpose in [Purpose::RecordH264, Purpose::ProbeH264] {
+        for purpose in Codec::ALL.iter().flat_map(|codec| [Purpose::Record(*codec), Purpose::Probe(*codec)]) {
             let pipeline = texts.pipeline(purpose, &bindings).unwrap();
             let src = named(&pipeline, purpose, "src").unwrap();
             assert_eq!(src.property::<String>("user-pw"), "x");
             named(&pipeline, purpose, "split").unwrap();
         }
-        texts.pipeline(Purpose::SnapshotH264, &[]).unwrap();
+        Codec::ALL.iter().for_each(|codec| drop(texts.pipeline(Purpose::Snapshot(*codec), &[]).unwrap()));
     }
 
     #[test]
@@ -188,15 +194,17 @@ mod tests {
         gst::init().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let texts = Texts::new(Some(dir.path().to_owned()));
-        texts.pipeline(Purpose::ProbeH264, &[]).unwrap();
+        texts.pipeline(Purpose::Probe(Codec::H264), &[]).unwrap();
         fs::write(dir.path().join("probe-h264.launch"), "# nothing\nfakesrc name=other ! fakesink").unwrap();
-        let error = texts.pipeline(Purpose::ProbeH264, &source("x").bindings()).unwrap_err().to_string();
+        let error =
+            texts.pipeline(Purpose::Probe(Codec::H264), &source("x").bindings()).unwrap_err().to_string();
         assert_eq!(error, "the pipeline text `probe-h264.launch` has no element named `src`");
         fs::write(dir.path().join("probe-h264.launch"), "fakesrc name=src ! fakesink").unwrap();
-        let error = texts.pipeline(Purpose::ProbeH264, &source("x").bindings()).unwrap_err().to_string();
+        let error =
+            texts.pipeline(Purpose::Probe(Codec::H264), &source("x").bindings()).unwrap_err().to_string();
         assert!(error.contains("`location`"), "{error}");
         fs::write(dir.path().join("probe-h264.launch"), "fakesrc ! ! fakesink").unwrap();
-        assert!(texts.pipeline(Purpose::ProbeH264, &[]).is_err());
+        assert!(texts.pipeline(Purpose::Probe(Codec::H264), &[]).is_err());
     }
 
     #[test]
@@ -204,7 +212,8 @@ mod tests {
         gst::init().unwrap();
         let texts = Texts::default();
         let count = |password| {
-            let pipeline = texts.pipeline(Purpose::RecordH264, &source(password).bindings()).unwrap();
+            let pipeline =
+                texts.pipeline(Purpose::Record(Codec::H264), &source(password).bindings()).unwrap();
             pipeline.children().len()
         };
         assert_eq!(count("x"), count("x ! filesink location=/tmp/y"));
@@ -213,9 +222,9 @@ mod tests {
     #[test]
     fn secrets_are_shown_only_when_asked_for() {
         let texts = Texts::default();
-        let shown = texts.render(Purpose::RecordH264, &source("hunter2").bindings(), false).unwrap();
+        let shown = texts.render(Purpose::Record(Codec::H264), &source("hunter2").bindings(), false).unwrap();
         assert!(shown.contains("***") && !shown.contains("hunter2") && !shown.contains('#'), "{shown}");
-        let told = texts.render(Purpose::RecordH264, &source("hunter2").bindings(), true).unwrap();
+        let told = texts.render(Purpose::Record(Codec::H264), &source("hunter2").bindings(), true).unwrap();
         assert!(told.contains("hunter2"));
     }
 
@@ -225,7 +234,7 @@ mod tests {
         fn what_is_rendered_parses_to_the_same_values(password in "[ -~]{0,20}[ -Z^-~]") {
             gst::init().unwrap();
             let texts = Texts::default();
-            let line = texts.render(Purpose::RecordH264, &source(&password).bindings(), true).unwrap();
+            let line = texts.render(Purpose::Record(Codec::H264), &source(&password).bindings(), true).unwrap();
             let words = shell_words(&line);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             // As gst-launch-1.0 does with what it gets from a shell.

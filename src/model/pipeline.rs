@@ -3,30 +3,41 @@
 use super::{
     address::{BadAddress, StreamUrl},
     camera::{Camera, Transport},
+    segment::Codec,
 };
 use crate::base::Secret;
 
 /// A purpose that has its own text below `pipelines/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// One H.264 stream to segments.
-    RecordH264,
+    /// One stream to segments.
+    Record(Codec),
     /// A look at a stream without recording it.
-    ProbeH264,
+    Probe(Codec),
     /// One keyframe to JPEG.
-    SnapshotH264,
+    Snapshot(Codec),
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 3] = [Self::RecordH264, Self::ProbeH264, Self::SnapshotH264];
+    pub const ALL: [Self; 6] = [
+        Self::Record(Codec::H264),
+        Self::Record(Codec::H265),
+        Self::Probe(Codec::H264),
+        Self::Probe(Codec::H265),
+        Self::Snapshot(Codec::H264),
+        Self::Snapshot(Codec::H265),
+    ];
 
     /// Name of the file below `pipelines/`.
     pub fn file(self) -> &'static str {
         match self {
-            Self::RecordH264 => "record-h264.launch",
-            Self::ProbeH264 => "probe-h264.launch",
-            Self::SnapshotH264 => "snapshot-h264.launch",
+            Self::Record(Codec::H264) => "record-h264.launch",
+            Self::Record(Codec::H265) => "record-h265.launch",
+            Self::Probe(Codec::H264) => "probe-h264.launch",
+            Self::Probe(Codec::H265) => "probe-h265.launch",
+            Self::Snapshot(Codec::H264) => "snapshot-h264.launch",
+            Self::Snapshot(Codec::H265) => "snapshot-h265.launch",
         }
     }
 }

@@ -10,9 +10,21 @@ use crate::base::{CameraId, WallUs};
 pub enum Codec {
     /// H.264, stored as `avc1`.
     H264,
+    /// H.265, stored as `hvc1`: Apple's players take nothing else.
+    H265,
 }
 
-words!(Codec { H264 = "h264" });
+words!(Codec { H264 = "h264", H265 = "h265" });
+
+impl Codec {
+    /// Encoding name in RTP (RFC 6184, RFC 7798).
+    pub fn rtp_name(self) -> &'static str {
+        match self {
+            Self::H264 => "H264",
+            Self::H265 => "H265",
+        }
+    }
+}
 
 /// Where a segment's footage came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

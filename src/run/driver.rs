@@ -350,19 +350,20 @@ impl Task {
                 let described = preflight::describe(&settings).await?;
                 // A probe that has it sees that the camera is wanted, and gives way.
                 let held = stream.acquire_owned().await.map_err(|closed| internal(closed.to_string()))?;
-                Ok((described.url, held))
+                Ok((described, held))
             };
-            let held;
-            (settings.url, held) = tokio::select! {
+            let (described, held) = tokio::select! {
                 described = described => described?,
                 _ = cancelled => return Err(internal("given up".to_owned())),
             };
+            settings.url = described.url;
             let (texts, writer) = (deps.texts, deps.writer);
             let lost = move |lost| {
                 let _ = tell.send((run, Told::Lost(lost)));
             };
             let opened = on_thread(&format!("open {}", record.camera), move || {
-                Session::open(&texts, &settings, Use::Record(record, Arc::new(writer)), lost)
+                let on = Use::Record(record, Arc::new(writer));
+                Session::open(&texts, &settings, described.codec, on, lost)
             });
             match opened.map_err(|error| internal(format!("cannot start a thread: {error}")))?.await {
                 Ok(Ok(session)) => Ok((session, held)),

@@ -28,6 +28,7 @@ use crate::{
     model::{
         Camera,
         pipeline::{Purpose, SourceSettings, by_hand},
+        segment::Codec,
         status::{Loss, Shown},
     },
 };
@@ -112,8 +113,10 @@ impl Watchkeeper {
     /// A line for `gst-launch-1.0` that reproduces what runs for a camera; secrets as `***`.
     pub fn pipeline_line(&self, id: &CameraId) -> Result<String, Error> {
         let camera = self.with(id, |entry| entry.camera.clone())?;
+        let video = self.session(id)?.and_then(|session| session.seen().video);
+        let codec = video.map_or(Codec::H264, |(codec, ..)| codec);
         let bindings = by_hand(&camera).map_err(|_| Error::Internal("a checked camera has no URL"))?;
-        Ok(self.0.deps.texts.render(Purpose::RecordH264, &bindings, false)?)
+        Ok(self.0.deps.texts.render(Purpose::Record(codec), &bindings, false)?)
     }
 
     /// The live graph of a camera as Graphviz text.
@@ -221,13 +224,14 @@ impl Watchkeeper {
     ) -> Result<Look, Error> {
         let (ours, held) = ours.unzip();
         let (tell, mut told) = mpsc::unbounded_channel();
+        let codec = described.codec;
         let texts = self.0.deps.texts.clone();
         let password = settings.password.clone();
         let opened = on_thread("probe", move || {
             let lost = move |lost: Lost| {
                 let _ = tell.send(lost);
             };
-            let session = Session::open(&texts, &settings, Use::Look("probe".to_owned()), lost)?;
+            let session = Session::open(&texts, &settings, codec, Use::Look("probe".to_owned()), lost)?;
             Ok::<_, media::Error>(Looking { session: Some(session), held })
         })
         .map_err(|_| Error::Internal("cannot start a thread"))?;

@@ -256,7 +256,8 @@ impl Recorder {
     }
 
     /// The present stretch has failed; another begins with the next keyframe.
-    pub fn failed(&self) {
+    pub fn failed(&self, why: &str) {
+        tracing::error!(camera.id = %self.shared.settings.camera, "the record branch failed: {why}");
         self.shared.failures.fetch_add(1, Relaxed);
     }
 

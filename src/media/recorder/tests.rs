@@ -73,7 +73,7 @@ fn segments_begin_with_keyframes_lose_nothing_and_say_what_they_are() {
     };
     let recorder = Recorder::new(
         &pipeline,
-        Purpose::RecordH264,
+        Purpose::Record(Codec::H264),
         Codec::H264,
         settings,
         Arc::new(shelf),
@@ -135,14 +135,20 @@ fn encoded(width: u32, frames: u32) -> (gst::Caps, Vec<gst::Buffer>) {
          ! x264enc key-int-max={frames} bframes=0 speed-preset=ultrafast ! h264parse
          ! video/x-h264,stream-format=avc,alignment=au ! appsink name=out sync=false"
     );
-    let pipeline = gst::parse::launch(&text).unwrap().downcast::<gst::Pipeline>().unwrap();
-    let out = pipeline.by_name("out").unwrap().downcast::<AppSink>().unwrap();
-    pipeline.set_state(gst::State::Playing).unwrap();
-    let samples: Vec<gst::Sample> = std::iter::from_fn(|| out.pull_sample().ok()).collect();
-    pipeline.set_state(gst::State::Null).unwrap();
+    let samples = samples(&text);
     let units: Vec<gst::Buffer> = samples.iter().map(|sample| sample.buffer_owned().unwrap()).collect();
     assert_eq!(units.len(), frames as usize);
     (samples[0].caps_owned().unwrap(), units)
+}
+
+/// What comes out of a pipeline with an appsink `out`.
+fn samples(text: &str) -> Vec<gst::Sample> {
+    let pipeline = gst::parse::launch(text).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let out = pipeline.by_name("out").unwrap().downcast::<AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let samples = std::iter::from_fn(|| out.pull_sample().ok()).collect();
+    pipeline.set_state(gst::State::Null).unwrap();
+    samples
 }
 
 /// A recorder fed by hand, and what it kept.
@@ -150,6 +156,7 @@ struct Bench {
     pipeline: gst::Pipeline,
     input: gstreamer_app::AppSrc,
     recorder: Recorder,
+    rtp_times: RtpTimes,
     kept: Kept,
     pushed: u64,
 }
@@ -160,6 +167,10 @@ impl Bench {
     }
 
     fn on(shelf: Shelf, segment_seconds: u32) -> Self {
+        Self::with(shelf, segment_seconds, Codec::H264)
+    }
+
+    fn with(shelf: Shelf, segment_seconds: u32, codec: Codec) -> Self {
         gst::init().unwrap();
         let pipeline = gst::parse::launch(
             "appsrc name=in format=time ! tee name=split
@@ -178,17 +189,18 @@ impl Bench {
             want: Arc::default(),
             memory: Memory::default(),
         };
+        let rtp_times = RtpTimes::default();
         let recorder = Recorder::new(
             &pipeline,
-            Purpose::RecordH264,
-            Codec::H264,
+            Purpose::Record(Codec::H264),
+            codec,
             settings,
             Arc::new(shelf),
-            RtpTimes::default(),
+            rtp_times.clone(),
         )
         .unwrap();
         pipeline.set_state(gst::State::Playing).unwrap();
-        Self { pipeline, input, recorder, kept, pushed: 0 }
+        Self { pipeline, input, recorder, rtp_times, kept, pushed: 0 }
     }
 
     fn push(&mut self, unit: &gst::Buffer) {
@@ -341,4 +353,101 @@ fn nothing_of_a_recorder_outlives_it() {
         std::thread::yield_now();
     }
     assert!(lock(&elements).len() > 6);
+}
+
+/// Frames out of their order of display, in both codecs: every one is in the files, decodes, and is shown when it was
+/// meant to be.
+#[test]
+fn b_frames_are_recorded_in_both_codecs() {
+    gst::init().unwrap();
+    let h264 = "x264enc key-int-max=20 bframes=3 b-pyramid=true b-adapt=false ! h264parse
+                ! video/x-h264,stream-format=avc,alignment=au";
+    let h265 =
+        "x265enc key-int-max=20 option-string=bframes=3:b-adapt=0:open-gop=0:log-level=none ! h265parse
+                ! video/x-h265,stream-format=hvc1,alignment=au";
+    for (codec, encoder, tag) in [(Codec::H264, h264, "avc1"), (Codec::H265, h265, "hvc1")] {
+        let text = format!(
+            "videotestsrc num-buffers=100 pattern=ball ! video/x-raw,width=320,height=240,framerate=25/1 ! {encoder}
+             ! appsink name=out sync=false"
+        );
+        let samples = samples(&text);
+        assert_eq!(samples.len(), 100);
+        let mut bench = Bench::with(Shelf::default(), 2, codec);
+        bench.input.set_caps(samples[0].caps_owned().as_ref());
+        for sample in &samples {
+            let unit = sample.buffer_owned().unwrap();
+            let pts = unit.pts().unwrap();
+            let mut packet = gst::Buffer::from_slice(packet((pts.nseconds() * 9 / 100_000) as u32));
+            packet.get_mut().unwrap().set_pts(pts);
+            bench.rtp_times.note(&packet);
+            bench.push_at(&unit, Some(pts));
+            bench.taken();
+        }
+        assert_eq!(bench.end(), [60, 40]);
+        let dir = tempfile::tempdir().unwrap();
+        for (n, count) in [(0, 60), (1, 40)] {
+            let file = dir.path().join(format!("{n}.mp4"));
+            std::fs::write(&file, &lock(&bench.kept)[&n].1).unwrap();
+            assert_eq!(ffprobe(&file)["streams"][0]["codec_tag_string"], tag);
+            let shown = Command::new("ffprobe")
+                .args(["-v", "error", "-of", "csv=p=0", "-show_entries", "frame=pts_time"])
+                .arg(&file)
+                .output()
+                .unwrap();
+            assert!(shown.stderr.is_empty(), "{}", String::from_utf8_lossy(&shown.stderr));
+            let shown = String::from_utf8(shown.stdout).unwrap();
+            let shown: Vec<f64> = shown.lines().filter_map(|at| at.trim_matches(',').parse().ok()).collect();
+            assert_eq!(shown.len(), count);
+            assert!(shown.windows(2).all(|pair| (pair[1] - pair[0] - 0.04).abs() < 0.001), "{shown:?}");
+            let decoded = Command::new("ffmpeg")
+                .args(["-v", "error", "-f", "null", "-", "-i"])
+                .arg(&file)
+                .output()
+                .unwrap();
+            assert!(decoded.stderr.is_empty(), "{}", String::from_utf8_lossy(&decoded.stderr));
+        }
+        let kept = lock(&bench.kept);
+        assert!((kept[&1].0.start.0 - kept[&0].0.start.0 - 2_400_000).abs() < 1000);
+    }
+}
+
+/// An RTP header with this timestamp, as far as it is read.
+fn packet(time: u32) -> Vec<u8> {
+    [&[0x80, 96, 0, 0][..], &time.to_be_bytes(), &[0; 4]].concat()
+}
+
+/// A trigger's segment holds the pre-roll, and after it nothing is written until the next.
+#[test]
+fn a_trigger_writes_what_was_kept_and_ends_at_a_keyframe() {
+    let picture = encoded(160, 5);
+    let mut bench = Bench::new(3600);
+    let want = bench.recorder.shared.settings.want.clone();
+    want.set(Wanted::Keep(Duration::from_millis(600)));
+    (0..20).for_each(|_| bench.push_all(&picture));
+    bench.taken();
+    assert_eq!(lock(&bench.kept).len(), 0);
+    let recorded = bench.recorder.recorded();
+    assert!(
+        recorded.pre_roll >= Duration::from_millis(600) && recorded.pre_roll < Duration::from_millis(800)
+    );
+    // The last frame is at 3.96 s, so 3.3 s lies in the GOP that begins at 3.2 s: frame 80.
+    let from = bench.recorder.shared.wall(10_000_000_000).plus_us(3_300_000);
+    want.set(Wanted::From(from));
+    bench.push_all(&picture);
+    bench.taken();
+    want.set(Wanted::Keep(Duration::ZERO));
+    (0..3).for_each(|_| bench.push_all(&picture));
+    bench.taken();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !lock(&bench.kept).get(&0).is_some_and(|kept| kept.2) {
+        assert!(Instant::now() < deadline, "the segment stays open");
+        std::thread::yield_now();
+    }
+    want.set(Wanted::All);
+    bench.push_all(&picture);
+    bench.taken();
+    assert_eq!(bench.end(), [25, 10]);
+    let kept = lock(&bench.kept);
+    assert_eq!(kept[&0].0.start, from.plus_us(-100_000));
+    assert_eq!(bench.recorder.recorded().dropped_frames, 0);
 }
