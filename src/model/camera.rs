@@ -1,6 +1,6 @@
 //! A camera's settings: what the operator says of it, checked.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,14 +12,15 @@ use crate::base::{CameraId, Secret};
 #[error("{field}: {message}")]
 pub struct BadField {
     /// The field, as it is called in the API.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// What is wrong with it.
     pub message: String,
 }
 
 impl BadField {
-    fn new(field: &'static str, message: impl fmt::Display) -> Self {
-        Self { field, message: message.to_string() }
+    /// What is wrong with this field.
+    pub fn new(field: impl Into<Cow<'static, str>>, message: impl fmt::Display) -> Self {
+        Self { field: field.into(), message: message.to_string() }
     }
 }
 

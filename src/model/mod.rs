@@ -3,6 +3,7 @@
 pub mod address;
 pub mod backoff;
 pub mod camera;
+pub mod demand;
 pub mod event;
 pub mod gate;
 pub mod machine;
@@ -11,6 +12,7 @@ pub mod pace;
 pub mod pipeline;
 pub mod reconcile;
 pub mod reorder;
+pub mod schedule;
 pub mod segment;
 pub mod status;
 pub mod timeline;

@@ -25,8 +25,8 @@ impl Watchkeeper {
         let limit = limit.clamp(1, 1000);
         let mut segments = match self.0.store.segments_touching(camera, range, after, limit + 1).await {
             Err(store::Error::NotFound { .. }) => {
-                let message = "is the id of no segment; take `next` of the page before".to_owned();
-                return Err(BadField { field: "after", message }.into());
+                let message = "is the id of no segment; take `next` of the page before";
+                return Err(BadField::new("after", message).into());
             }
             other => other?,
         };

@@ -86,7 +86,7 @@ fn word<T>(
     known: fn(&str) -> Option<T>,
 ) -> Result<Option<T>, BadField> {
     let Some(given) = given else { return Ok(None) };
-    let unknown = || BadField { field, message: format!("`{given}` is not one of its values") };
+    let unknown = || BadField::new(field, format!("`{given}` is not one of its values"));
     known(given).map(Some).ok_or_else(unknown)
 }
 
@@ -219,7 +219,7 @@ fn step(id: &CameraId, entry: &Entry, now: Option<&view::Camera>) -> Result<Step
         after.password = kept.password.clone();
     }
     if after.password.is_some() && after.username.is_none() {
-        return Err(BadField { field: "username", message: "is needed with a password".to_owned() });
+        return Err(BadField::new("username", "is needed with a password"));
     }
     let (old, mut changed) = (fields(&kept), fields(&after));
     changed.retain(|field, value| old.get(field) != Some(value));
