@@ -111,15 +111,24 @@ fn refused(path: &str, error: &serde_json::Error) -> ApiError {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = text.strip_suffix(&place).unwrap_or(&text);
+    // The path ends with the field if that is there, and else with the object that it is missing from.
+    let full = |field: &str| {
+        let shown: String = field.chars().take(64).collect();
+        match path.strip_suffix(field).unwrap_or(path).trim_end_matches('.') {
+            "" => shown,
+            object => format!("{object}.{shown}"),
+        }
+    };
     if let Some(rest) = text.strip_prefix("unknown field `") {
         // From the right, for the name is the client's and may itself look like this.
         let (name, known) = rest.rsplit_once("`, expected ").unwrap_or((rest, "another"));
-        let field: String = name.chars().take(64).collect();
+        let field = full(name);
         return ApiError::new(Code::UnknownField, format!("there is no field `{field}`; expected {known}"))
             .field(field);
     }
     for (prefix, what) in [("missing field `", "is missing"), ("duplicate field `", "is given twice")] {
         if let Some(field) = text.strip_prefix(prefix).and_then(|rest| rest.split('`').next()) {
+            let field = full(field);
             return ApiError::new(Code::BadField, format!("{field}: {what}")).field(field);
         }
     }
@@ -312,6 +321,27 @@ mod tests {
             (r#"{"id": "a", "rtsp_port": "554"}"#, Code::BadField, "rtsp_port", "from 1 to 65535"),
             (r#"{"id": "a", "password": 12345}"#, Code::BadField, "password", "password: is not a string"),
             (r#"{"id": "a", "segment_seconds": -1}"#, Code::BadField, "segment_seconds", "integer `-1`"),
+            (r#"{"id": "a", "pre_roll_seconds": 61}"#, Code::BadField, "pre_roll_seconds", "from 0 to 60"),
+            (r#"{"id": "a", "schedule": null}"#, Code::BadField, "schedule", "null"),
+            (r#"{"id": "a", "schedule": [7]}"#, Code::BadField, "schedule[0]", "integer `7`"),
+            (
+                r#"{"id": "a", "schedule": [{"weekdays": [0, 7], "start": "", "end": ""}]}"#,
+                Code::BadField,
+                "schedule[0].weekdays[1]",
+                "from 0 to 6",
+            ),
+            (
+                r#"{"id": "a", "schedule": [{"weekdays": [0], "end": "08:00"}]}"#,
+                Code::BadField,
+                "schedule[0].start",
+                "schedule[0].start: is missing",
+            ),
+            (
+                r#"{"id": "a", "schedule": [{"weekdays": [0], "day": 1}]}"#,
+                Code::UnknownField,
+                "schedule[0].day",
+                "there is no field `schedule[0].day`; expected one of",
+            ),
         ] {
             let (found, name, message) = refusal(body);
             assert_eq!((found, name.as_str()), (code, field), "{body}: {message}");

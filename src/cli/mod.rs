@@ -16,6 +16,7 @@ mod table;
 mod term;
 mod transfer;
 mod view;
+mod week;
 mod when;
 
 use std::{path::PathBuf, process::ExitCode};

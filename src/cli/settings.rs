@@ -10,18 +10,20 @@ use clap::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{fail::Failure, term};
+use super::{fail::Failure, term, week};
 use crate::{
     base::Secret,
     model::{
         Profile,
         address::Vendor,
-        camera::{TEXT_MAX, Transport},
+        camera::{POST_ROLL_MAX, PRE_ROLL_MAX, TEXT_MAX, Transport},
+        demand::Mode,
+        schedule::Row,
     },
 };
 
 /// Settings by their names in the API, and the options that set them.
-const OPTIONS: [(&str, &str); 14] = [
+const OPTIONS: [(&str, &str); 21] = [
     ("id", "ID"),
     ("name", "--name"),
     ("vendor", "--vendor"),
@@ -36,6 +38,13 @@ const OPTIONS: [(&str, &str); 14] = [
     ("transport", "--transport"),
     ("record_enabled", "--enable"),
     ("segment_seconds", "--segment-seconds"),
+    ("record_mode", "--record-mode"),
+    ("schedule", "--schedule"),
+    ("time_zone", "--time-zone"),
+    ("pre_roll_seconds", "--pre-roll"),
+    ("post_roll_seconds", "--post-roll"),
+    ("event_idle_session", "--event-idle-session"),
+    ("record_audio", "--record-audio"),
 ];
 
 /// The option for a field of the API.
@@ -44,12 +53,14 @@ pub(super) fn option(field: &str) -> Option<String> {
 }
 
 /// Fields that may be empty, by the names of their options.
-const CLEARABLE: [(&str, &str); 5] = [
+const CLEARABLE: [(&str, &str); 7] = [
     ("url", "main_url"),
     ("sub-url", "sub_url"),
     ("address", "address"),
     ("username", "username"),
     ("password", "password"),
+    ("schedule", "schedule"),
+    ("time-zone", "time_zone"),
 ];
 
 /// What can be said of a camera on the command line. Its password is never an argument: arguments are seen by every
@@ -97,6 +108,28 @@ pub(super) struct Settings {
     /// Which of the camera's streams is recorded [main]
     #[arg(long, value_parser = words(Profile::ALL.iter().map(|profile| profile.word())))]
     record_profile: Option<String>,
+    /// When it is recorded: always, in its schedule, after triggers, or after triggers in its schedule [continuous]
+    #[arg(long, value_parser = words(Mode::ALL.iter().map(|mode| mode.word())))]
+    record_mode: Option<String>,
+    /// A window of the schedule, such as `mon-fri 08:00-18:00` or `sat,sun 22:00-06:00`; given several times, all of
+    /// them, and they replace what was there
+    #[arg(long, value_name = "ROW", value_parser = week::row)]
+    schedule: Vec<Row>,
+    /// IANA name of the schedule's time zone, such as Europe/Berlin [the service's]
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<String>,
+    /// Footage from before a trigger, in seconds [10]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(..=i64::from(PRE_ROLL_MAX)))]
+    pre_roll: Option<u32>,
+    /// Footage after a trigger that asks for nothing else, in seconds [30]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(..=i64::from(POST_ROLL_MAX)))]
+    post_roll: Option<u32>,
+    /// Whether its session stays open while it waits for a trigger; without, there is no pre-roll [true]
+    #[arg(long, value_name = "BOOL")]
+    event_idle_session: Option<bool>,
+    /// Whether its sound is recorded, too [false]
+    #[arg(long, value_name = "BOOL")]
+    record_audio: Option<bool>,
 }
 
 fn words(words: impl Iterator<Item = &'static str>) -> PossibleValuesParser {
@@ -145,6 +178,13 @@ impl Settings {
             transport,
             segment_seconds,
             record_profile,
+            record_mode,
+            schedule,
+            time_zone,
+            pre_roll,
+            post_roll,
+            event_idle_session,
+            record_audio,
         } = self;
         let text = |value: &Option<String>| value.as_ref().map(|value| json!(value));
         [
@@ -160,6 +200,13 @@ impl Settings {
             ("transport", text(transport)),
             ("segment_seconds", segment_seconds.map(Value::from)),
             ("record_profile", text(record_profile)),
+            ("record_mode", text(record_mode)),
+            ("schedule", (!schedule.is_empty()).then(|| json!(schedule))),
+            ("time_zone", text(time_zone)),
+            ("pre_roll_seconds", pre_roll.map(Value::from)),
+            ("post_roll_seconds", post_roll.map(Value::from)),
+            ("event_idle_session", event_idle_session.map(Value::from)),
+            ("record_audio", record_audio.map(Value::from)),
         ]
         .into_iter()
         .filter_map(|(field, value)| Some((field.to_owned(), value?)))
@@ -174,7 +221,8 @@ pub(super) fn change(
     record: Option<bool>,
 ) -> Result<Map<String, Value>, Failure> {
     for field in clear {
-        if fields.insert((*field).to_owned(), Value::Null).is_some_and(|before| !before.is_null()) {
+        let nothing = if *field == "schedule" { json!([]) } else { Value::Null };
+        if fields.insert((*field).to_owned(), nothing.clone()).is_some_and(|before| before != nothing) {
             let option = option(field).unwrap_or_default();
             return Err(Failure::usage(format!("{option}: is given and cleared at once")));
         }
@@ -224,6 +272,19 @@ mod tests {
     }
 
     #[test]
+    fn a_schedule_is_given_row_by_row_and_cleared_whole() {
+        let given = line(&["--schedule", "mon-fri 08:00-18:00", "--schedule", "sun 22:00-06:00 off"]);
+        let rows = json!([
+            {"weekdays": [0, 1, 2, 3, 4], "start": "08:00", "end": "18:00", "enabled": true},
+            {"weekdays": [6], "start": "22:00", "end": "06:00", "enabled": false},
+        ]);
+        assert_eq!(Value::from(given.settings.fields(None)), json!({ "schedule": rows }));
+        let none = change(Map::new(), &["schedule", "time_zone"], None).unwrap();
+        assert_eq!(Value::from(none), json!({"schedule": [], "time_zone": null}));
+        assert!(change(given.settings.fields(None), &["schedule"], None).is_err());
+    }
+
+    #[test]
     fn clearing_is_null_and_contradictions_are_refused() {
         let given = line(&["--name", "x", "--clear", "sub-url", "--clear", "password", "--clear", "sub-url"]);
         let fields = change(given.settings.fields(None), &given.clear, Some(false)).unwrap();
@@ -246,6 +307,11 @@ mod tests {
             ["--vendor", "acme"],
             ["--transport", "TCP"],
             ["--record-profile", "both"],
+            ["--record-mode", "always"],
+            ["--schedule", "08:00-18:00"],
+            ["--pre-roll", "61"],
+            ["--post-roll", "3601"],
+            ["--record-audio", "loud"],
         ] {
             assert!(Line::try_parse_from(["x", bad[0], bad[1]]).is_err(), "{bad:?}");
         }

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::{
     fail::Failure,
     table::{Cell, Table, bit_rate, bytes},
-    when,
+    week, when,
 };
-use crate::base::WallUs;
+use crate::{base::WallUs, model::schedule::Row};
 
 /// Reads an answer.
 pub(super) fn read<T: DeserializeOwned>(answer: &Value) -> Result<T, Failure> {
@@ -41,6 +41,13 @@ pub(super) struct Camera {
     pub(super) transport: String,
     pub(super) record_enabled: bool,
     pub(super) segment_seconds: u32,
+    pub(super) record_mode: String,
+    pub(super) schedule: Vec<Row>,
+    pub(super) time_zone: Option<String>,
+    pub(super) pre_roll_seconds: u32,
+    pub(super) post_roll_seconds: u32,
+    pub(super) event_idle_session: bool,
+    pub(super) record_audio: bool,
     created_at: WallUs,
     status: Status,
 }
@@ -150,6 +157,15 @@ pub(super) fn camera_pairs(camera: &Camera, now: WallUs) -> Table {
     table.pair("records", if camera.record_enabled { &camera.record_profile } else { "nothing (disabled)" });
     table.pair("transport", &camera.transport);
     table.pair("segment length", format!("{} s", camera.segment_seconds));
+    table.pair("mode", &camera.record_mode);
+    for row in &camera.schedule {
+        table.pair("schedule", week::text(row));
+    }
+    table.pair("time zone", camera.time_zone.clone().unwrap_or_else(|| "the service's".to_owned()));
+    let Camera { pre_roll_seconds: pre, post_roll_seconds: post, event_idle_session, .. } = camera;
+    let pre = if *event_idle_session { format!("{pre} s before") } else { "nothing before".to_owned() };
+    table.pair("a trigger keeps", format!("{pre}, {post} s after"));
+    table.pair("audio", if camera.record_audio { "recorded" } else { "not recorded" });
     table.pair("added", when::shown(camera.created_at));
     table
 }
@@ -265,18 +281,21 @@ pub(super) mod tests {
 
     /// A camera as `docs/http-api.md` shows one, and a field of a later version.
     pub(in crate::cli) fn camera(id: &str) -> Value {
+        let status = json!({
+            "state": "offline", "reason": "refused", "detail": "nothing listens; is it on?\u{1b}[2J",
+            "since": "2026-11-20T10:00:00.000000Z", "last_frame_at": null, "next_attempt_at": null,
+            "reconnects": 0, "last_error": "rtsp://u:p@192.0.2.7/x", "codec": "h264", "width": 1280,
+            "height": 720, "fps": 25.0, "bit_rate_bps": 2_000_000, "keyframe_interval_s": 2.0, "frames": 1234,
+            "bytes": 987_654, "segments": 3, "dropped_frames": 0, "picture": 17
+        });
         json!({
             "id": id, "name": "Front door", "vendor": "generic", "address": "192.0.2.7", "rtsp_port": 554,
             "channel": 1, "username": "admin", "has_password": true, "main_url": "rtsp://192.0.2.7/stream1",
             "sub_url": null, "record_profile": "main", "transport": "tcp", "record_enabled": true,
-            "segment_seconds": 60, "created_at": "2026-11-20T10:00:00.000000Z", "mirror_enabled": true,
-            "status": {
-                "state": "offline", "reason": "refused", "detail": "nothing listens; is it on?\u{1b}[2J",
-                "since": "2026-11-20T10:00:00.000000Z", "last_frame_at": null, "next_attempt_at": null,
-                "reconnects": 0, "last_error": "rtsp://u:p@192.0.2.7/x", "codec": "h264", "width": 1280,
-                "height": 720, "fps": 25.0, "bit_rate_bps": 2_000_000, "keyframe_interval_s": 2.0, "frames": 1234,
-                "bytes": 987_654, "segments": 3, "dropped_frames": 0, "picture": 17
-            }
+            "segment_seconds": 60, "record_mode": "scheduled_event", "schedule": [
+                {"weekdays": [0, 1, 2, 3, 4], "start": "08:00", "end": "18:10", "enabled": true}
+            ], "time_zone": "Europe/Berlin", "pre_roll_seconds": 5, "post_roll_seconds": 20,
+            "event_idle_session": true, "record_audio": false, "created_at": "2026-11-20T10:00:00.000000Z", "mirror_enabled": true, "status": status,
         })
     }
 
@@ -289,6 +308,7 @@ pub(super) mod tests {
         let shown = camera_pairs(&camera, now).render(false);
         assert!(shown.contains("offline: refused") && shown.contains("rtsp://***@192.0.2.7/x"), "{shown}");
         assert!(shown.contains("from the vendor's template") && !shown.contains('\u{1b}'), "{shown}");
+        assert!(shown.contains("mon-fri 08:00-18:10") && shown.contains("5 s before, 20 s after"), "{shown}");
     }
 
     #[test]

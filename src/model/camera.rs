@@ -4,7 +4,11 @@ use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::address::{self, BadAddress, StreamUrl, Vendor};
+use super::{
+    address::{self, BadAddress, StreamUrl, Vendor},
+    demand::{self, Mode},
+    schedule::{self, Row, Schedule, Zone},
+};
 use crate::base::{CameraId, Secret};
 
 /// A setting that cannot be taken: which field, why, and what to write instead.
@@ -103,6 +107,20 @@ pub struct Camera {
     pub record_enabled: bool,
     /// Length of a segment in seconds; it ends at the first keyframe at or after it.
     pub segment_seconds: u32,
+    /// When it is recorded.
+    pub record_mode: Mode,
+    /// Its schedule, for the modes that have one.
+    pub schedule: Schedule,
+    /// Where the schedule's clock hangs; `None`: where the service does.
+    pub time_zone: Option<Zone>,
+    /// Footage from before a trigger, in seconds.
+    pub pre_roll_seconds: u32,
+    /// Footage after a trigger that asks for nothing else, in seconds.
+    pub post_roll_seconds: u32,
+    /// Whether its session stays open while it waits for a trigger; without, there is no pre-roll.
+    pub event_idle_session: bool,
+    /// Whether its sound is recorded, too.
+    pub record_audio: bool,
 }
 
 /// The settings as somebody gives them, unchecked. As a patch, a `None` leaves a field as it is; the inner `None`
@@ -123,6 +141,13 @@ pub struct CameraPatch {
     pub transport: Option<Transport>,
     pub record_enabled: Option<bool>,
     pub segment_seconds: Option<u32>,
+    pub record_mode: Option<Mode>,
+    pub schedule: Option<Vec<Row>>,
+    pub time_zone: Option<Option<String>>,
+    pub pre_roll_seconds: Option<u32>,
+    pub post_roll_seconds: Option<u32>,
+    pub event_idle_session: Option<bool>,
+    pub record_audio: Option<bool>,
 }
 
 impl CameraPatch {
@@ -138,6 +163,10 @@ impl CameraPatch {
 
 /// Longest text that is taken for a name, user name or password, in bytes.
 pub const TEXT_MAX: usize = 256;
+/// Longest pre-roll in seconds: it is kept in memory.
+pub const PRE_ROLL_MAX: u32 = 60;
+/// Longest post-roll in seconds.
+pub const POST_ROLL_MAX: u32 = 3600;
 
 impl Camera {
     /// A new camera from what somebody gives for it.
@@ -157,6 +186,13 @@ impl Camera {
             transport: Transport::Tcp,
             record_enabled: true,
             segment_seconds: 60,
+            record_mode: Mode::Continuous,
+            schedule: Schedule::default(),
+            time_zone: None,
+            pre_roll_seconds: 10,
+            post_roll_seconds: 30,
+            event_idle_session: true,
+            record_audio: false,
         };
         blank.patched(given)
     }
@@ -179,6 +215,13 @@ impl Camera {
             transport,
             record_enabled,
             segment_seconds,
+            record_mode,
+            schedule,
+            time_zone,
+            pre_roll_seconds,
+            post_roll_seconds,
+            event_idle_session,
+            record_audio,
         } = patch;
         set(&mut camera.name, name);
         set(&mut camera.vendor, vendor);
@@ -191,6 +234,14 @@ impl Camera {
         set(&mut camera.transport, transport);
         set(&mut camera.record_enabled, record_enabled);
         set(&mut camera.segment_seconds, segment_seconds.map(|seconds| seconds.clamp(2, 3600)));
+        set(&mut camera.record_mode, record_mode);
+        set(&mut camera.schedule, schedule.map(Schedule::new).transpose()?);
+        let zone = |name: Option<String>| name.as_deref().map(schedule::zone).transpose();
+        set(&mut camera.time_zone, time_zone.map(zone).transpose()?);
+        set(&mut camera.pre_roll_seconds, pre_roll_seconds);
+        set(&mut camera.post_roll_seconds, post_roll_seconds);
+        set(&mut camera.event_idle_session, event_idle_session);
+        set(&mut camera.record_audio, record_audio);
         for (field, given, slot) in
             [("main_url", main_url, &mut camera.main_url), ("sub_url", sub_url, &mut camera.sub_url)]
         {
@@ -226,6 +277,12 @@ impl Camera {
         }
         if !(1..=256).contains(&self.channel) {
             return Err(BadField::new("channel", "is 1 to 256"));
+        }
+        if self.pre_roll_seconds > PRE_ROLL_MAX {
+            return Err(BadField::new("pre_roll_seconds", format!("is 0 to {PRE_ROLL_MAX}")));
+        }
+        if self.post_roll_seconds > POST_ROLL_MAX {
+            return Err(BadField::new("post_roll_seconds", format!("is 0 to {POST_ROLL_MAX}")));
         }
         match self.url(self.record_profile) {
             Ok(_) => Ok(()),
@@ -273,9 +330,21 @@ impl Camera {
                 camera.transport,
                 camera.username.clone(),
                 camera.password.clone(),
+                camera.record_audio,
             )
         };
         source(self) != source(new)
+    }
+
+    /// What decides when it is recorded. `system` is the zone of the service.
+    pub fn when(&self, system: Zone) -> demand::Settings<'_> {
+        demand::Settings {
+            enabled: self.record_enabled,
+            mode: self.record_mode,
+            schedule: &self.schedule,
+            zone: self.time_zone.unwrap_or(system),
+            idle_session: self.event_idle_session,
+        }
     }
 }
 
@@ -376,6 +445,40 @@ mod tests {
         assert!(changed(with_url("rtsp://h/y")));
         assert!(changed(CameraPatch { transport: Some(Transport::Udp), ..CameraPatch::default() }));
         assert!(changed(CameraPatch { username: Some(Some("u".into())), ..CameraPatch::default() }));
+        assert!(changed(CameraPatch { record_audio: Some(true), ..CameraPatch::default() }));
+        assert!(!changed(CameraPatch {
+            record_mode: Some(Mode::ScheduledEvent),
+            schedule: Some(vec![office()]),
+            time_zone: Some(Some("America/New_York".into())),
+            pre_roll_seconds: Some(60),
+            post_roll_seconds: Some(3600),
+            event_idle_session: Some(false),
+            ..CameraPatch::default()
+        }));
+    }
+
+    fn office() -> Row {
+        Row { weekdays: vec![0, 1, 2, 3, 4], start: "08:00".into(), end: "18:00".into(), enabled: true }
+    }
+
+    #[test]
+    fn a_bad_time_is_named_and_changes_nothing() {
+        let old = camera(CameraPatch { schedule: Some(vec![office()]), ..with_url("rtsp://h/x") }).unwrap();
+        assert_eq!(old.when(Zone::UTC).zone, Zone::UTC);
+        let field = |patch| old.patched(patch).unwrap_err().field;
+        let rows = vec![office(), Row { end: "25:00".into(), ..office() }];
+        assert_eq!(field(CameraPatch { schedule: Some(rows), ..CameraPatch::default() }), "schedule[1].end");
+        let zone = Some(Some("Mars/Base".to_owned()));
+        assert_eq!(field(CameraPatch { time_zone: zone, ..CameraPatch::default() }), "time_zone");
+        let roll = CameraPatch { pre_roll_seconds: Some(61), ..CameraPatch::default() };
+        assert_eq!(field(roll), "pre_roll_seconds");
+        let roll = CameraPatch { post_roll_seconds: Some(3601), ..CameraPatch::default() };
+        assert_eq!(field(roll), "post_roll_seconds");
+        let there = CameraPatch { time_zone: Some(Some("Europe/Berlin".into())), ..CameraPatch::default() };
+        let there = old.patched(there).unwrap();
+        assert_eq!(there.when(Zone::UTC).zone, Zone::Europe__Berlin);
+        let back = there.patched(CameraPatch { time_zone: Some(None), ..CameraPatch::default() }).unwrap();
+        assert_eq!(back, old);
     }
 
     #[test]

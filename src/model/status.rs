@@ -68,8 +68,10 @@ impl Loss {
 /// The word for a camera's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// Not wanted.
+    /// Not to be recorded at all.
     Disabled,
+    /// Not to be recorded now: its schedule or its triggers say when.
+    Idle,
     /// The first attempt, or frames not yet on disk.
     Connecting,
     /// Frames are being written.
@@ -84,6 +86,7 @@ pub enum Shown {
 
 words!(Shown {
     Disabled = "disabled",
+    Idle = "idle",
     Connecting = "connecting",
     Recording = "recording",
     Stalled = "stalled",

@@ -4,7 +4,7 @@ use std::{fs::File, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Check, Error, EventQuery, SegmentPage, SegmentQuery, Watchkeeper};
+use super::{CameraNow, Check, Error, EventQuery, SegmentPage, SegmentQuery, Watchkeeper};
 use crate::{
     base::CameraId,
     disk,
@@ -86,7 +86,8 @@ impl Watchkeeper {
         };
         let volume = system.volume.error.map_or(Ok(format!("{} bytes free", system.volume.free_bytes)), Err);
         let cameras = self.cameras();
-        let wanted = cameras.iter().filter(|now| now.camera.record_enabled).count();
+        let wanted = |now: &&CameraNow| !matches!(now.status.shown, Shown::Disabled | Shown::Idle);
+        let wanted = cameras.iter().filter(wanted).count();
         let recording = cameras.iter().filter(|now| now.status.shown == Shown::Recording).count();
         let share = format!("{recording} of {wanted} cameras recording");
         // Half of them away is more than a camera's own trouble.

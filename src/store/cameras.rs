@@ -8,7 +8,13 @@ use super::{
 };
 use crate::{
     base::{CameraId, WallUs, secret::Vault},
-    model::{Camera, Profile, address::Vendor, camera::Transport},
+    model::{
+        Camera, Profile,
+        address::Vendor,
+        camera::Transport,
+        demand::Mode,
+        schedule::{self, Row, Schedule, Zone},
+    },
 };
 
 /// A camera as it was stored.
@@ -34,27 +40,33 @@ pub enum Password {
 
 const INSERT: &str = "
     insert into camera (id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url,
-                        record_profile, transport, record_enabled, segment_seconds, created_us)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                        record_profile, transport, record_enabled, segment_seconds, record_mode, schedule,
+                        time_zone, pre_roll_seconds, post_roll_seconds, event_idle_session, record_audio,
+                        created_us)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)
     on conflict (id) do nothing";
 
 const UPDATE: &str = "
     update camera
        set name = ?2, vendor = ?3, address = ?4, rtsp_port = ?5, channel = ?6, username = ?7,
-           password = case when ?15 then password else ?8 end, main_url = ?9, sub_url = ?10,
-           record_profile = ?11, transport = ?12, record_enabled = ?13, segment_seconds = ?14
+           password = case when ?22 then password else ?8 end, main_url = ?9, sub_url = ?10,
+           record_profile = ?11, transport = ?12, record_enabled = ?13, segment_seconds = ?14,
+           record_mode = ?15, schedule = ?16, time_zone = ?17, pre_roll_seconds = ?18, post_roll_seconds = ?19,
+           event_idle_session = ?20, record_audio = ?21
      where id = ?1";
 
 const DELETE: &str = "delete from camera where id = ?1";
 
 const LIST: &str = "
     select id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
-           transport, record_enabled, segment_seconds, created_us
+           transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
+           post_roll_seconds, event_idle_session, record_audio, created_us
       from camera order by id";
 
 const GET: &str = "
     select id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
-           transport, record_enabled, segment_seconds, created_us
+           transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
+           post_roll_seconds, event_idle_session, record_audio, created_us
       from camera where id = ?1";
 
 #[cfg(test)]
@@ -95,13 +107,14 @@ impl Store {
 
     /// Every camera, by id.
     pub async fn cameras(&self, vault: &Vault) -> Result<Vec<StoredCamera>, Error> {
-        let rows: Vec<Row> = sqlx::query_as(LIST).fetch_all(&self.readers).await.doing("list the cameras")?;
+        let rows: Vec<CameraRow> =
+            sqlx::query_as(LIST).fetch_all(&self.readers).await.doing("list the cameras")?;
         rows.into_iter().map(|row| row.open(vault)).collect::<Result<_, BadValue>>().doing("list the cameras")
     }
 
     /// One camera. [`Error::NotFound`] if there is none of this id.
     pub async fn camera(&self, vault: &Vault, id: &CameraId) -> Result<StoredCamera, Error> {
-        let row: Option<Row> = sqlx::query_as(GET)
+        let row: Option<CameraRow> = sqlx::query_as(GET)
             .bind(id.as_str())
             .fetch_optional(&self.readers)
             .await
@@ -116,7 +129,7 @@ fn none(id: &CameraId) -> Error {
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
-/// Parameters 1 to 14 of [`INSERT`] and [`UPDATE`].
+/// Parameters 1 to 21 of [`INSERT`] and [`UPDATE`].
 fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
     // Without `..`: a new setting must be stored.
     let Camera {
@@ -134,6 +147,13 @@ fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
         transport,
         record_enabled,
         segment_seconds,
+        record_mode,
+        schedule,
+        time_zone,
+        pre_roll_seconds,
+        post_roll_seconds,
+        event_idle_session,
+        record_audio,
     } = camera;
     query
         .bind(id.as_str())
@@ -150,10 +170,17 @@ fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
         .bind(transport.word())
         .bind(record_enabled)
         .bind(segment_seconds)
+        .bind(record_mode.word())
+        .bind(serde_json::json!(schedule.rows()).to_string())
+        .bind(time_zone.map(Zone::name))
+        .bind(pre_roll_seconds)
+        .bind(post_roll_seconds)
+        .bind(event_idle_session)
+        .bind(record_audio)
 }
 
 #[derive(FromRow)]
-struct Row {
+struct CameraRow {
     id: String,
     name: String,
     vendor: String,
@@ -168,14 +195,23 @@ struct Row {
     transport: String,
     record_enabled: bool,
     segment_seconds: u32,
+    record_mode: String,
+    schedule: String,
+    time_zone: Option<String>,
+    pre_roll_seconds: u32,
+    post_roll_seconds: u32,
+    event_idle_session: bool,
+    record_audio: bool,
     created_us: i64,
 }
 
-impl Row {
+impl CameraRow {
     fn open(self, vault: &Vault) -> Result<StoredCamera, BadValue> {
         let bad = |column, value: &str| BadValue { column, value: value.to_owned() };
         let sealed = self.password.as_deref();
         let password = sealed.and_then(|sealed| vault.open_sealed(&self.id, sealed).ok());
+        let rows: Option<Vec<Row>> = serde_json::from_str(&self.schedule).ok();
+        let zone = self.time_zone.as_deref();
         Ok(StoredCamera {
             created: WallUs(self.created_us),
             password_unreadable: sealed.is_some() && password.is_none(),
@@ -196,6 +232,18 @@ impl Row {
                     .ok_or_else(|| bad("camera.transport", &self.transport))?,
                 record_enabled: self.record_enabled,
                 segment_seconds: self.segment_seconds,
+                record_mode: Mode::from_word(&self.record_mode)
+                    .ok_or_else(|| bad("camera.record_mode", &self.record_mode))?,
+                schedule: rows
+                    .and_then(|rows| Schedule::new(rows).ok())
+                    .ok_or_else(|| bad("camera.schedule", &self.schedule))?,
+                time_zone: zone
+                    .map(|zone| schedule::zone(zone).map_err(|_| bad("camera.time_zone", zone)))
+                    .transpose()?,
+                pre_roll_seconds: self.pre_roll_seconds,
+                post_roll_seconds: self.post_roll_seconds,
+                event_idle_session: self.event_idle_session,
+                record_audio: self.record_audio,
             },
         })
     }

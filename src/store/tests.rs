@@ -12,8 +12,10 @@ use crate::{
         Camera, Profile,
         address::Vendor,
         camera::{CameraPatch, Transport},
+        demand::Mode,
         event::{Kind, NewEvent, Severity},
         naming,
+        schedule::{Row, Schedule, Zone},
         segment::{Codec, Extent, SegmentFacts, SegmentHead, SegmentState, Source},
         timeline::Range,
     },
@@ -99,6 +101,19 @@ async fn a_camera_comes_back_as_it_went() {
         transport: Transport::Auto,
         record_enabled: false,
         segment_seconds: 7,
+        record_mode: Mode::ScheduledEvent,
+        schedule: Schedule::new(vec![Row {
+            weekdays: vec![6, 0],
+            start: "22:10".into(),
+            end: "06:00".into(),
+            enabled: false,
+        }])
+        .unwrap(),
+        time_zone: Some(Zone::America__New_York),
+        pre_roll_seconds: 60,
+        post_roll_seconds: 0,
+        event_idle_session: false,
+        record_audio: true,
     };
     let bare = Camera { username: None, password: None, ..camera("bare") };
     for camera in [&full, &bare] {
@@ -398,6 +413,33 @@ async fn a_write_that_nobody_waits_for_any_more_leaves_the_store_usable() {
     sqlx::query("rollback").execute(&mut other).await.unwrap();
     rig.store.record(&[(None, facts("front", 10, 20))]).await.unwrap();
     assert_eq!(rig.store.ranges(&id("front"), seconds(0, 99)).await.unwrap(), [seconds(10, 20)]);
+}
+
+#[tokio::test]
+async fn a_camera_from_before_schedules_is_recorded_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, vault) = (dir.path().join("db"), Vault::open(&dir.path().join("key")).unwrap());
+    let old = pool(1, options(&path).create_if_missing(true)).await.unwrap();
+    MIGRATIONS.run_to(2, &old).await.unwrap();
+    sqlx::query(
+        "insert into camera (id, name, vendor, rtsp_port, channel, main_url, record_profile, transport,
+                             record_enabled, segment_seconds, created_us)
+         values ('front', 'Front', 'generic', 554, 1, 'rtsp://h/x', 'main', 'tcp', 1, 60, 5)",
+    )
+    .execute(&old)
+    .await
+    .unwrap();
+    old.close().await;
+    let store = Store::open(&path).await.unwrap();
+    let given = CameraPatch {
+        name: Some("Front".into()),
+        main_url: Some(Some("rtsp://h/x".into())),
+        ..CameraPatch::default()
+    };
+    assert_eq!(
+        store.camera(&vault, &id("front")).await.unwrap().camera,
+        Camera::new(id("front"), given).unwrap()
+    );
 }
 
 #[tokio::test]

@@ -6,12 +6,15 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::ToSchema;
 
-use super::{CodecWord, Int, ProfileWord, StateWord, Time, TransportWord, VendorWord, Word, rounded};
+use super::{
+    CodecWord, Int, ProfileWord, RecordModeWord, StateWord, Time, TransportWord, VendorWord, Word, rounded,
+};
 use crate::{
     base::{CameraId, Secret, mask},
     model::{
         self,
-        camera::{BadField, CameraPatch},
+        camera::{BadField, CameraPatch, POST_ROLL_MAX, PRE_ROLL_MAX},
+        schedule::{Row, Zone},
         status::Observed,
     },
     run::{CameraNow, Probe, ProbeFound},
@@ -56,6 +59,20 @@ pub(crate) struct Camera {
     record_enabled: bool,
     /// Length of a segment in seconds; it ends at the first keyframe at or after it.
     segment_seconds: u32,
+    record_mode: RecordModeWord,
+    /// The windows of the modes `scheduled` and `scheduled_event`; their union counts.
+    schedule: Vec<ScheduleRow>,
+    /// IANA name of the schedule's time zone; null: the service's, which `GET /api/v1/system` tells.
+    #[schema(required)]
+    time_zone: Option<String>,
+    /// Footage from before a trigger, in seconds.
+    pre_roll_seconds: u32,
+    /// Footage after a trigger that asks for nothing else, in seconds.
+    post_roll_seconds: u32,
+    /// Whether the session stays open while the camera waits for a trigger; without, there is no pre-roll.
+    event_idle_session: bool,
+    /// Whether its sound is recorded, too.
+    record_audio: bool,
     /// When it was added.
     created_at: Time,
     status: CameraStatus,
@@ -79,6 +96,13 @@ impl From<&CameraNow> for Camera {
             transport,
             record_enabled,
             segment_seconds,
+            record_mode,
+            schedule,
+            time_zone,
+            pre_roll_seconds,
+            post_roll_seconds,
+            event_idle_session,
+            record_audio,
         } = camera;
         Self {
             id: id.to_string(),
@@ -95,9 +119,59 @@ impl From<&CameraNow> for Camera {
             transport: Word(*transport),
             record_enabled: *record_enabled,
             segment_seconds: *segment_seconds,
+            record_mode: Word(*record_mode),
+            schedule: schedule.rows().iter().map(Into::into).collect(),
+            time_zone: time_zone.map(|zone| Zone::name(zone).to_owned()),
+            pre_roll_seconds: *pre_roll_seconds,
+            post_roll_seconds: *post_roll_seconds,
+            event_idle_session: *event_idle_session,
+            record_audio: *record_audio,
             created_at: Time(*created_at),
             status: status.into(),
         }
+    }
+}
+
+/// A window of a schedule, on each of its weekdays. `start` after `end` goes on into the next day; `start` equal to `end`
+/// is the whole day.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScheduleRow {
+    /// 0 = Monday to 6 = Sunday, each once.
+    #[schema(value_type = Vec<u8>, min_items = 1, max_items = 7)]
+    weekdays: Vec<Int<0, 6>>,
+    /// `HH:MM`, 00:00 to 23:59.
+    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    start: String,
+    /// `HH:MM`, 00:00 to 23:59; not included.
+    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    end: String,
+    /// Whether it counts.
+    #[serde(default = "yes")]
+    enabled: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl From<&Row> for ScheduleRow {
+    fn from(row: &Row) -> Self {
+        let Row { weekdays, start, end, enabled } = row;
+        Self {
+            weekdays: weekdays.iter().map(|day| Int(u32::from(*day))).collect(),
+            start: start.clone(),
+            end: end.clone(),
+            enabled: *enabled,
+        }
+    }
+}
+
+impl From<ScheduleRow> for Row {
+    fn from(row: ScheduleRow) -> Self {
+        let ScheduleRow { weekdays, start, end, enabled } = row;
+        let weekdays = weekdays.iter().map(|day| u8::try_from(day.get()).unwrap_or(u8::MAX)).collect();
+        Self { weekdays, start, end, enabled }
     }
 }
 
@@ -194,6 +268,8 @@ impl From<&model::status::CameraStatus> for CameraStatus {
 
 type Port = Int<1, 65_535>;
 type Channel = Int<1, 256>;
+type PreRoll = Int<0, PRE_ROLL_MAX>;
+type PostRoll = Int<0, POST_ROLL_MAX>;
 
 /// A password on its way in. It is not shown, and no error quotes it.
 pub(crate) struct Password(Secret);
@@ -283,6 +359,34 @@ macro_rules! settings {
             #[serde(default, deserialize_with = "given")]
             #[schema(value_type = u32, required = false, minimum = 2, maximum = 3600)]
             segment_seconds: Option<Int<0, { u32::MAX }>>,
+            /// A new camera is recorded continuously.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false)]
+            record_mode: Option<RecordModeWord>,
+            /// The whole schedule: rows that are not given are gone. A new camera has none.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false, max_items = 200)]
+            schedule: Option<Vec<ScheduleRow>>,
+            /// IANA name of the schedule's time zone, such as Europe/Berlin; null: the service's.
+            #[serde(default, deserialize_with = "clearable")]
+            #[schema(value_type = Option<String>, max_length = 40)]
+            time_zone: Option<Option<String>>,
+            /// Footage from before a trigger, in seconds. A new camera has 10.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(value_type = u32, required = false, minimum = 0, maximum = 60)]
+            pre_roll_seconds: Option<PreRoll>,
+            /// Footage after a trigger that asks for nothing else, in seconds. A new camera has 30.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(value_type = u32, required = false, minimum = 0, maximum = 3600)]
+            post_roll_seconds: Option<PostRoll>,
+            /// Whether the session stays open while the camera waits for a trigger. A new camera's does.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false)]
+            event_idle_session: Option<bool>,
+            /// Whether its sound is recorded, too. Of a new camera it is not.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false)]
+            record_audio: Option<bool>,
         }
     };
 }
@@ -293,7 +397,8 @@ macro_rules! patch {
         let $name {
             $($id: _,)?
             name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
-            transport, record_enabled, segment_seconds,
+            transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
+            post_roll_seconds, event_idle_session, record_audio,
         } = $body;
         let small = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
         CameraPatch {
@@ -310,6 +415,13 @@ macro_rules! patch {
             transport: transport.map(|word| word.0),
             record_enabled,
             segment_seconds: segment_seconds.map(Int::get),
+            record_mode: record_mode.map(|word| word.0),
+            schedule: schedule.map(|rows| rows.into_iter().map(Into::into).collect()),
+            time_zone,
+            pre_roll_seconds: pre_roll_seconds.map(Int::get),
+            post_roll_seconds: post_roll_seconds.map(Int::get),
+            event_idle_session,
+            record_audio,
         }
     }};
 }

@@ -23,6 +23,7 @@ use crate::{
         Profile,
         address::Vendor,
         camera::Transport,
+        demand::Mode as RecordMode,
         event::{Kind, Severity},
         segment::{Codec, SegmentState, Source},
         status::{Loss, Shown},
@@ -79,6 +80,7 @@ wire_words!(
     VendorWord = Vendor,
     ProfileWord = Profile,
     TransportWord = Transport,
+    RecordModeWord = RecordMode,
     StateWord = Shown,
     LossWord = Loss,
     CodecWord = Codec,
@@ -145,7 +147,7 @@ impl PartialSchema for Time {
 impl ToSchema for Time {}
 
 /// A whole number from `MIN` to `MAX`. The bound is in the API document and in the refusal, from one source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Int<const MIN: u32, const MAX: u32>(u32);
 
 impl<const MIN: u32, const MAX: u32> Int<MIN, MAX> {

@@ -18,7 +18,7 @@ use super::{
     client::PROBE_WITHIN,
     fail::{Failure, Verdict},
     table::{Cell, Table},
-    view,
+    view, week,
 };
 use crate::{
     base::{CameraId, Secret},
@@ -26,6 +26,8 @@ use crate::{
         Camera, Profile,
         address::{self, Vendor},
         camera::{BadField, CameraPatch, Transport},
+        demand::Mode,
+        schedule::{Row, Zone},
     },
 };
 
@@ -61,6 +63,13 @@ struct Entry {
     transport: Option<String>,
     record_enabled: Option<bool>,
     segment_seconds: Option<u32>,
+    record_mode: Option<String>,
+    schedule: Option<Vec<String>>,
+    time_zone: Option<String>,
+    pre_roll_seconds: Option<u32>,
+    post_roll_seconds: Option<u32>,
+    event_idle_session: Option<bool>,
+    record_audio: Option<bool>,
 }
 
 /// No error about it quotes it.
@@ -90,6 +99,13 @@ fn word<T>(
     known(given).map(Some).ok_or_else(unknown)
 }
 
+fn rows(lines: &[String]) -> Result<Vec<Row>, BadField> {
+    let row = |(n, line): (usize, &String)| {
+        week::row(line).map_err(|bad| BadField::new(format!("schedule[{n}]"), bad))
+    };
+    lines.iter().enumerate().map(row).collect()
+}
+
 impl Entry {
     fn patch(&self) -> Result<CameraPatch, BadField> {
         let Self {
@@ -106,6 +122,13 @@ impl Entry {
             transport,
             record_enabled,
             segment_seconds,
+            record_mode,
+            schedule,
+            time_zone,
+            pre_roll_seconds,
+            post_roll_seconds,
+            event_idle_session,
+            record_audio,
         } = self;
         let secret = |Password(secret): &Password| (!secret.reveal().is_empty()).then(|| secret.clone());
         Ok(CameraPatch {
@@ -122,6 +145,13 @@ impl Entry {
             transport: word("transport", transport, Transport::from_word)?,
             record_enabled: *record_enabled,
             segment_seconds: *segment_seconds,
+            record_mode: word("record_mode", record_mode, Mode::from_word)?,
+            schedule: schedule.as_deref().map(rows).transpose()?,
+            time_zone: clearable(time_zone),
+            pre_roll_seconds: *pre_roll_seconds,
+            post_roll_seconds: *post_roll_seconds,
+            event_idle_session: *event_idle_session,
+            record_audio: *record_audio,
         })
     }
 
@@ -146,6 +176,13 @@ impl Entry {
             transport: Some(camera.transport.clone()),
             record_enabled: Some(camera.record_enabled),
             segment_seconds: Some(camera.segment_seconds),
+            record_mode: Some(camera.record_mode.clone()),
+            schedule: Some(camera.schedule.iter().map(week::text).collect()),
+            time_zone: Some(camera.time_zone.clone().unwrap_or_default()),
+            pre_roll_seconds: Some(camera.pre_roll_seconds),
+            post_roll_seconds: Some(camera.post_roll_seconds),
+            event_idle_session: Some(camera.event_idle_session),
+            record_audio: Some(camera.record_audio),
         }
     }
 }
@@ -243,6 +280,13 @@ fn fields(camera: &Camera) -> Map<String, Value> {
         transport,
         record_enabled,
         segment_seconds,
+        record_mode,
+        schedule,
+        time_zone,
+        pre_roll_seconds,
+        post_roll_seconds,
+        event_idle_session,
+        record_audio,
     } = camera;
     let all = json!({
         "name": name,
@@ -258,6 +302,13 @@ fn fields(camera: &Camera) -> Map<String, Value> {
         "transport": transport.word(),
         "record_enabled": record_enabled,
         "segment_seconds": segment_seconds,
+        "record_mode": record_mode.word(),
+        "schedule": schedule.rows(),
+        "time_zone": time_zone.map(Zone::name),
+        "pre_roll_seconds": pre_roll_seconds,
+        "post_roll_seconds": post_roll_seconds,
+        "event_idle_session": event_idle_session,
+        "record_audio": record_audio,
     });
     match all {
         Value::Object(all) => all,

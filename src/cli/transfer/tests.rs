@@ -66,6 +66,11 @@ fn only_what_differs_is_sent() {
     assert_eq!(changed("segment_seconds = 60"), json!("unchanged"));
     assert_eq!(changed("name = \"Yard\"\nsub_url = \"\""), json!({"name": "Yard", "sub_url": null}));
     assert_eq!(changed("password = \"new\""), json!({"password": "new"}));
+    assert_eq!(
+        changed("schedule = []\ntime_zone = \"\"\nrecord_mode = \"event\""),
+        json!({"schedule": [], "time_zone": null, "record_mode": "event"})
+    );
+    assert_eq!(changed("schedule = [\"mon-fri 08:00-18:10\"]"), json!("unchanged"));
     assert_eq!(changed("password = \"\""), json!({"password": null}));
     assert_eq!(
         changed("main_url = \"rtsp://bob:p%40@192.0.2.7/stream1\""),
@@ -77,6 +82,12 @@ fn only_what_differs_is_sent() {
 fn a_mistake_is_named_and_no_secret_with_it() {
     let wrong = |text: &str| step(&id("front"), &one(text), None).unwrap_err().to_string();
     assert!(wrong("vendor = \"acme\"").starts_with("vendor: `acme`"));
+    assert!(
+        wrong("schedule = [\"mon 08:00-09:00\", \"mon 8-9\"]").starts_with("schedule[1]: start: must be")
+    );
+    assert!(
+        wrong("time_zone = \"Mars\"\nmain_url = \"rtsp://h/\"").starts_with("time_zone: `Mars` is no IANA")
+    );
     assert!(wrong("main_url = \"http://h/\"").starts_with("main_url:"));
     assert!(wrong("main_url = \"rtsp://h/\"\npassword = \"x\"").starts_with("username:"));
     let now = there("front", json!({}));
