@@ -96,6 +96,7 @@ pub(super) fn segment(id: i64, state: SegmentState) -> Segment {
         codec: Codec::H264,
         width: 1280,
         height: 720,
+        audio: None,
         source: Source::Live,
     };
     let extent = Extent { frames: 1500, bytes: 200_000, duration_us: 60_000_000 };

@@ -7,7 +7,7 @@
 
 use mp4_atom::{Atom, Mdhd, Tfdt, Tfhd, Tkhd, Trex, Trun};
 
-use crate::model::segment::{Codec, Extent};
+use crate::model::segment::{AudioCodec, Codec, Extent};
 
 /// Longest box header in bytes.
 pub(super) const HEADER_MAX: usize = 16;
@@ -110,17 +110,23 @@ pub(super) struct Track {
     pub(super) codec: Option<Codec>,
     pub(super) width: u32,
     pub(super) height: u32,
+    /// Encoding of the sound beside it.
+    pub(super) audio: Option<AudioCodec>,
 }
 
 impl Track {
     /// The first video track of a `moov` (without its header).
     pub(super) fn video(moov: &[u8]) -> Result<Self, BadBoxes> {
-        let video = |trak: &&[u8]| {
-            let handler = child(trak, "mdia").and_then(|mdia| child(mdia, "hdlr"));
-            handler.is_ok_and(|hdlr| hdlr.get(8..12) == Some(b"vide"))
+        let is = |trak: &[u8], handler: &[u8]| {
+            let found = child(trak, "mdia").and_then(|mdia| child(mdia, "hdlr"));
+            found.is_ok_and(|hdlr| hdlr.get(8..12) == Some(handler))
         };
-        let mut traks = children(moov).filter(|(kind, _)| kind == b"trak").map(|(_, body)| body);
-        let trak = traks.find(video).ok_or(BadBoxes::Missing("trak (video)"))?;
+        let of = |handler: &[u8]| {
+            let mut traks = children(moov).filter(|(kind, _)| kind == b"trak").map(|(_, body)| body);
+            traks.find(|trak| is(trak, handler))
+        };
+        let audio = of(b"soun").and_then(sound_entry);
+        let trak = of(b"vide").ok_or(BadBoxes::Missing("trak (video)"))?;
         let mdia = child(trak, "mdia")?;
         let id = read::<Tkhd>(child(trak, "tkhd")?)?.track_id;
         let timescale = read::<Mdhd>(child(mdia, "mdhd")?)?.timescale;
@@ -135,7 +141,16 @@ impl Track {
             .filter_map(|(_, body)| read::<Trex>(body).ok())
             .find(|trex| trex.track_id == id);
         let default_duration = trex.map_or(0, |trex| trex.default_sample_duration);
-        Ok(Self { id, timescale, default_duration, codec, width, height })
+        Ok(Self { id, timescale, default_duration, codec, width, height, audio })
+    }
+}
+
+fn sound_entry(trak: &[u8]) -> Option<AudioCodec> {
+    let stbl = child(child(child(trak, "mdia").ok()?, "minf").ok()?, "stbl").ok()?;
+    match &children(child(stbl, "stsd").ok()?.get(8..)?).next()?.0 {
+        b"mp4a" => Some(AudioCodec::Aac),
+        b"Opus" => Some(AudioCodec::Opus),
+        _ => None,
     }
 }
 
@@ -227,7 +242,7 @@ mod tests {
             let _ = children(&bytes).count();
             let _ = sample_entry(&bytes);
             let (id, timescale, default_duration) = (1, 1, 1);
-            let track = Track { id, timescale, default_duration, codec: None, width: 1, height: 1 };
+            let track = Track { id, timescale, default_duration, codec: None, width: 1, height: 1, audio: None };
             let _ = Counter::new(track).add(&bytes);
         }
     }

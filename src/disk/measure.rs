@@ -8,7 +8,7 @@ use super::{
     failed,
     volume::{OpenFile, Volume},
 };
-use crate::model::segment::{Codec, Extent};
+use crate::model::segment::{AudioCodec, Codec, Extent};
 
 /// More boxes than a segment of an hour has a hundred times over; a file of nothing but headers ends here.
 const BOXES_MAX: usize = 1_000_000;
@@ -26,6 +26,8 @@ pub struct Measured {
     pub width: u32,
     /// Size of the picture in pixels.
     pub height: u32,
+    /// Encoding of the sound, if there is any.
+    pub audio: Option<AudioCodec>,
     /// UTC microseconds of the first frame, if the file says so.
     pub start_us: Option<i64>,
     /// Bytes after what is whole.
@@ -89,6 +91,7 @@ pub fn measure(volume: &Volume, path: &str) -> Result<Measured, Error> {
         Some((counter, codec)) if found.whole > 0 => Ok(Measured {
             extent: counter.extent(found.whole),
             codec,
+            audio: counter.track.audio,
             width: counter.track.width,
             height: counter.track.height,
             start_us: found.start_us,

@@ -95,6 +95,7 @@ fn head(camera: &str, start: WallUs) -> SegmentHead {
         codec: Codec::H264,
         width: 160,
         height: 120,
+        audio: None,
         source: Source::Live,
     }
 }

@@ -10,6 +10,7 @@ pub mod preflight;
 pub mod recorder;
 pub mod session;
 pub mod snapshot;
+pub mod sound;
 pub mod source;
 pub mod tap;
 pub mod text;
@@ -32,6 +33,17 @@ pub const NEEDED: &[Needed] = &[
     Needed { element: "h264parse", package: "gstreamer1.0-plugins-bad" },
     Needed { element: "rtph265depay", package: "gstreamer1.0-plugins-good" },
     Needed { element: "h265parse", package: "gstreamer1.0-plugins-bad" },
+    Needed { element: "errorignore", package: "gstreamer1.0-plugins-bad" },
+    Needed { element: "rtpmp4gdepay", package: "gstreamer1.0-plugins-good" },
+    Needed { element: "aacparse", package: "gstreamer1.0-plugins-good" },
+    Needed { element: "rtpopusdepay", package: "gstreamer1.0-plugins-good" },
+    Needed { element: "opusparse", package: "gstreamer1.0-plugins-bad" },
+    Needed { element: "rtppcmadepay", package: "gstreamer1.0-plugins-good" },
+    Needed { element: "rtppcmudepay", package: "gstreamer1.0-plugins-good" },
+    Needed { element: "alawdec", package: "gstreamer1.0-plugins-good" },
+    Needed { element: "mulawdec", package: "gstreamer1.0-plugins-good" },
+    Needed { element: "audioconvert", package: "gstreamer1.0-plugins-base" },
+    Needed { element: "avenc_aac", package: "gstreamer1.0-libav" },
     Needed { element: "splitmuxsink", package: "gstreamer1.0-plugins-good" },
     Needed { element: "mp4mux", package: "gstreamer1.0-plugins-good" },
     Needed { element: "appsink", package: "gstreamer1.0-plugins-base" },

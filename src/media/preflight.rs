@@ -20,7 +20,12 @@ use tokio::{
 use super::bus::Lost;
 use crate::{
     base::{Secret, mask},
-    model::{address::StreamUrl, pipeline::SourceSettings, segment::Codec, status::Loss},
+    model::{
+        address::StreamUrl,
+        pipeline::SourceSettings,
+        segment::{AudioCodec, Codec},
+        status::Loss,
+    },
 };
 
 /// Longest answer that is read. Session descriptions of cameras have one or two kilobytes.
@@ -42,6 +47,14 @@ pub struct Described {
     pub codec: Codec,
     /// Encoding names of its audio streams, as in RTP, in capitals.
     pub audio: Vec<String>,
+}
+
+impl Described {
+    /// Encoding of the first of its audio streams that can be recorded.
+    pub fn sound(&self) -> Option<AudioCodec> {
+        let known = |name: &String| AudioCodec::ALL.iter().copied().find(|codec| codec.rtp_name() == name);
+        self.audio.iter().find_map(known)
+    }
 }
 
 /// Asks the camera to describe the stream. A stream that we could not record is a [`Lost`] already here. Nothing can

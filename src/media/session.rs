@@ -16,13 +16,13 @@ use super::{
     bus::Lost,
     gstlog,
     recorder::{RecordSettings, Recorded, Recorder},
-    source::{RtspSource, Source},
+    source::{RtspSource, Source, Streams},
     tap::{Seen, Tap},
     text::Texts,
 };
 use crate::model::{
     pipeline::{Purpose, SourceSettings},
-    segment::{Codec, SegmentSink},
+    segment::SegmentSink,
 };
 
 /// A stop finishes the open segment within this.
@@ -52,13 +52,13 @@ impl Session {
     pub fn open(
         texts: &Texts,
         settings: &SourceSettings,
-        codec: Codec,
+        streams: Streams,
         on: Use,
         lost: impl Fn(Lost) + Clone + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let purpose = match on {
-            Use::Record(..) => Purpose::Record(codec),
-            Use::Look(_) => Purpose::Probe(codec),
+            Use::Record(..) => Purpose::Record(streams.0),
+            Use::Look(_) => Purpose::Probe(streams.0),
         };
         let pipeline = texts.pipeline(purpose, &settings.bindings())?;
         let closing = Arc::new(AtomicBool::new(false));
@@ -68,27 +68,28 @@ impl Session {
                 lost(told);
             }
         };
-        let source = Box::new(RtspSource::new(&pipeline, purpose, codec, settings, lost.clone())?);
+        let source = Box::new(RtspSource::new(&pipeline, texts, purpose, streams, settings, lost.clone())?);
         let tap = Tap::on(source.units());
         let (recorder, owner) = match on {
             Use::Record(settings, sink) => {
                 let owner = settings.camera.to_string();
-                {
-                    let times = source.rtp_times();
-                    let recorder = Recorder::new(&pipeline, purpose, codec, settings, sink, times)?;
-                    (Some(Arc::new(recorder)), owner)
-                }
+                let recorder =
+                    Recorder::new(&pipeline, purpose, streams.0, settings, sink, source.sourced())?;
+                (Some(Arc::new(recorder)), owner)
             }
             Use::Look(owner) => (None, owner),
         };
         gstlog::own(&pipeline, &owner);
         let bus = pipeline.bus().ok_or(Error::Refused("find the pipeline's bus"))?;
-        let branch = recorder.clone();
+        let (branch, sound, of) = (recorder.clone(), source.sourced().sound, owner.clone());
         bus.set_sync_handler(move |_, message| {
             let Some(told) = bus::loss(message) else { return gst::BusSyncReply::Drop };
-            match branch.as_ref().filter(|branch| branch.owns(message)) {
-                Some(branch) => branch.failed(&told.detail),
-                None => lost(told),
+            if let Some(branch) = branch.as_ref().filter(|branch| branch.owns(message)) {
+                branch.failed(&told.detail);
+            } else if sound.as_ref().is_some_and(|sound| sound.owns(message)) {
+                tracing::warn!(camera.id = of, "the sound failed, the pictures go on: {}", told.detail);
+            } else {
+                lost(told);
             }
             gst::BusSyncReply::Drop
         });

@@ -12,10 +12,15 @@ use std::{
 
 use gstreamer::{self as gst, glib, prelude::*};
 
-use super::{Error, bus::Lost, text};
+use super::{
+    Error,
+    bus::Lost,
+    sound::{Sound, Zero},
+    text::{self, Texts},
+};
 use crate::model::{
     pipeline::{Purpose, SourceSettings},
-    segment::Codec,
+    segment::{AudioCodec, Codec},
     status::Loss,
 };
 
@@ -24,11 +29,25 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// The pad that access units leave: H.264 as `avc`, H.265 as `hvc1`, one picture a buffer, times in PTS.
     fn units(&self) -> &gst::Pad;
 
-    /// The camera's own times of the access units that are passing, in 90 kHz ticks of RTP.
-    fn rtp_times(&self) -> RtpTimes;
+    /// What comes with the access units.
+    fn sourced(&self) -> Sourced;
 
     /// Says to the camera that somebody is still there. Call it every [`KEEP_ALIVE`].
     fn keep_alive(&self);
+}
+
+/// Which streams of a camera are wanted.
+pub type Streams = (Codec, Option<AudioCodec>);
+
+/// What comes with the access units.
+#[derive(Clone, Debug, Default)]
+pub struct Sourced {
+    /// The camera's own times of the access units that are passing, in 90 kHz ticks of RTP.
+    pub rtp_times: RtpTimes,
+    /// When the timeline began.
+    pub zero: Zero,
+    /// The sound that is wanted with them.
+    pub sound: Option<Sound>,
 }
 
 /// RTP times of the access units that are passing, by their PTS: all packets of a picture share both.
@@ -59,11 +78,7 @@ impl RtpTimes {
     }
 
     pub(super) fn note(&self, packet: &gst::BufferRef) {
-        let mut time = [0; 4];
-        if packet.copy_to_slice(RTP_TIME_AT, &mut time).is_err() {
-            return;
-        }
-        let rtp = u32::from_be_bytes(time);
+        let Some(rtp) = rtp_time(packet) else { return };
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.last.replace(rtp) == Some(rtp) && noted.by_pts.back().map(|(pts, _)| *pts) == packet.pts() {
             return;
@@ -75,6 +90,13 @@ impl RtpTimes {
             }
         }
     }
+}
+
+/// The timestamp of an RTP packet.
+pub(super) fn rtp_time(packet: &gst::BufferRef) -> Option<u32> {
+    let mut time = [0; 4];
+    packet.copy_to_slice(RTP_TIME_AT, &mut time).ok()?;
+    Some(u32::from_be_bytes(time))
 }
 
 /// rtspsrc before 1.26.7 sends no RTSP keep-alive over TCP while data flows, and some cameras then end the session.
@@ -90,15 +112,16 @@ const REQUESTS_BEFORE_PLAY: u32 = 24;
 pub struct RtspSource {
     src: gst::Element,
     units: gst::Pad,
-    rtp_times: RtpTimes,
+    sourced: Sourced,
 }
 
 impl RtspSource {
     /// Takes the source of `pipeline` in hand. `lost` is called from GStreamer's threads.
     pub fn new(
         pipeline: &gst::Pipeline,
+        texts: &Texts,
         purpose: Purpose,
-        codec: Codec,
+        (codec, audio): Streams,
         settings: &SourceSettings,
         lost: impl Fn(Lost) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
@@ -138,10 +161,10 @@ impl RtspSource {
             gst::PadProbeReturn::Ok
         });
 
-        // Only the first stream that we record is set up. A camera's other streams cost bandwidth, and ONVIF metadata
+        // Only the first stream of each kind that we record is set up. A camera's other streams cost bandwidth, and ONVIF metadata
         // that never sends anything would hold `no-more-pads` back. It is asked again for the same streams when rtspsrc
         // goes from UDP to TCP.
-        let chosen = OnceLock::new();
+        let (pictures, sounds) = (OnceLock::new(), OnceLock::new());
         src.connect("select-stream", false, move |values| {
             let number = values.get(1)?.get::<u32>().ok()?;
             let caps = values.get(2)?.get::<gst::Caps>().ok()?;
@@ -149,8 +172,11 @@ impl RtspSource {
             let is = |field, word| {
                 structure.get::<&str>(field).is_ok_and(|value| value.eq_ignore_ascii_case(word))
             };
-            let ours = is("media", "video") && is("encoding-name", codec.rtp_name());
-            Some((ours && *chosen.get_or_init(|| number) == number).to_value())
+            let picture = is("media", "video") && is("encoding-name", codec.rtp_name());
+            let sound =
+                audio.is_some_and(|audio| is("media", "audio") && is("encoding-name", audio.rtp_name()));
+            let chosen = if picture { &pictures } else { &sounds };
+            Some(((picture || sound) && *chosen.get_or_init(|| number) == number).to_value())
         });
 
         let asked = AtomicU32::new(0);
@@ -174,7 +200,10 @@ impl RtspSource {
             }
             Some(allowed.to_value())
         });
-        Ok(Self { src, units, rtp_times })
+        let zero = Zero::default();
+        let sound =
+            audio.map(|codec| Sound::beside(pipeline, texts, codec, &src, zero.clone())).transpose()?;
+        Ok(Self { src, units, sourced: Sourced { rtp_times, zero, sound } })
     }
 }
 
@@ -183,8 +212,8 @@ impl Source for RtspSource {
         &self.units
     }
 
-    fn rtp_times(&self) -> RtpTimes {
-        self.rtp_times.clone()
+    fn sourced(&self) -> Sourced {
+        self.sourced.clone()
     }
 
     fn keep_alive(&self) {
@@ -197,10 +226,7 @@ impl Source for RtspSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        media::text::Texts,
-        model::{address::StreamUrl, camera::Transport},
-    };
+    use crate::model::{address::StreamUrl, camera::Transport};
 
     #[test]
     fn the_first_video_stream_is_chosen_again_when_the_transport_changes() {
@@ -211,9 +237,10 @@ mod tests {
             username: None,
             password: None,
         };
-        let pipeline = Texts::default().pipeline(Purpose::Probe(Codec::H265), &settings.bindings()).unwrap();
+        let (texts, purpose) = (Texts::default(), Purpose::Probe(Codec::H265));
+        let pipeline = texts.pipeline(purpose, &settings.bindings()).unwrap();
         let source =
-            RtspSource::new(&pipeline, Purpose::Probe(Codec::H265), Codec::H265, &settings, |_| {}).unwrap();
+            RtspSource::new(&pipeline, &texts, purpose, (Codec::H265, None), &settings, |_| {}).unwrap();
         let caps = |media, encoding| {
             gst::Caps::builder("application/x-rtp")
                 .field("media", media)

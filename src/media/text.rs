@@ -8,7 +8,7 @@ use gstreamer::{self as gst, prelude::*};
 use super::Error;
 use crate::model::{
     pipeline::{Binding, BoundValue, Purpose},
-    segment::Codec,
+    segment::{AudioCodec, Codec},
 };
 
 /// Where texts come from: those built in, or a directory that replaces some of them.
@@ -37,6 +37,10 @@ impl Texts {
             Purpose::Probe(Codec::H265) => include_str!("../../pipelines/probe-h265.launch"),
             Purpose::Snapshot(Codec::H264) => include_str!("../../pipelines/snapshot-h264.launch"),
             Purpose::Snapshot(Codec::H265) => include_str!("../../pipelines/snapshot-h265.launch"),
+            Purpose::Audio(AudioCodec::Aac) => include_str!("../../pipelines/audio-aac.launch"),
+            Purpose::Audio(AudioCodec::Opus) => include_str!("../../pipelines/audio-opus.launch"),
+            Purpose::Audio(AudioCodec::Pcma) => include_str!("../../pipelines/audio-pcma.launch"),
+            Purpose::Audio(AudioCodec::Pcmu) => include_str!("../../pipelines/audio-pcmu.launch"),
         }))
     }
 

@@ -157,6 +157,11 @@ impl<T> Gate<T> {
         }
     }
 
+    /// When the oldest frame that is kept is shown.
+    pub fn oldest_ns(&self) -> Option<i64> {
+        self.frames.front().map(|frame| frame.at_ns)
+    }
+
     /// Bytes that are kept.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -3,7 +3,7 @@
 use super::{
     address::{BadAddress, StreamUrl},
     camera::{Camera, Transport},
-    segment::Codec,
+    segment::{AudioCodec, Codec},
 };
 use crate::base::Secret;
 
@@ -16,17 +16,23 @@ pub enum Purpose {
     Probe(Codec),
     /// One keyframe to JPEG.
     Snapshot(Codec),
+    /// The sound beside a stream that is recorded.
+    Audio(AudioCodec),
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::Record(Codec::H264),
         Self::Record(Codec::H265),
         Self::Probe(Codec::H264),
         Self::Probe(Codec::H265),
         Self::Snapshot(Codec::H264),
         Self::Snapshot(Codec::H265),
+        Self::Audio(AudioCodec::Aac),
+        Self::Audio(AudioCodec::Opus),
+        Self::Audio(AudioCodec::Pcma),
+        Self::Audio(AudioCodec::Pcmu),
     ];
 
     /// Name of the file below `pipelines/`.
@@ -38,6 +44,10 @@ impl Purpose {
             Self::Probe(Codec::H265) => "probe-h265.launch",
             Self::Snapshot(Codec::H264) => "snapshot-h264.launch",
             Self::Snapshot(Codec::H265) => "snapshot-h265.launch",
+            Self::Audio(AudioCodec::Aac) => "audio-aac.launch",
+            Self::Audio(AudioCodec::Opus) => "audio-opus.launch",
+            Self::Audio(AudioCodec::Pcma) => "audio-pcma.launch",
+            Self::Audio(AudioCodec::Pcmu) => "audio-pcmu.launch",
         }
     }
 }

@@ -26,6 +26,38 @@ impl Codec {
     }
 }
 
+/// Encoding of the sound that a camera sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AudioCodec {
+    /// AAC (RFC 3640), recorded as it is.
+    Aac,
+    /// Opus (RFC 7587), recorded as it is.
+    Opus,
+    /// G.711 A-law. An MP4 file cannot hold it in a way that browsers play, so it is recorded as AAC.
+    Pcma,
+    /// G.711 µ-law; as A-law.
+    Pcmu,
+}
+
+words!(AudioCodec { Aac = "aac", Opus = "opus", Pcma = "pcma", Pcmu = "pcmu" });
+
+impl AudioCodec {
+    /// Encoding name in RTP.
+    pub fn rtp_name(self) -> &'static str {
+        match self {
+            Self::Aac => "MPEG4-GENERIC",
+            Self::Opus => "OPUS",
+            Self::Pcma => "PCMA",
+            Self::Pcmu => "PCMU",
+        }
+    }
+
+    /// What it is in a segment.
+    pub fn stored(self) -> Self {
+        if self == Self::Opus { Self::Opus } else { Self::Aac }
+    }
+}
+
 /// Where a segment's footage came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -63,6 +95,8 @@ pub struct SegmentHead {
     pub width: u32,
     /// Size of the picture in pixels.
     pub height: u32,
+    /// Encoding of the sound in the file, if there is any.
+    pub audio: Option<AudioCodec>,
     /// Where the footage came from.
     pub source: Source,
 }

@@ -340,6 +340,7 @@ impl Task {
             want: Arc::default(),
             memory: Memory::default(),
         };
+        let with_sound = self.camera.record_audio;
         let attempt = async move {
             let internal = |detail: String| Lost { loss: Loss::Internal, detail };
             let mut settings = settings.map_err(|bad| internal(bad.to_string()))?;
@@ -356,6 +357,7 @@ impl Task {
                 described = described => described?,
                 _ = cancelled => return Err(internal("given up".to_owned())),
             };
+            let streams = (described.codec, described.sound().filter(|_| with_sound));
             settings.url = described.url;
             let (texts, writer) = (deps.texts, deps.writer);
             let lost = move |lost| {
@@ -363,7 +365,7 @@ impl Task {
             };
             let opened = on_thread(&format!("open {}", record.camera), move || {
                 let on = Use::Record(record, Arc::new(writer));
-                Session::open(&texts, &settings, described.codec, on, lost)
+                Session::open(&texts, &settings, streams, on, lost)
             });
             match opened.map_err(|error| internal(format!("cannot start a thread: {error}")))?.await {
                 Ok(Ok(session)) => Ok((session, held)),

@@ -224,14 +224,14 @@ impl Watchkeeper {
     ) -> Result<Look, Error> {
         let (ours, held) = ours.unzip();
         let (tell, mut told) = mpsc::unbounded_channel();
-        let codec = described.codec;
+        let streams = (described.codec, None);
         let texts = self.0.deps.texts.clone();
         let password = settings.password.clone();
         let opened = on_thread("probe", move || {
             let lost = move |lost: Lost| {
                 let _ = tell.send(lost);
             };
-            let session = Session::open(&texts, &settings, codec, Use::Look("probe".to_owned()), lost)?;
+            let session = Session::open(&texts, &settings, streams, Use::Look("probe".to_owned()), lost)?;
             Ok::<_, media::Error>(Looking { session: Some(session), held })
         })
         .map_err(|_| Error::Internal("cannot start a thread"))?;

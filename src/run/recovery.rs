@@ -177,6 +177,7 @@ fn adopted(camera: CameraId, path: &str, measured: &disk::Measured) -> SegmentFa
             codec: measured.codec,
             width: measured.width,
             height: measured.height,
+            audio: measured.audio,
             source: Source::Live,
         },
         path: path.to_owned(),

@@ -11,19 +11,21 @@ use crate::{
     model::{
         Profile,
         reconcile::KnownRow,
-        segment::{Codec, Extent, Segment, SegmentFacts, SegmentHead, SegmentState, Source},
+        segment::{AudioCodec, Codec, Extent, Segment, SegmentFacts, SegmentHead, SegmentState, Source},
         timeline::Range,
     },
 };
 
 /// By path, so that a row that was written without anybody hearing of it is not written twice.
 const UPSERT: &str = "
-    insert into segment (camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+    insert into segment (camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state,
+                         audio)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
     on conflict (path) do update
        set camera_id = excluded.camera_id, profile = excluded.profile, start_us = excluded.start_us,
            end_us = excluded.end_us, frames = excluded.frames, bytes = excluded.bytes, codec = excluded.codec,
-           width = excluded.width, height = excluded.height, source = excluded.source, state = excluded.state
+           width = excluded.width, height = excluded.height, source = excluded.source, state = excluded.state,
+           audio = excluded.audio
     returning id";
 
 const GROW: &str = "
@@ -36,13 +38,13 @@ const FINISH: &str = "
 const MARK_LOST: &str = "update segment set state = 'lost' where id = ?1";
 
 const GET: &str = "
-    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state
+    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio
       from segment where id = ?1";
 
 // A camera's segments do not overlap, as a rule: the one before `from` may reach into the range. Eight of them are
 // looked at, because a clock that was set back, or a change from main to sub, can lay some over each other.
 const TOUCHING: &str = "
-    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state
+    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio
       from segment
      where camera_id = ?1 and end_us > ?2 and start_us < ?3
        and start_us >= max(?4, coalesce((select min(start_us) from (select start_us from segment
@@ -61,7 +63,7 @@ const RANGES: &str = "
      order by start_us";
 
 const OPEN: &str = "
-    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state
+    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio
       from segment where state = 'open' order by id";
 
 const KNOWN: &str = "select id, path, bytes, state from segment where id > ?1 order by id limit ?2";
@@ -94,7 +96,7 @@ impl Store {
                     continue;
                 }
             }
-            let SegmentHead { camera, profile, start, codec, width, height, source } = head;
+            let SegmentHead { camera, profile, start, codec, width, height, audio, source } = head;
             let id = sqlx::query_scalar(UPSERT)
                 .bind(camera.as_str())
                 .bind(profile.word())
@@ -108,6 +110,7 @@ impl Store {
                 .bind(height)
                 .bind(source.word())
                 .bind(state.word())
+                .bind(audio.map(AudioCodec::word))
                 .fetch_one(&mut *db)
                 .await
                 .doing(what)?;
@@ -240,6 +243,7 @@ struct Row {
     height: u32,
     source: String,
     state: String,
+    audio: Option<String>,
 }
 
 impl TryFrom<Row> for Segment {
@@ -256,6 +260,10 @@ impl TryFrom<Row> for Segment {
                     codec: word("segment.codec", &row.codec, Codec::from_word)?,
                     width: row.width,
                     height: row.height,
+                    audio: row
+                        .audio
+                        .map(|audio| word("segment.audio", &audio, AudioCodec::from_word))
+                        .transpose()?,
                     source: word("segment.source", &row.source, Source::from_word)?,
                 },
                 path: row.path,

@@ -68,6 +68,7 @@ fn facts(camera: &str, start: i64, end: i64) -> SegmentFacts {
         codec: Codec::H264,
         width: 1280,
         height: 720,
+        audio: None,
         source: Source::Live,
     };
     let extent = Extent { frames: 25, bytes: 1_000, duration_us: end * 1_000_000 - start.0 };

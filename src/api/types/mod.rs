@@ -25,7 +25,7 @@ use crate::{
         camera::Transport,
         demand::Mode as RecordMode,
         event::{Kind, Severity},
-        segment::{Codec, SegmentState, Source},
+        segment::{AudioCodec, Codec, SegmentState, Source},
         status::{Loss, Shown},
     },
 };
@@ -83,6 +83,7 @@ wire_words!(
     RecordModeWord = RecordMode,
     StateWord = Shown,
     LossWord = Loss,
+    AudioWord = AudioCodec,
     CodecWord = Codec,
     SourceWord = Source,
     SegmentStateWord = SegmentState,

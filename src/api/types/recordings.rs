@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{CodecWord, ProfileWord, SegmentStateWord, SourceWord, Time, Word};
+use super::{AudioWord, CodecWord, ProfileWord, SegmentStateWord, SourceWord, Time, Word};
 use crate::{
     model::{self, segment::SegmentHead, timeline::Range},
     run,
@@ -27,6 +27,8 @@ pub(crate) struct Segment {
     codec: CodecWord,
     width: u32,
     height: u32,
+    /// Encoding of the sound in the file; null without.
+    audio: Option<AudioWord>,
     source: SourceWord,
     /// Path below the directory of recordings.
     file: String,
@@ -39,7 +41,7 @@ impl From<&model::segment::Segment> for Segment {
         let model::segment::Segment { id, facts } = segment;
         let end = facts.end();
         let model::segment::SegmentFacts { head, path, extent, state } = facts;
-        let SegmentHead { camera, profile, start, codec, width, height, source } = head;
+        let SegmentHead { camera, profile, start, codec, width, height, audio, source } = head;
         let model::segment::Extent { frames, bytes, duration_us } = extent;
         Self {
             id: *id,
@@ -55,6 +57,7 @@ impl From<&model::segment::Segment> for Segment {
             codec: Word(*codec),
             width: *width,
             height: *height,
+            audio: audio.map(Word),
             source: Word(*source),
             file: path.clone(),
             url: format!("/api/v1/segments/{id}.mp4"),

@@ -71,6 +71,7 @@ impl Rig {
             codec: Codec::H264,
             width: 160,
             height: 120,
+            audio: None,
             source: Source::Live,
         };
         SegmentFacts { head, path: path.to_owned(), extent, state }

@@ -10,10 +10,15 @@ use gstreamer::{self as gst, prelude::*};
 
 use super::{
     Shared, Wanted, clock_time, lock,
+    pump::Pump,
     stretch::{Branch, Order, Tracks, Unit},
 };
 use crate::{
-    media::source::RtpTimes,
+    media::{
+        Error,
+        sound::{ZERO_NS, Zero},
+        source::RtpTimes,
+    },
     model::{
         gate::{Frame, Gate, Rules, Step, Wish},
         pace::Pace,
@@ -21,11 +26,13 @@ use crate::{
     },
 };
 
-/// Where the timeline of a run begins: decoding times stand a little before the times of showing.
-const ZERO_NS: i64 = 10_000_000_000;
 /// After so many frames, or so long after the first keyframe, it is known how deep the stream reorders.
 const FRAMES_TO_SETTLE: u32 = 5;
 const SETTLE_WITHIN: Duration = Duration::from_millis(300);
+/// Recording waits so long for sound that the camera announced; what comes later begins another stretch.
+const SOUND_WITHIN: Duration = Duration::from_millis(700);
+/// Sound is kept so much longer than pictures, because orders may wait.
+const SOUND_MARGIN_NS: i64 = 2_000_000_000;
 
 /// The streaming side of the record branch.
 #[derive(Debug)]
@@ -33,8 +40,9 @@ pub(super) struct Feed {
     shared: Arc<Shared>,
     rtp_times: RtpTimes,
     pace: Pace,
-    /// When the first frame came, and its own time.
-    zero: Option<(Instant, i64)>,
+    zero: Zero,
+    /// The first frame's own time.
+    first_ns: Option<i64>,
     depth: Depth,
     /// The least distance between frames so far.
     interval_ns: Option<i64>,
@@ -48,8 +56,8 @@ pub(super) struct Feed {
     /// Since the first keyframe.
     pub(super) frames: u32,
     steps: Vec<Step<Unit>>,
-    branch: Branch,
-    finished: bool,
+    /// `None` once it is finished.
+    pump: Option<Pump>,
 }
 
 /// Lets `feed` have what leaves `tee`.
@@ -79,13 +87,17 @@ impl Feed {
         pattern: gst::Element,
         shared: Arc<Shared>,
         rtp_times: RtpTimes,
-    ) -> Self {
-        Self {
-            branch: Branch::new(pipeline, tee, pattern, shared.clone()),
+        zero: Zero,
+    ) -> Result<Self, Error> {
+        let branch = Branch::new(pipeline, tee, pattern, shared.clone());
+        let pump = if shared.sound.is_some() { Pump::there(branch)? } else { Pump::Here(branch) };
+        Ok(Self {
+            pump: Some(pump),
             shared,
             rtp_times,
             pace: Pace::default(),
-            zero: None,
+            zero,
+            first_ns: None,
             depth: Depth::default(),
             interval_ns: None,
             last_ns: None,
@@ -97,8 +109,7 @@ impl Feed {
             first_keyframe: None,
             frames: 0,
             steps: Vec::new(),
-            finished: false,
-        }
+        })
     }
 
     fn caps(&mut self, caps: gst::Caps) {
@@ -113,7 +124,7 @@ impl Feed {
 
     fn frame(&mut self, mut buffer: gst::Buffer) {
         let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        let Some(caps) = self.caps.clone().filter(|_| !self.finished) else { return };
+        let Some(caps) = self.caps.clone().filter(|_| self.pump.is_some()) else { return };
         if self.first_keyframe.is_none() && !key {
             return;
         }
@@ -128,48 +139,56 @@ impl Feed {
             self.interval_ns = Some(self.interval_ns.map_or(distance, |least| least.min(distance)));
         }
 
-        let settled = self.frames >= FRAMES_TO_SETTLE || since >= SETTLE_WITHIN;
+        self.observe(at_ns);
+        let sounds = self.shared.sound.is_none() || self.tracks.sound.is_some() || since >= SOUND_WITHIN;
+        let settled = sounds && (self.frames >= FRAMES_TO_SETTLE || since >= SETTLE_WITHIN);
         let unit = Unit { buffer, key, caps };
         let frame = Frame { key, at_ns, bytes, parameters: self.parameters, unit };
-        self.observe(at_ns);
         let rules = self.rules(settled);
         let kept = self.gate.bytes();
         self.gate.take(frame, &rules, &mut self.steps);
         self.shared.settings.memory.changed(kept, self.gate.bytes());
         self.go_on();
+        if let Some(sound) = &self.shared.sound {
+            sound.keep_from(self.gate.oldest_ns().unwrap_or(at_ns) - SOUND_MARGIN_NS);
+        }
         self.shared.pre_roll_ms.store(u64::try_from(self.gate.reach_ns() / 1_000_000).unwrap_or(0), Relaxed);
         self.shared.pre_roll_short.store(self.gate.is_short(), Relaxed);
     }
 
     /// Notes what a recording that begins now would have to know of the stream.
     fn observe(&mut self, at_ns: i64) {
-        let tracks = Tracks { depth: self.depth.see(at_ns), failures: self.shared.failures.load(Relaxed) };
+        let tracks = Tracks {
+            depth: self.depth.see(at_ns),
+            failures: self.shared.failures.load(Relaxed),
+            sound: self.shared.sound.as_ref().and_then(|sound| sound.run(at_ns)),
+        };
         if self.tracks != tracks {
             self.tracks = tracks;
             self.tracks_number += 1;
         }
     }
 
-    /// Gives out what is still to be recorded, and ends the recording.
-    pub(super) fn finish(&mut self) {
+    /// Gives out what is still to be recorded, and ends the recording. `false` if that is not done by `deadline`.
+    pub(super) fn finish(&mut self, deadline: Instant) -> bool {
         let (rules, kept) = (self.rules(true), self.gate.bytes());
         self.gate.finish(&rules, &mut self.steps);
         self.shared.settings.memory.changed(kept, self.gate.bytes());
         self.go_on();
-        self.finished = true;
+        self.pump.take().is_none_or(|pump| pump.finish(deadline))
     }
 
     /// Where on the timeline a frame is to be shown.
     fn place(&mut self, buffer: &gst::BufferRef, key: bool, now: Instant) -> i64 {
         let own = buffer.pts().and_then(|pts| i64::try_from(pts.nseconds()).ok());
-        let (zero, first) = *self.zero.get_or_insert((now, own.unwrap_or_default()));
+        let first = *self.first_ns.get_or_insert(own.unwrap_or_default());
         let rtp = self.rtp_times.of(buffer.pts());
         // What the jitter buffer makes of a camera's jumps is not to be relied on; the time that passed is.
-        let passed = match own.filter(|_| rtp.is_none()) {
-            Some(own) => own - first,
-            None => i64::try_from((now - zero).as_nanos()).unwrap_or(i64::MAX - ZERO_NS),
+        let arrival_ns = match own.filter(|_| rtp.is_none()) {
+            Some(own) => ZERO_NS + own - first,
+            None => self.zero.arrival_ns(now),
         };
-        let placed = self.pace.place(rtp, ZERO_NS + passed);
+        let placed = self.pace.place(rtp, arrival_ns);
         // The anchor is set with the first frame.
         self.shared.wall(placed);
         if key { self.pace.pull() } else { placed }
@@ -199,12 +218,16 @@ impl Feed {
             if matches!(step, Step::Begin | Step::Cut) {
                 self.shared.cut_now.store(false, Relaxed);
             }
-            self.branch.order(match step {
+            let order = match step {
                 Step::Begin => Order::Begin(self.tracks.clone(), self.interval_ns.unwrap_or_default()),
                 Step::Cut => Order::Cut,
                 Step::Pass(unit) => Order::Pass(unit),
                 Step::End => Order::End,
-            });
+            };
+            if !self.pump.as_mut().is_none_or(|pump| pump.order(order)) {
+                self.shared.dropped.fetch_add(1, Relaxed);
+                self.shared.failures.fetch_add(1, Relaxed);
+            }
         }
     }
 }

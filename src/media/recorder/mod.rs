@@ -1,6 +1,7 @@
 //! The record branch: splitmuxsink, made to let every frame go at once, cut where we say, and write nowhere itself.
 //!
 //! - [`feed`] takes every frame at the tee, puts it onto the run's timeline, and asks the gate what goes on;
+//! - [`pump`] carries out what the gate says, in the streaming thread or in one of its own;
 //! - [`stretch`] is one recording without a break: a splitmuxsink that is given frame after frame, and told to cut;
 //! - behind each muxer stands an `appsink`, which cannot seek: the muxer only appends, and the same bytes go to whoever
 //!   keeps them. Nothing here does I/O.
@@ -8,6 +9,7 @@
 //! See ARCHITECTURE.md, "The record branch".
 
 mod feed;
+mod pump;
 mod stretch;
 
 #[cfg(test)]
@@ -23,7 +25,7 @@ use std::{
 
 use gstreamer::{self as gst, prelude::*};
 
-use super::{Error, source::RtpTimes, text};
+use super::{Error, sound::Sound, source::Sourced, text};
 use crate::{
     base::{CameraId, WallUs},
     model::{
@@ -137,6 +139,7 @@ struct Shared {
     settings: RecordSettings,
     codec: Codec,
     sink: Arc<dyn SegmentSink>,
+    sound: Option<Sound>,
     /// The volume refused bytes: begin a new segment at the next keyframe.
     cut_now: AtomicBool,
     segments: AtomicU64,
@@ -193,8 +196,9 @@ impl Recorder {
         codec: Codec,
         settings: RecordSettings,
         sink: Arc<dyn SegmentSink>,
-        rtp_times: RtpTimes,
+        sourced: Sourced,
     ) -> Result<Self, Error> {
+        let Sourced { rtp_times, zero, sound } = sourced;
         let pattern = text::named(pipeline, purpose, "segments")?;
         let entry = pattern
             .sink_pads()
@@ -216,6 +220,7 @@ impl Recorder {
             settings,
             codec,
             sink,
+            sound,
             cut_now: AtomicBool::new(false),
             segments: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -225,7 +230,7 @@ impl Recorder {
             anchor: Mutex::new(None),
             open: Mutex::default(),
         });
-        let feed = Feed::new(pipeline, &tee, pattern, shared.clone(), rtp_times);
+        let feed = Feed::new(pipeline, &tee, pattern, shared.clone(), rtp_times, zero)?;
         let feed = Arc::new(Mutex::new(feed));
         feed::watch(&tee, &feed);
         Ok(Self { feed, shared })
@@ -263,9 +268,9 @@ impl Recorder {
 
     /// Finishes the open segment. Blocks, at most until `deadline`; `false` if it was still open then.
     pub fn finish(&self, deadline: Instant) -> bool {
-        lock(&self.feed).finish();
+        let ordered = lock(&self.feed).finish(deadline);
         let open = std::mem::take(&mut *lock(&self.shared.open));
-        open.iter().all(|inside| inside.empty_by(deadline))
+        ordered && open.iter().all(|inside| inside.empty_by(deadline))
     }
 }
 

@@ -16,9 +16,12 @@ use gstreamer::{self as gst, prelude::*};
 use gstreamer_app::{AppSink, AppSinkCallbacks};
 
 use super::{Inside, Shared, clock_time, lock};
-use crate::model::{
-    reorder::Decoding,
-    segment::{SegmentHead, SegmentWrite, Source},
+use crate::{
+    media::sound::Sound,
+    model::{
+        reorder::Decoding,
+        segment::{AudioCodec, SegmentHead, SegmentWrite, Source},
+    },
 };
 
 /// Carries "this is no keyframe" through splitmuxsink; nothing between the two places reads or sets it.
@@ -43,6 +46,8 @@ pub(super) struct Tracks {
     pub(super) depth: usize,
     /// How many stretches failed.
     pub(super) failures: u32,
+    /// The run of sound that goes with it.
+    pub(super) sound: Option<u32>,
 }
 
 /// What the branch is to do, in this order.
@@ -54,6 +59,13 @@ pub(super) enum Order {
     Cut,
     Pass(Unit),
     End,
+}
+
+impl Order {
+    /// What it holds in memory.
+    pub(super) fn bytes(&self) -> usize {
+        if let Self::Pass(unit) = self { unit.buffer.size() } else { 0 }
+    }
 }
 
 /// Carries out orders. A failure costs the stretch and is told to the feed through `Shared::failures`.
@@ -104,7 +116,7 @@ impl Branch {
         let decoding = Decoding::new(tracks.depth, interval_ns);
         let parts = self.pipeline.upgrade().zip(self.tee.upgrade());
         self.stretch = parts.and_then(|(pipeline, tee)| {
-            Stretch::begin(&pipeline, &tee, &self.pattern, self.shared.clone(), decoding)
+            Stretch::begin(&pipeline, &tee, &self.pattern, self.shared.clone(), decoding, tracks.sound)
         });
         if self.stretch.is_none() {
             self.fail("the record branch cannot be made");
@@ -135,6 +147,15 @@ struct Stretch {
     inside: Arc<Inside>,
     decoding: Decoding,
     caps: Option<gst::Caps>,
+    track: Option<Track>,
+}
+
+/// The sound of a stretch.
+#[derive(Debug)]
+struct Track {
+    sound: Sound,
+    run: u32,
+    entry: gst::Pad,
 }
 
 impl Stretch {
@@ -144,10 +165,12 @@ impl Stretch {
         pattern: &gst::Element,
         shared: Arc<Shared>,
         decoding: Decoding,
+        run: Option<u32>,
     ) -> Option<Self> {
         let segments = another(pattern)?;
         let inside = Arc::new(Inside::default());
-        listen(&segments, &shared, &inside);
+        let sound = shared.sound.clone().zip(run);
+        listen(&segments, &shared, &inside, sound.as_ref().map(|(sound, _)| sound.stored()));
         pipeline.add(&segments).ok()?;
         let begun = (|| {
             let entry = segments.request_pad_simple("video")?;
@@ -156,6 +179,12 @@ impl Stretch {
                 counted.change(|held| held.frames += 1);
                 gst::PadProbeReturn::Ok
             });
+            let track = match sound {
+                Some((sound, run)) => {
+                    Some(Track { sound, run, entry: segments.request_pad_simple("audio_%u")? })
+                }
+                None => None,
+            };
             segments.sync_state_with_parent().ok()?;
             // Only so that the graph shows what belongs together: the frames go on by our own hand.
             if let Some(before) = tee.peer() {
@@ -164,15 +193,15 @@ impl Stretch {
             tee.link_full(&entry, gst::PadLinkCheck::NO_RECONFIGURE).ok()?;
             let name = shared.settings.camera.as_str();
             let started = entry.send_event(gst::event::StreamStart::new(name));
-            started.then_some(entry)
+            started.then_some((entry, track))
         })();
-        let Some(entry) = begun else {
+        let Some((entry, track)) = begun else {
             let _ = segments.set_state(gst::State::Null);
             let _ = pipeline.remove(&segments);
             return None;
         };
         lock(&shared.open).push(inside.clone());
-        Some(Self { segments, entry, inside, decoding, caps: None })
+        Some(Self { segments, entry, inside, decoding, caps: None, track })
     }
 
     /// Lets a frame in; `false` if the branch does not take it.
@@ -189,6 +218,9 @@ impl Stretch {
             if self.caps.replace(caps).is_none() {
                 let timeline = gst::FormattedSegment::<gst::ClockTime>::new();
                 self.entry.send_event(gst::event::Segment::new(&timeline));
+                if let Some(Track { sound, run, entry }) = &self.track {
+                    sound.begin(entry, "sound", *run, i64::try_from(shown.nseconds()).unwrap_or(i64::MAX));
+                }
             }
         }
         {
@@ -206,7 +238,12 @@ impl Stretch {
 
     /// Lets the last segment end, and takes the element away when it has.
     fn end(self) {
+        // The pictures first: sound that waits for them is let go by that.
         self.entry.send_event(gst::event::Eos::new());
+        if let Some(Track { sound, entry, .. }) = &self.track {
+            sound.stop(entry);
+            entry.send_event(gst::event::Eos::new());
+        }
         let Self { segments, inside, .. } = self;
         let taking = thread::Builder::new().name("segment end".into());
         // Without a thread the element stays until the session ends.
@@ -255,13 +292,13 @@ type Slot = Arc<Mutex<Option<Current>>>;
 type Slots = Arc<Mutex<HashMap<usize, Slot>>>;
 
 /// Takes the muxers and sinks of a splitmuxsink in hand, before it has any.
-fn listen(segments: &gst::Element, shared: &Arc<Shared>, inside: &Arc<Inside>) {
+fn listen(segments: &gst::Element, shared: &Arc<Shared>, inside: &Arc<Inside>, audio: Option<AudioCodec>) {
     let slots = Slots::default();
     let (known, owner, inside) = (slots.clone(), shared.clone(), inside.clone());
     segments.connect("muxer-added", false, move |values| {
         let muxer = values.get(1)?.get::<gst::Element>().ok()?;
         if let Entry::Vacant(place) = lock(&known).entry(muxer.as_ptr() as usize) {
-            watch_muxer(&muxer, place.insert(Slot::default()).clone(), owner.clone(), inside.clone());
+            watch_muxer(&muxer, place.insert(Slot::default()).clone(), owner.clone(), inside.clone(), audio);
         }
         None
     });
@@ -274,8 +311,17 @@ fn listen(segments: &gst::Element, shared: &Arc<Shared>, inside: &Arc<Inside>) {
 }
 
 /// True flags and times again, and the first frame opens the segment.
-fn watch_muxer(muxer: &gst::Element, slot: Slot, shared: Arc<Shared>, inside: Arc<Inside>) {
+fn watch_muxer(
+    muxer: &gst::Element,
+    slot: Slot,
+    shared: Arc<Shared>,
+    inside: Arc<Inside>,
+    audio: Option<AudioCodec>,
+) {
     let watch = move |pad: &gst::Pad| {
+        if pad.name().starts_with("audio") {
+            return;
+        }
         let (slot, shared, inside) = (slot.clone(), shared.clone(), inside.clone());
         let mut size = None;
         let state = Mutex::new(move |pad: &gst::Pad, info: &mut gst::PadProbeInfo| match &mut info.data {
@@ -303,7 +349,7 @@ fn watch_muxer(muxer: &gst::Element, slot: Slot, shared: Arc<Shared>, inside: Ar
                 let mut slot = lock(&slot);
                 if slot.is_none() {
                     let at_ns = i64::try_from(shown_ns).unwrap_or_default();
-                    let head = head(&shared, at_ns, size.unwrap_or_default());
+                    let head = head(&shared, at_ns, size.unwrap_or_default(), audio);
                     describe(pad, &head);
                     *slot = Some(Current::open(&shared, &inside, head));
                 }
@@ -327,7 +373,7 @@ fn watch_muxer(muxer: &gst::Element, slot: Slot, shared: Arc<Shared>, inside: Ar
     });
 }
 
-fn head(shared: &Shared, at_ns: i64, (width, height): (u32, u32)) -> SegmentHead {
+fn head(shared: &Shared, at_ns: i64, (width, height): (u32, u32), audio: Option<AudioCodec>) -> SegmentHead {
     SegmentHead {
         camera: shared.settings.camera.clone(),
         profile: shared.settings.profile,
@@ -335,6 +381,7 @@ fn head(shared: &Shared, at_ns: i64, (width, height): (u32, u32)) -> SegmentHead
         codec: shared.codec,
         width,
         height,
+        audio,
         source: Source::Live,
     }
 }

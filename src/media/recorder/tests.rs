@@ -6,6 +6,7 @@ use bytes::Bytes;
 use gstreamer_app::AppSink;
 
 use super::*;
+use crate::media::source::RtpTimes;
 use crate::model::segment::{SegmentHead, SegmentWrite, SinkRefused};
 
 type Kept = Arc<Mutex<HashMap<usize, (SegmentHead, Vec<u8>, bool)>>>;
@@ -77,7 +78,7 @@ fn segments_begin_with_keyframes_lose_nothing_and_say_what_they_are() {
         Codec::H264,
         settings,
         Arc::new(shelf),
-        RtpTimes::default(),
+        Sourced::default(),
     )
     .unwrap();
     let (ended, end) = std::sync::mpsc::channel();
@@ -196,7 +197,7 @@ impl Bench {
             codec,
             settings,
             Arc::new(shelf),
-            rtp_times.clone(),
+            Sourced { rtp_times: rtp_times.clone(), ..Sourced::default() },
         )
         .unwrap();
         pipeline.set_state(gst::State::Playing).unwrap();
