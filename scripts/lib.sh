@@ -4,7 +4,7 @@ BUILD_PACKAGES="build-essential ca-certificates pkg-config
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev"
 RUN_PACKAGES="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
     gstreamer1.0-libav glib-networking"
-# The simulated cameras encode their footage with x264, once.
+# The simulated cameras encode their footage with x264 and x265 in ffmpeg, once; their sound with what is above.
 SIM_PACKAGES="ffmpeg gstreamer1.0-plugins-ugly"
 TEST_PACKAGES="chromium nodejs npm curl"
 

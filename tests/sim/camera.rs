@@ -1,4 +1,4 @@
-//! A camera: one or two H.264 streams over RTSP, with its power switch, its password and its whims.
+//! A camera: one or two streams over RTSP, with its power switch, its password and its whims.
 //!
 //! ```text
 //! let camera = SimCamera::start(CameraSpec::new("front"))?;
@@ -15,9 +15,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use gstreamer_rtsp_server::RTSPAuth;
 
-use super::feed::{Epoch, Feed, Journal, Sent};
+use super::audio::{Audio, AudioFeed, Mode};
+use super::feed::{Epoch, Feed, Journal, Paced, Sent, VIDEO_TICKS_PER_S};
 use super::footage::{Encoding, Source};
-use super::server::{self, Mounts, Server};
+use super::harm::{Harm, Reports};
+use super::server::{self, Mount, Mounts, Server};
 
 /// Which of a camera's streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,10 @@ pub(crate) struct CameraSpec {
     pub main: Encoding,
     /// The stream at `/sub`; without one that path is 404.
     pub sub: Option<Encoding>,
+    /// A microphone, heard with the main stream.
+    pub audio: Option<Audio>,
+    /// What its sender reports say.
+    pub reports: Reports,
     /// With it the camera wants Digest authentication.
     pub login: Option<Login>,
     /// Where it listens.
@@ -63,6 +69,8 @@ impl CameraSpec {
             name: name.into(),
             main: Encoding::small(Source::Cars),
             sub: None,
+            audio: None,
+            reports: Reports::True,
             login: None,
             address: Ipv4Addr::LOCALHOST.into(),
             port: 0,
@@ -76,6 +84,8 @@ pub(crate) struct SimCamera {
     spec: CameraSpec,
     main: Arc<Feed>,
     sub: Option<Arc<Feed>>,
+    sound: Option<Arc<AudioFeed>>,
+    mounts: Mounts,
     auth: Option<RTSPAuth>,
     login: Mutex<Option<Login>>,
     port: u16,
@@ -102,24 +112,39 @@ impl SimCamera {
         let main = feed(spec.name.clone(), main);
         let sub = sub.map(|footage| feed(format!("{}/sub", spec.name), footage));
         let auth = spec.login.as_ref().map(|login| server::digest_auth(&login.user, &login.password));
-        let server = Server::open(spec.address, spec.port, &mounts(&main, sub.as_ref()), auth.as_ref())?;
+        let sound = spec.audio.map(|audio| AudioFeed::new(epoch, audio, &spec.journal)).transpose()?;
+        let sound = sound.map(Arc::new);
+        let mut mounts = Mounts::new();
+        for path in ["/main", "/cam"] {
+            mounts.push(Mount::new(path, &main, spec.main.codec, sound.as_ref().zip(spec.audio)));
+        }
+        if let Some((feed, encoding)) = sub.as_ref().zip(spec.sub) {
+            mounts.push(Mount::new("/sub", feed, encoding.codec, None));
+        }
+        let server = Server::open(spec.address, spec.port, &mounts, auth.as_ref())?;
         let (pace, stop) = mpsc::channel();
-        let feeds = [Some(main.clone()), sub.clone()].into_iter().flatten().collect();
+        let mut feeds: Vec<Arc<dyn Paced>> = vec![main.clone()];
+        feeds.extend(sub.clone().map(|sub| sub as Arc<dyn Paced>));
+        feeds.extend(sound.clone().map(|sound| sound as Arc<dyn Paced>));
         let pacer = std::thread::Builder::new()
             .name(format!("sim-pace-{}", server.port()))
             .spawn(move || run(feeds, &stop))
             .context("cannot start the pacing thread")?;
-        Ok(SimCamera {
+        let camera = SimCamera {
             login: Mutex::new(spec.login.clone()),
             spec,
             main,
             sub,
+            sound,
+            mounts,
             auth,
             port: server.port(),
             server: Mutex::new(Some(server)),
             pace: Some(pace),
             pacer: Some(pacer),
-        })
+        };
+        camera.harms().for_each(|harm| harm.report(camera.spec.reports));
+        Ok(camera)
     }
 
     /// The name given to it.
@@ -149,29 +174,77 @@ impl SimCamera {
     /// Sends nothing any more, on either stream, with all connections open. RTSP requests are still answered, but a
     /// new client's DESCRIBE only after [`thaw`](Self::thaw) (or with 503 after 20 s): the server waits for a frame.
     pub(crate) fn freeze(&self) {
-        self.feeds().for_each(|feed| feed.set_frozen(true));
+        self.set_frozen(true);
     }
 
     /// Goes on, with the number that is current then.
     pub(crate) fn thaw(&self) {
-        self.feeds().for_each(|feed| feed.set_frozen(false));
+        self.set_frozen(false);
+    }
+
+    fn set_frozen(&self, frozen: bool) {
+        self.feeds().for_each(|feed| feed.set_frozen(frozen));
+        self.sound.iter().for_each(|sound| sound.set_frozen(frozen));
     }
 
     /// Encodes the main stream differently from the next keyframe on: new parameter sets in band.
     ///
     /// # Errors
-    /// If the footage cannot be encoded, or at another frame rate than before.
+    /// If the footage cannot be encoded, or with another frame rate or codec than before.
     pub(crate) fn set_encoding(&self, encoding: Encoding) -> anyhow::Result<()> {
         if encoding.fps != self.spec.main.fps {
             bail!("frame numbers are times: the rate cannot change from {} per second", self.spec.main.fps);
+        }
+        if encoding.codec != self.spec.main.codec {
+            bail!("the description promised {:?}", self.spec.main.codec);
         }
         self.main.set_footage(encoding.footage()?);
         Ok(())
     }
 
-    /// Moves RTP time by so many milliseconds, forth or back, for all frames from now on.
+    /// Moves RTP time by so many milliseconds, forth or back, for all packets from now on.
     pub(crate) fn jump_timestamps(&self, by_ms: i64) {
-        self.feeds().for_each(|feed| feed.jump_timestamps(by_ms));
+        self.feeds().for_each(|feed| feed.harm.jump(by_ms, VIDEO_TICKS_PER_S));
+        self.sound.iter().for_each(|sound| sound.harm.jump(by_ms, sound.ticks_per_s()));
+    }
+
+    /// Gives all packets the same RTP time, until `false` is given.
+    pub(crate) fn set_equal_timestamps(&self, equal: bool) {
+        self.harms().for_each(|harm| harm.set_equal_times(equal));
+    }
+
+    /// Overwrites some bytes in so many of a hundred packets, picked at random. Numbers in them are not to be trusted.
+    pub(crate) fn corrupt(&self, percent: u32) {
+        self.harms().for_each(|harm| harm.corrupt(percent));
+    }
+
+    /// Sends NAL units of no length around each frame's stamp.
+    pub(crate) fn set_empty_units(&self, on: bool) {
+        self.feeds().for_each(|feed| feed.harm.set_empty_units(on));
+    }
+
+    /// Makes the next frame of the main stream so many bytes longer, with filler that says nothing.
+    pub(crate) fn send_huge_frame(&self, bytes: usize) {
+        self.main.fill_next(bytes);
+    }
+
+    /// What sender reports say from now on.
+    pub(crate) fn report(&self, reports: Reports) {
+        self.harms().for_each(|harm| harm.report(reports));
+    }
+
+    /// Another mode of the microphone; its times count from now on.
+    ///
+    /// # Errors
+    /// If it has no microphone, or that codec cannot do this.
+    pub(crate) fn set_audio(&self, mode: Mode) -> anyhow::Result<()> {
+        self.sound.as_ref().context("no microphone")?.set_mode(mode)
+    }
+
+    /// Capture times of the beginnings of the sound's packets that were sent, in microseconds since 1970 UTC. Empty
+    /// unless the journal is [`Journal::Memory`].
+    pub(crate) fn audio_sent_us(&self) -> Vec<u64> {
+        self.sound.as_ref().map_or(Vec::new(), |sound| sound.sent_us())
     }
 
     /// Wants another password from now on. A client that plays is not thrown out until its next request.
@@ -201,8 +274,7 @@ impl SimCamera {
     pub(crate) fn revive(&self) -> anyhow::Result<()> {
         let mut server = self.server();
         if server.is_none() {
-            let mounts = mounts(&self.main, self.sub.as_ref());
-            *server = Some(Server::open(self.spec.address, self.port, &mounts, self.auth.as_ref())?);
+            *server = Some(Server::open(self.spec.address, self.port, &self.mounts, self.auth.as_ref())?);
         }
         Ok(())
     }
@@ -248,6 +320,11 @@ impl SimCamera {
         [self.feed(Channel::Main), self.feed(Channel::Sub)].into_iter().flatten()
     }
 
+    fn harms(&self) -> impl Iterator<Item = &Arc<Harm>> {
+        let video = [Some(&self.main), self.sub.as_ref()].into_iter().flatten().map(|feed| &feed.harm);
+        video.chain(self.sound.as_ref().map(|sound| &sound.harm))
+    }
+
     fn server(&self) -> MutexGuard<'_, Option<Server>> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -263,15 +340,9 @@ impl Drop for SimCamera {
     }
 }
 
-fn mounts(main: &Arc<Feed>, sub: Option<&Arc<Feed>>) -> Mounts {
-    let mut mounts = vec![("/main", main.clone()), ("/cam", main.clone())];
-    mounts.extend(sub.map(|sub| ("/sub", sub.clone())));
-    mounts
-}
-
-/// Sends each frame when it is due, until the camera is dropped. After a pause of the whole machine it sends what
+/// Sends each frame and each packet of sound when it is due, until the camera is dropped. After a pause of the whole machine it sends what
 /// was missed at once: a frame is never skipped.
-fn run(feeds: Vec<Arc<Feed>>, stop: &mpsc::Receiver<()>) {
+fn run(feeds: Vec<Arc<dyn Paced>>, stop: &mpsc::Receiver<()>) {
     while let Some((due, feed)) = feeds.iter().map(|feed| (feed.due(), feed)).min_by_key(|(due, _)| *due) {
         match stop.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Err(mpsc::RecvTimeoutError::Timeout) => feed.send_next(),

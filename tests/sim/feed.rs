@@ -6,8 +6,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use gstreamer as gst;
@@ -16,13 +15,15 @@ use gstreamer::prelude::*;
 use gstreamer_app::AppSrc;
 
 use super::footage::Footage;
+use super::harm::Harm;
+use super::nal::with_length;
 use super::stamp::Stamp;
 
-const NS_PER_S: u64 = 1_000_000_000;
+pub(crate) const NS_PER_S: u64 = 1_000_000_000;
 /// A client that does not read makes its camera hold so much; frames after that are lost to it, and not noted.
 const HELD_AT_MOST_BYTES: u64 = 64 << 20;
-/// RTP time of H.264 counts in 90 kHz.
-const RTP_TICKS_PER_MS: i64 = 90;
+/// RTP time of video counts in 90 kHz.
+pub(crate) const VIDEO_TICKS_PER_S: u32 = 90_000;
 
 /// A frame that was handed to at least one media, so that somebody was connected or connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,42 @@ pub(crate) struct Epoch {
     pub start_us: u64,
 }
 
+impl Epoch {
+    /// A capture time in microseconds since 1970 UTC.
+    pub(crate) fn capture_us(&self, since_start: Duration) -> u64 {
+        self.start_us + u64::try_from(since_start.as_micros()).expect("not that long")
+    }
+}
+
+/// What the streams of one media have in common: where in its running time frame 0 was captured, in nanoseconds. It may
+/// lie before the beginning. All PTS, and with them RTP times and sender reports, are capture times counted from there, so
+/// the streams of a media agree as exactly as their clocks can say.
+#[derive(Debug, Default)]
+pub(crate) struct Origin(OnceLock<i64>);
+
+impl Origin {
+    /// The PTS of what was captured then. `None` while the media does not run, or if that was before it ran.
+    pub(crate) fn pts(
+        &self,
+        source: &AppSrc,
+        epoch: &Epoch,
+        since_start: Duration,
+    ) -> Option<gst::ClockTime> {
+        let now = source.current_running_time()?;
+        let ns = |time: Duration| i64::try_from(time.as_nanos()).expect("not that long");
+        let origin = *self.0.get_or_init(|| now.nseconds() as i64 - ns(epoch.start.elapsed()));
+        u64::try_from(origin + ns(since_start)).ok().map(gst::ClockTime::from_nseconds)
+    }
+}
+
+/// Something that has to be sent when its time has come.
+pub(crate) trait Paced: Send + Sync {
+    /// When the next is due.
+    fn due(&self) -> Instant;
+    /// Sends it.
+    fn send_next(&self);
+}
+
 /// A session: address of the server's client object, session id.
 type Viewer = (usize, String);
 
@@ -66,15 +103,19 @@ pub(crate) struct Feed {
     epoch: Epoch,
     fps: u64,
     journal: Journal,
-    rtp_offset: Arc<AtomicU32>,
+    /// What is wrong with it.
+    pub(crate) harm: Arc<Harm>,
     state: Mutex<State>,
 }
 
 struct State {
     footage: Arc<Footage>,
     next_footage: Option<Arc<Footage>>,
-    number: u64,
+    /// The next unit, in the order of sending.
+    next: u64,
     frozen: bool,
+    /// Bytes of filler to send with the next frame.
+    filler: usize,
     outlets: Vec<Outlet>,
     sent: Vec<Sent>,
     viewers: HashSet<Viewer>,
@@ -84,9 +125,8 @@ struct State {
 /// A media of the server that wants our frames.
 struct Outlet {
     source: glib::WeakRef<AppSrc>,
-    /// Number and running time of the first frame it got.
-    first: Option<(u64, gst::ClockTime)>,
-    /// What its caps say.
+    origin: Arc<Origin>,
+    /// What its caps say; none before its first frame.
     shown: Option<Arc<Footage>>,
 }
 
@@ -98,12 +138,13 @@ impl Feed {
             epoch,
             fps: u64::from(footage.encoding.fps),
             journal,
-            rtp_offset: Arc::default(),
+            harm: Arc::default(),
             state: Mutex::new(State {
                 footage,
                 next_footage: None,
-                number: 0,
+                next: 0,
                 frozen: false,
+                filler: 0,
                 outlets: Vec::new(),
                 sent: Vec::new(),
                 viewers: HashSet::new(),
@@ -116,39 +157,8 @@ impl Feed {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the next frame is to be sent.
-    pub(crate) fn due(&self) -> Instant {
-        self.epoch.start + self.since_start(self.state().number)
-    }
-
-    fn since_start(&self, number: u64) -> Duration {
-        Duration::from_nanos(number * NS_PER_S / self.fps)
-    }
-
-    /// Sends the next frame to all who are connected, and notes it if there was one.
-    pub(crate) fn send_next(&self) {
-        let mut state = self.state();
-        let number = state.number;
-        state.number += 1;
-        if let Some(footage) = state.next_footage.take_if(|footage| footage.unit(number).key) {
-            state.footage = footage;
-        }
-        if state.frozen || state.outlets.is_empty() {
-            return;
-        }
-        let since_start_us = u64::try_from(self.since_start(number).as_micros()).expect("not that long");
-        let capture_us = self.epoch.start_us + since_start_us;
-        let footage = state.footage.clone();
-        let buffer = stamped(&footage, Stamp { number, capture_us });
-        state.outlets.retain(|outlet| outlet.source.upgrade().is_some());
-        let mut taken = false;
-        for outlet in &mut state.outlets {
-            taken |= outlet.push(&footage, number, buffer.clone());
-        }
-        if taken {
-            let sessions = state.viewers.len();
-            self.note(&mut state, Sent { number, capture_us, sessions });
-        }
+    fn since_start(&self, frames: u64) -> Duration {
+        Duration::from_nanos(frames * NS_PER_S / self.fps)
     }
 
     fn note(&self, state: &mut State, sent: Sent) {
@@ -164,26 +174,17 @@ impl Feed {
     }
 
     /// Connects a media that was just built: its source gets our frames from now on.
-    pub(crate) fn add_outlet(&self, source: &AppSrc, payloader: &gst::Element) {
-        source.set_format(gst::Format::Time);
-        source.set_is_live(true);
-        source.set_max_bytes(HELD_AT_MOST_BYTES);
-        // Unlimited: else the sinks complain about a live source that cannot wait for them.
-        source.set_latency(gst::ClockTime::ZERO, gst::ClockTime::NONE);
-        if let Some(pad) = payloader.static_pad("src") {
-            let offset = self.rtp_offset.clone();
-            pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {
-                shift_rtp_time(info, offset.load(Ordering::Relaxed));
-                gst::PadProbeReturn::Ok
-            });
-        }
-        self.state().outlets.push(Outlet { source: source.downgrade(), first: None, shown: None });
+    pub(crate) fn add_outlet(&self, source: &AppSrc, payloader: &gst::Element, origin: Arc<Origin>) {
+        prepare(source);
+        let mut state = self.state();
+        self.harm.attach(payloader, Some(state.footage.encoding.codec));
+        state.outlets.push(Outlet { source: source.downgrade(), origin, shown: None });
     }
 
     /// Fails every media that still waits for its first frame: that is an error to the client who asked for it.
     pub(crate) fn fail_waiting(&self) {
         let state = self.state();
-        for source in state.outlets.iter().filter(|o| o.first.is_none()).filter_map(|o| o.source.upgrade()) {
+        for source in state.outlets.iter().filter(|o| o.shown.is_none()).filter_map(|o| o.source.upgrade()) {
             gst::element_error!(source, gst::CoreError::Failed, ("the camera was switched off"));
         }
     }
@@ -193,7 +194,12 @@ impl Feed {
         self.state().frozen = frozen;
     }
 
-    /// Shows other footage from its next keyframe on. It must have the same frame rate.
+    /// Appends so many bytes that say nothing to the next frame.
+    pub(crate) fn fill_next(&self, bytes: usize) {
+        self.state().filler = bytes;
+    }
+
+    /// Shows other footage from its next keyframe on. It must have the same frame rate and codec.
     pub(crate) fn set_footage(&self, footage: Arc<Footage>) {
         assert_eq!(
             u64::from(footage.encoding.fps),
@@ -201,13 +207,6 @@ impl Feed {
             "frame numbers are times: the rate cannot change"
         );
         self.state().next_footage = Some(footage);
-    }
-
-    /// Moves RTP time for all frames from now on.
-    pub(crate) fn jump_timestamps(&self, by_ms: i64) {
-        // RTP time has 32 bits and wraps, so cutting off the rest is the arithmetic that is wanted.
-        let ticks = by_ms.wrapping_mul(RTP_TICKS_PER_MS) as u32;
-        self.rtp_offset.fetch_add(ticks, Ordering::Relaxed);
     }
 
     /// A session began to play.
@@ -233,9 +232,9 @@ impl Feed {
         self.state().max_viewers
     }
 
-    /// The number of the next frame.
+    /// How many frames were due so far; without B-frames that is the number of the next one.
     pub(crate) fn next_number(&self) -> u64 {
-        self.state().number
+        self.state().next
     }
 
     /// All that was sent so far, if the journal is in memory.
@@ -244,66 +243,96 @@ impl Feed {
     }
 }
 
+impl Paced for Feed {
+    fn due(&self) -> Instant {
+        let state = self.state();
+        self.epoch.start + self.since_start(state.next + state.footage.delay)
+    }
+
+    /// Sends the next frame to all who are connected, and notes it if there was one.
+    fn send_next(&self) {
+        let mut state = self.state();
+        let sent = state.next;
+        state.next += 1;
+        // With B-frames a group of pictures that was begun has to be shown to its end.
+        if state.footage.unit(sent).0.settled
+            && let Some(footage) = state.next_footage.take_if(|footage| footage.unit(sent).0.key)
+        {
+            state.footage = footage;
+        }
+        if state.frozen || state.outlets.is_empty() {
+            return;
+        }
+        let footage = state.footage.clone();
+        let (_, number) = footage.unit(sent);
+        let since_start = self.since_start(number);
+        let capture_us = self.epoch.capture_us(since_start);
+        let mut buffer = stamped(&footage, sent, Stamp { number, capture_us });
+        let filler = std::mem::take(&mut state.filler);
+        if filler > 0 {
+            let filler = with_length(&footage.encoding.codec.filler(filler));
+            buffer.make_mut().append_memory(gst::Memory::from_slice(filler));
+        }
+        state.outlets.retain(|outlet| outlet.source.upgrade().is_some());
+        let mut taken = false;
+        for outlet in &mut state.outlets {
+            taken |= outlet.push(&footage, &self.epoch, since_start, buffer.clone());
+        }
+        if taken {
+            let sessions = state.viewers.len();
+            self.note(&mut state, Sent { number, capture_us, sessions });
+        }
+    }
+}
+
 impl Outlet {
     /// False if this media does not take frames: not running yet, or not any more.
-    fn push(&mut self, footage: &Arc<Footage>, number: u64, mut buffer: gst::Buffer) -> bool {
+    fn push(
+        &mut self,
+        footage: &Arc<Footage>,
+        epoch: &Epoch,
+        since_start: Duration,
+        mut buffer: gst::Buffer,
+    ) -> bool {
         let Some(source) = self.source.upgrade() else { return false };
-        let Some(now) = source.current_running_time() else { return false };
+        let Some(pts) = self.origin.pts(&source, epoch, since_start) else { return false };
         if source.current_level_bytes() > HELD_AT_MOST_BYTES {
             return false;
         }
-        let (first, first_time) = *self.first.get_or_insert((number, now));
-        let frame = gst::ClockTime::SECOND / u64::from(footage.encoding.fps);
-        let late = (number - first) * NS_PER_S / u64::from(footage.encoding.fps);
         if !self.shown.as_ref().is_some_and(|shown| Arc::ptr_eq(shown, footage)) {
             source.set_caps(Some(&footage.caps));
             self.shown = Some(footage.clone());
         }
         let writable = buffer.make_mut();
-        writable.set_pts(first_time + gst::ClockTime::from_nseconds(late));
-        writable.set_duration(frame);
+        writable.set_pts(pts);
+        writable.set_duration(gst::ClockTime::SECOND / u64::from(footage.encoding.fps));
         source.push_buffer(buffer).is_ok()
     }
 }
 
-/// The picture of a frame with its stamp before the first slice. The footage itself is referred to, not copied.
-fn stamped(footage: &Footage, stamp: Stamp) -> gst::Buffer {
-    let unit = footage.unit(stamp.number);
+/// Makes a source of a new media ready for live data with our times.
+pub(crate) fn prepare(source: &AppSrc) {
+    source.set_format(gst::Format::Time);
+    source.set_is_live(true);
+    source.set_max_bytes(HELD_AT_MOST_BYTES);
+    // Unlimited: else the sinks complain about a live source that cannot wait for them.
+    source.set_latency(gst::ClockTime::ZERO, gst::ClockTime::NONE);
+}
+
+/// The picture that is sent as number `sent`, with its stamp before the first slice. The footage itself is referred to,
+/// not copied.
+fn stamped(footage: &Footage, sent: u64, stamp: Stamp) -> gst::Buffer {
+    let (unit, _) = footage.unit(sent);
     let mut buffer = gst::Buffer::new();
     let writable = buffer.make_mut();
     if let Some(head) = &unit.head {
         writable.append_memory(head.clone());
     }
-    writable.append_memory(gst::Memory::from_slice(super::footage::with_length(&stamp.to_nal())));
+    let stamp = with_length(&stamp.to_nal(footage.encoding.codec));
+    writable.append_memory(gst::Memory::from_slice(stamp));
     writable.append_memory(unit.body.clone());
     if !unit.key {
         writable.set_flags(gst::BufferFlags::DELTA_UNIT);
     }
     buffer
-}
-
-/// Adds to the RTP time of all packets in `info`. All packets of a frame come in one list, so none is torn.
-fn shift_rtp_time(info: &mut gst::PadProbeInfo<'_>, ticks: u32) {
-    if ticks == 0 {
-        return;
-    }
-    match info.data.as_mut() {
-        Some(gst::PadProbeData::Buffer(packet)) => shift_packet(packet.make_mut(), ticks),
-        Some(gst::PadProbeData::BufferList(packets)) => {
-            packets.make_mut().foreach_mut(|mut packet, _| {
-                shift_packet(packet.make_mut(), ticks);
-                std::ops::ControlFlow::Continue(Some(packet))
-            });
-        }
-        _ => (),
-    }
-}
-
-fn shift_packet(packet: &mut gst::BufferRef, ticks: u32) {
-    // The payloader puts the RTP header into a memory of its own; the time stands in its bytes 4 to 7.
-    let Ok(header) = packet.peek_memory_mut(0) else { return };
-    let Ok(mut bytes) = header.map_writable() else { return };
-    if let Some(time) = bytes.get_mut(4..8).and_then(|bytes| <&mut [u8; 4]>::try_from(bytes).ok()) {
-        *time = u32::from_be_bytes(*time).wrapping_add(ticks).to_be_bytes();
-    }
 }

@@ -4,21 +4,28 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::Value;
 
-use super::nal::{self, NalUnits};
+use super::nal::{Codec, NalUnits};
 use super::stamp::Stamp;
 
-/// The stamps of all frames of a file, in file order.
+/// The stamps of all frames of a file, in file order: with B-frames that is the order of decoding, which is the order
+/// in which a camera sent them (`SimCamera::sent`). See [`timeline_in`] for the order of display.
 ///
 /// # Errors
 /// If ffmpeg cannot read the file or complains, or a frame has no stamp or more than one.
 pub(crate) fn frames_in(path: &Path) -> anyhow::Result<Vec<Stamp>> {
+    let codec = match codec_of(path, "v:0")?.as_deref() {
+        Some("h264") => Codec::H264,
+        Some("hevc") => Codec::H265,
+        other => bail!("`{}` has no video with numbers but {other:?}", path.display()),
+    };
     let mut ffmpeg = Command::new("ffmpeg")
         .args(["-nostdin", "-v", "error", "-i"])
         .arg(path)
-        .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", "h264_mp4toannexb", "-f", "h264", "-"])
+        .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", &format!("{}_mp4toannexb", codec.word())])
+        .args(["-f", codec.word(), "-"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -31,7 +38,7 @@ pub(crate) fn frames_in(path: &Path) -> anyhow::Result<Vec<Stamp>> {
         let mut text = String::new();
         errors.read_to_string(&mut text).map(|_| text)
     });
-    let stamps = stamps_in(BufReader::new(stream));
+    let stamps = stamps_in(codec, BufReader::new(stream));
     let status = ffmpeg.wait()?;
     let complaints = complaints.join().map_err(|_| anyhow!("the reader of ffmpeg's errors panicked"))??;
     let complaints = complaints.trim();
@@ -40,15 +47,15 @@ pub(crate) fn frames_in(path: &Path) -> anyhow::Result<Vec<Stamp>> {
     stamps.with_context(|| format!("in `{file}`"))
 }
 
-fn stamps_in(stream: impl Read) -> anyhow::Result<Vec<Stamp>> {
+fn stamps_in(codec: Codec, stream: impl Read) -> anyhow::Result<Vec<Stamp>> {
     let mut stamps = Vec::new();
     let mut stamp = None;
     for unit in NalUnits::new(stream) {
         let unit = unit?;
-        if let Some(found) = Stamp::from_nal(&unit) {
+        if let Some(found) = Stamp::from_nal(codec, &unit) {
             ensure!(stamp.replace(found).is_none(), "two stamps for frame {} of the file", stamps.len());
         }
-        if nal::begins_picture(&unit) {
+        if codec.begins_picture(&unit) {
             stamps.push(
                 stamp.take().with_context(|| format!("frame {} of the file has no stamp", stamps.len()))?,
             );
@@ -56,6 +63,44 @@ fn stamps_in(stream: impl Read) -> anyhow::Result<Vec<Stamp>> {
     }
     ensure!(stamp.is_none(), "a stamp without a frame at the end");
     Ok(stamps)
+}
+
+/// A frame of a file with its place in the file's time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Timed {
+    /// What the frame itself says.
+    pub stamp: Stamp,
+    /// When it is shown, in seconds.
+    pub pts_s: f64,
+}
+
+/// The frames of a file in the order of display. With B-frames that differs from the order in the file, and only a
+/// file whose times are right has the numbers in order.
+///
+/// # Errors
+/// As [`frames_in`], or if a frame has no time.
+pub(crate) fn timeline_in(path: &Path) -> anyhow::Result<Vec<Timed>> {
+    let stamps = frames_in(path)?;
+    let packets = ffprobe(path, "v:0", &["-show_entries", "packet=pts_time"])?;
+    let packets = packets["packets"].as_array().context("no packets from ffprobe")?;
+    ensure!(packets.len() == stamps.len(), "{} packets and {} stamps", packets.len(), stamps.len());
+    let mut timed = Vec::new();
+    for (stamp, packet) in stamps.into_iter().zip(packets) {
+        let pts =
+            packet["pts_time"].as_str().with_context(|| format!("frame {} has no time", stamp.number))?;
+        timed.push(Timed { stamp, pts_s: pts.parse()? });
+    }
+    timed.sort_by(|a, b| a.pts_s.total_cmp(&b.pts_s));
+    Ok(timed)
+}
+
+/// ffmpeg's name for the codec of a stream: `v:0` or `a:0`. `None` if there is no such stream.
+///
+/// # Errors
+/// If ffprobe cannot read the file.
+pub(crate) fn codec_of(path: &Path, stream: &str) -> anyhow::Result<Option<String>> {
+    let found = ffprobe(path, stream, &["-show_entries", "stream=codec_name"])?;
+    Ok(found["streams"][0]["codec_name"].as_str().map(str::to_owned))
 }
 
 /// Decodes all of a file with ffmpeg.
@@ -102,8 +147,8 @@ pub(crate) struct Probe {
 /// If ffprobe cannot read the file or finds no video in it.
 pub(crate) fn probe(path: &Path) -> anyhow::Result<Probe> {
     let fields = "stream=width,height,codec_name,codec_tag_string,nb_read_packets:format=duration";
-    let whole = ffprobe(path, &["-count_packets", "-show_entries", fields])?;
-    let first = ffprobe(path, &["-read_intervals", "%+#1", "-show_entries", "packet=flags"])?;
+    let whole = ffprobe(path, "v:0", &["-count_packets", "-show_entries", fields])?;
+    let first = ffprobe(path, "v:0", &["-read_intervals", "%+#1", "-show_entries", "packet=flags"])?;
     let stream = &whole["streams"][0];
     let text = |value: &Value, name: &str| {
         value[name].as_str().map(str::to_owned).with_context(|| format!("no {name} from ffprobe"))
@@ -123,9 +168,10 @@ pub(crate) fn probe(path: &Path) -> anyhow::Result<Probe> {
     })
 }
 
-fn ffprobe(path: &Path, what: &[&str]) -> anyhow::Result<Value> {
+/// What ffprobe says of a stream of a file: `v:0` or `a:0`.
+pub(crate) fn ffprobe(path: &Path, stream: &str, what: &[&str]) -> anyhow::Result<Value> {
     let output = Command::new("ffprobe")
-        .args(["-v", "error", "-select_streams", "v:0", "-of", "json"])
+        .args(["-v", "error", "-select_streams", stream, "-of", "json"])
         .args(what)
         .arg(path)
         .stdin(Stdio::null())

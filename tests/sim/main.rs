@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
@@ -17,16 +18,23 @@ use tokio::signal::unix::{SignalKind, signal};
 #[path = "mod.rs"]
 mod sim;
 
+use sim::audio::{Audio, Mode};
 use sim::camera::{CameraSpec, Channel, Login, SimCamera};
 use sim::feed::Journal;
 use sim::footage::{Encoding, Source};
-use sim::frames::frames_in;
+use sim::frames::{frames_in, timeline_in};
+use sim::harm::Reports;
+use sim::nal::Codec;
 use sim::proof::{Tally, prove_sent};
+use sim::sound::Voice;
 
 const SUB_SIZE: (u32, u32) = (640, 360);
 const SUB_KBIT: u32 = 300;
+/// Samples per second of AAC, unless it changes.
+const AAC_HZ: u32 = 16_000;
+const HUGE_EVERY: Duration = Duration::from_secs(30);
 
-/// Simulated IP cameras: H.264 over RTSP at /main (also /cam) and /sub, every frame numbered.
+/// Simulated IP cameras: video and sound over RTSP at /main (also /cam) and /sub, every frame numbered.
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -38,7 +46,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Prints the frame numbers found in files; fails if one is missing or doubled between the first and the last.
+    /// Prints the frame numbers found in files, in the order of display; fails if one is missing or doubled between the
+    /// first and the last.
     Frames {
         /// MP4 files in order of time.
         #[arg(required = true)]
@@ -81,6 +90,31 @@ struct Cameras {
     /// Kilobits per second of the main stream.
     #[arg(long, default_value_t = 2000)]
     kbit: u32,
+    /// h264 or h265.
+    #[arg(long, default_value = "h264", value_parser = codec)]
+    codec: Codec,
+    /// Two B-frames between the others, in the main stream.
+    #[arg(long)]
+    b_frames: bool,
+    /// Frames per second that the main stream claims to have.
+    #[arg(long, value_name = "FPS", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    claims_fps: Option<u32>,
+    /// A tone of 1 kHz with the main stream: aac, opus, pcma or pcmu.
+    #[arg(long, value_parser = voice)]
+    audio: Option<Voice>,
+    /// steady, never, dies:SECONDS, returns:DIES:RETURNS or changes:SECONDS:HZ (AAC only).
+    #[arg(long, default_value = "steady", requires = "audio", value_parser = mode)]
+    audio_mode: Mode,
+    /// The audio's media line comes before the video's.
+    #[arg(long, requires = "audio")]
+    audio_first: bool,
+    /// What sender reports say of the time: true, missing, or by how many seconds they are off.
+    #[arg(long, default_value = "true", allow_hyphen_values = true, value_parser = reports)]
+    reports: Reports,
+    /// What is wrong with the packets, more than once if need be: equal-times, empty-units (NAL units without a byte),
+    /// corrupt:PERCENT, huge:BYTES (a frame so large every 30 s).
+    #[arg(long, value_parser = harm)]
+    harm: Vec<Wrong>,
     /// Ask for this user (Digest).
     #[arg(long, requires = "password")]
     user: Option<String>,
@@ -103,6 +137,73 @@ fn size(text: &str) -> Result<(u32, u32), String> {
             Ok((width, height))
         }
         _ => Err("want WIDTHxHEIGHT, both even".to_owned()),
+    }
+}
+
+/// Something wrong with the packets.
+#[derive(Clone, Copy)]
+enum Wrong {
+    EqualTimes,
+    EmptyUnits,
+    Corrupt { percent: u32 },
+    Huge { bytes: usize },
+}
+
+fn codec(text: &str) -> Result<Codec, String> {
+    match text {
+        "h264" => Ok(Codec::H264),
+        "h265" => Ok(Codec::H265),
+        _ => Err("want h264 or h265".to_owned()),
+    }
+}
+
+fn voice(text: &str) -> Result<Voice, String> {
+    match text {
+        "aac" => Ok(Voice::Aac { hz: AAC_HZ }),
+        "opus" => Ok(Voice::Opus),
+        "pcma" => Ok(Voice::Pcma),
+        "pcmu" => Ok(Voice::Pcmu),
+        _ => Err("want aac, opus, pcma or pcmu".to_owned()),
+    }
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    let words: Vec<_> = text.split(':').collect();
+    let seconds =
+        |text: &str| text.parse().map(Duration::from_secs).map_err(|_| format!("no number: {text}"));
+    match words[..] {
+        ["steady"] => Ok(Mode::Steady),
+        ["never"] => Ok(Mode::Never),
+        ["dies", after] => Ok(Mode::Dies { after: seconds(after)? }),
+        ["returns", dies, after] => Ok(Mode::Returns { dies: seconds(dies)?, after: seconds(after)? }),
+        ["changes", after, hz] => {
+            let hz = hz.parse().map_err(|_| format!("no number: {hz}"))?;
+            Ok(Mode::Changes { after: seconds(after)?, hz })
+        }
+        _ => Err("want steady, never, dies:S, returns:S:S or changes:S:HZ".to_owned()),
+    }
+}
+
+fn reports(text: &str) -> Result<Reports, String> {
+    match text {
+        "true" => Ok(Reports::True),
+        "missing" => Ok(Reports::Missing),
+        _ => match text.parse() {
+            Ok(seconds) => Ok(Reports::Off { seconds }),
+            Err(_) => Err("want true, missing or a number of seconds".to_owned()),
+        },
+    }
+}
+
+fn harm(text: &str) -> Result<Wrong, String> {
+    let (word, number) = text.split_once(':').unwrap_or((text, ""));
+    let number = number.parse::<u32>();
+    match (word, number) {
+        ("equal-times", _) => Ok(Wrong::EqualTimes),
+        ("empty-units", _) => Ok(Wrong::EmptyUnits),
+        ("corrupt", Ok(percent @ 0..=100)) => Ok(Wrong::Corrupt { percent }),
+        ("huge", Ok(bytes)) => Ok(Wrong::Huge { bytes: bytes as usize }),
+        _ => Err("want equal-times, empty-units, corrupt:PERCENT or huge:BYTES".to_owned()),
     }
 }
 
@@ -130,6 +231,14 @@ fn run(options: &Cameras) -> anyhow::Result<ExitCode> {
         cameras.push(SimCamera::start(spec(options, index, journal.clone())?)?);
     }
     for camera in &cameras {
+        for wrong in &options.harm {
+            match *wrong {
+                Wrong::EqualTimes => camera.set_equal_timestamps(true),
+                Wrong::EmptyUnits => camera.set_empty_units(true),
+                Wrong::Corrupt { percent } => camera.corrupt(percent),
+                Wrong::Huge { .. } => (),
+            }
+        }
         let (main, sub) = (camera.url(Channel::Main), camera.url(Channel::Sub));
         if options.json {
             let (user, password) = camera.login().map(|login| (login.user, login.password)).unzip();
@@ -146,9 +255,19 @@ fn run(options: &Cameras) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-            _ = terminate.recv() => Ok(()),
+        let mut huge = tokio::time::interval(HUGE_EVERY);
+        loop {
+            tokio::select! {
+                interrupted = tokio::signal::ctrl_c() => return interrupted,
+                _ = terminate.recv() => return Ok(()),
+                _ = huge.tick() => {
+                    for wrong in &options.harm {
+                        if let Wrong::Huge { bytes } = *wrong {
+                            cameras.iter().for_each(|camera| camera.send_huge_frame(bytes));
+                        }
+                    }
+                }
+            }
         }
     })?;
     Ok(ExitCode::SUCCESS)
@@ -159,10 +278,30 @@ fn spec(options: &Cameras, index: u16, journal: Journal) -> anyhow::Result<Camer
     let (width, height) = options.size;
     let source = if index.is_multiple_of(2) { Source::Cars } else { Source::People };
     let fps = options.fps;
-    let main = Encoding { source, width, height, fps, gop_frames: gop_frames(fps), kbit: options.kbit };
+    let main = Encoding {
+        source,
+        width,
+        height,
+        fps,
+        gop_frames: gop_frames(fps),
+        kbit: options.kbit,
+        codec: options.codec,
+        b_frames: options.b_frames,
+        claimed_fps: options.claims_fps,
+    };
     let fps = (fps / 2).max(1);
     let (width, height) = SUB_SIZE;
-    let sub = Encoding { source, width, height, fps, gop_frames: gop_frames(fps), kbit: SUB_KBIT };
+    let gop_frames = gop_frames(fps);
+    let sub = Encoding {
+        width,
+        height,
+        fps,
+        gop_frames,
+        kbit: SUB_KBIT,
+        b_frames: false,
+        claimed_fps: None,
+        ..main
+    };
     let login = options.user.clone().zip(options.password.clone());
     let port = match options.base_port {
         0 => 0,
@@ -172,6 +311,12 @@ fn spec(options: &Cameras, index: u16, journal: Journal) -> anyhow::Result<Camer
         name: format!("cam{}", index + 1),
         main,
         sub: Some(sub),
+        audio: options.audio.map(|voice| Audio {
+            voice,
+            mode: options.audio_mode,
+            first: options.audio_first,
+        }),
+        reports: options.reports,
         login: login.map(|(user, password)| Login { user, password }),
         address: options.address,
         port,
@@ -182,7 +327,7 @@ fn spec(options: &Cameras, index: u16, journal: Journal) -> anyhow::Result<Camer
 fn frames(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let mut all = Vec::new();
     for file in files {
-        let numbers = numbers_in(file)?;
+        let numbers: Vec<u64> = timeline_in(file)?.iter().map(|frame| frame.stamp.number).collect();
         match Tally::contiguous(&numbers) {
             Some(tally) => println!("{}: {tally}", file.display()),
             None => println!("{}: no frames", file.display()),

@@ -21,6 +21,8 @@ const ENDLESS_BODY_SENT_BYTES: u64 = 300_000_000;
 const DRIBBLE_EVERY: Duration = Duration::from_secs(1);
 const GARBAGE: &[u8] =
     b"\x16\x03\x01\x02\x00\x01\x00\x00\xff\xfe\0\0HTTP?\r\nno: colon\r\n\n\r\n\r\n$\x00\xff\xff";
+/// Of a description that is too long.
+const MEDIA_LINES: usize = 64;
 const PUBLIC: &str = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER\r\n";
 
 /// What is wrong with a peer.
@@ -49,6 +51,12 @@ pub(crate) enum Misbehaviour {
     UnknownCodec,
     /// Announces a DESCRIBE answer of 2 GB and sends zeros, up to 300 MB or until the other side closes.
     EndlessBody,
+    /// Leads to the camera at `camera_port`, path by path, and describes it with 64 media lines: all but the camera's own
+    /// are of kinds that nobody knows, and cannot be set up.
+    ManyStreams {
+        /// Port of a simulated camera on loopback.
+        camera_port: u16,
+    },
     /// Closes each connection at once.
     ClosesOnAccept,
     /// Answers bytes that are no RTSP.
@@ -103,7 +111,12 @@ impl Peer {
 
     /// An address to give to the program.
     pub(crate) fn url(&self) -> String {
-        format!("rtsp://{}/stream", self.at)
+        self.url_of("stream")
+    }
+
+    /// The same for the path of a camera that it leads to; without slash.
+    pub(crate) fn url_of(&self, path: &str) -> String {
+        format!("rtsp://{}/{path}", self.at)
     }
 
     /// Connections accepted so far.
@@ -162,6 +175,9 @@ async fn talk(mut stream: TcpStream, misbehaviour: &Misbehaviour, seen: &Seen) -
                 camera.write_all(request.head.as_bytes()).await?;
                 tokio::io::copy_bidirectional(&mut stream, &mut camera).await?;
                 return Ok(());
+            }
+            Misbehaviour::ManyStreams { camera_port } => {
+                return among_many(&mut stream, request, *camera_port, seen).await;
             }
             Misbehaviour::EndlessBody if request.method == "DESCRIBE" => {
                 return endless(&mut stream, &request, seen).await;
@@ -226,6 +242,53 @@ async fn endless(stream: &mut TcpStream, request: &Request, seen: &Seen) -> std:
     std::future::pending().await
 }
 
+/// Hands requests on to a camera, and its answers back with a longer description.
+async fn among_many(
+    client: &mut TcpStream,
+    mut request: Request,
+    camera_port: u16,
+    seen: &Seen,
+) -> std::io::Result<()> {
+    let mut camera = TcpStream::connect((Ipv4Addr::LOCALHOST, camera_port)).await?;
+    loop {
+        camera.write_all(request.head.as_bytes()).await?;
+        let Some(answer) = Request::read(&mut camera, &Seen::default()).await? else { return Ok(()) };
+        let mut body = vec![0; answer.header("content-length").and_then(|n| n.parse().ok()).unwrap_or(0)];
+        camera.read_exact(&mut body).await?;
+        if request.method == "DESCRIBE" && !body.is_empty() {
+            body = with_many_streams(&String::from_utf8_lossy(&body)).into_bytes();
+        }
+        for line in answer.head.trim_end().lines() {
+            if !line.to_ascii_lowercase().starts_with("content-length:") {
+                client.write_all(format!("{line}\r\n").as_bytes()).await?;
+            }
+        }
+        client.write_all(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes()).await?;
+        client.write_all(&body).await?;
+        if request.method == "PLAY" {
+            tokio::io::copy_bidirectional(client, &mut camera).await?;
+            return Ok(());
+        }
+        let Some(next) = Request::read(client, seen).await? else { return Ok(()) };
+        request = next;
+    }
+}
+
+/// Puts unknown streams before and after those of a description, 64 in all.
+fn with_many_streams(description: &str) -> String {
+    let (session, ours) =
+        description.split_at(description.find("\nm=").map_or(description.len(), |at| at + 1));
+    let others = MEDIA_LINES.saturating_sub(ours.lines().filter(|line| line.starts_with("m=")).count());
+    let other = |n: usize| {
+        let (media, encoding) =
+            [("video", "X-WEIRD"), ("audio", "X-NOISE"), ("application", "vnd.onvif.metadata")][n % 3];
+        format!("m={media} 0 RTP/AVP 98\r\na=rtpmap:98 {encoding}/90000\r\na=control:other={n}\r\n")
+    };
+    let before: String = (0..others / 2).map(other).collect();
+    let after: String = (others / 2..others).map(other).collect();
+    format!("{session}{before}{ours}{after}")
+}
+
 struct Request {
     head: String,
     method: String,
@@ -254,10 +317,16 @@ impl Request {
         }
         let mut words = head.split_whitespace().map(str::to_owned);
         let (method, url) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let mut headers = head.lines().filter_map(|line| line.split_once(':'));
-        let cseq = headers.find(|(name, _)| name.eq_ignore_ascii_case("cseq")).map(|(_, value)| value.trim());
-        let cseq = cseq.unwrap_or("0").to_owned();
-        Ok(Some(Request { head, method, url, cseq }))
+        let mut request = Request { head, method, url, cseq: "0".to_owned() };
+        if let Some(cseq) = request.header("cseq").map(str::to_owned) {
+            request.cseq = cseq;
+        }
+        Ok(Some(request))
+    }
+
+    fn header(&self, wanted: &str) -> Option<&str> {
+        let mut headers = self.head.lines().filter_map(|line| line.split_once(':'));
+        headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
     }
 
     /// `rtsp://host:port` as the client wrote it, so that this cannot be taken for another host.

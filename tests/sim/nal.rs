@@ -1,26 +1,127 @@
-//! Splits an H.264 byte stream into NAL units, as it arrives from a file or a pipe.
+//! Splits an H.264 or H.265 byte stream into NAL units, as it arrives from a file or a pipe, and names them.
 
 use std::io::{self, Read};
 
-/// A slice of a picture that is no keyframe.
-pub(crate) const SLICE: u8 = 1;
-/// A slice of a keyframe.
-pub(crate) const IDR: u8 = 5;
-/// Sequence parameters: picture size, profile.
-pub(crate) const SPS: u8 = 7;
-/// Picture parameters.
-pub(crate) const PPS: u8 = 8;
-
 const READ_BYTES: usize = 64 * 1024;
 
-/// The type of a NAL unit without start code.
-pub(crate) fn kind(nal: &[u8]) -> u8 {
-    nal.first().map_or(0, |header| header & 31)
+/// Which of the two languages NAL units speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Codec {
+    /// H.264, AVC.
+    H264,
+    /// H.265, HEVC.
+    H265,
 }
 
-/// Whether a NAL unit is the first slice of a picture (`first_mb_in_slice` is 0, which is coded as a single 1 bit).
-pub(crate) fn begins_picture(nal: &[u8]) -> bool {
-    matches!(kind(nal), SLICE | IDR) && nal.get(1).is_some_and(|byte| byte & 0x80 != 0)
+/// What a NAL unit holds, as far as a camera and a proof must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A slice of a picture that is no keyframe.
+    Slice,
+    /// A slice of a keyframe.
+    Idr,
+    /// Video parameters; H.265 only.
+    Vps,
+    /// Sequence parameters: picture size, profile.
+    Sps,
+    /// Picture parameters.
+    Pps,
+    /// Supplemental information, before the picture it is about.
+    Sei,
+    /// Anything else.
+    Other,
+}
+
+impl Codec {
+    /// What ffmpeg calls it, as a codec and as a raw format.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Codec::H264 => "h264",
+            Codec::H265 => "hevc",
+        }
+    }
+
+    /// The kind of a NAL unit without start code (H.264 table 7-1, H.265 table 7-1).
+    pub(crate) fn kind(self, nal: &[u8]) -> Kind {
+        let Some(&header) = nal.first() else { return Kind::Other };
+        match (self, if self == Codec::H264 { header & 31 } else { header >> 1 & 63 }) {
+            (Codec::H264, 5) | (Codec::H265, 16..=21) => Kind::Idr,
+            (Codec::H264, 1) | (Codec::H265, 0..=9) => Kind::Slice,
+            (Codec::H265, 32) => Kind::Vps,
+            (Codec::H264, 7) | (Codec::H265, 33) => Kind::Sps,
+            (Codec::H264, 8) | (Codec::H265, 34) => Kind::Pps,
+            (Codec::H264, 6) | (Codec::H265, 39) => Kind::Sei,
+            _ => Kind::Other,
+        }
+    }
+
+    /// Bytes of a NAL unit's header.
+    pub(crate) fn header_bytes(self) -> usize {
+        match self {
+            Codec::H264 => 1,
+            Codec::H265 => 2,
+        }
+    }
+
+    /// The header of a unit with supplemental information.
+    pub(crate) fn sei_header(self) -> &'static [u8] {
+        match self {
+            Codec::H264 => &[6],
+            Codec::H265 => &[39 << 1, 1],
+        }
+    }
+
+    /// A unit of so many bytes that says nothing: filler data, which may stand behind any picture.
+    pub(crate) fn filler(self, bytes: usize) -> Vec<u8> {
+        let mut nal = match self {
+            Codec::H264 => vec![12],
+            Codec::H265 => vec![38 << 1, 1],
+        };
+        nal.resize(bytes.max(4), 0xff);
+        nal.push(0x80);
+        nal
+    }
+
+    /// Whether a NAL unit is the first slice of a picture: in H.264 `first_mb_in_slice` is 0, which is coded as a single
+    /// 1 bit; in H.265 that bit is `first_slice_segment_in_pic_flag`.
+    pub(crate) fn begins_picture(self, nal: &[u8]) -> bool {
+        matches!(self.kind(nal), Kind::Slice | Kind::Idr)
+            && nal.get(self.header_bytes()).is_some_and(|byte| byte & 0x80 != 0)
+    }
+}
+
+/// Emulation prevention: no 00 00 00…03 inside a NAL unit, else it would look like a start code.
+pub(crate) fn protect(rbsp: &[u8], nal: &mut Vec<u8>) {
+    let mut zeros = 0;
+    for &byte in rbsp {
+        if zeros == 2 && byte <= 3 {
+            nal.push(3);
+            zeros = 0;
+        }
+        nal.push(byte);
+        zeros = if byte == 0 { zeros + 1 } else { 0 };
+    }
+}
+
+/// Undoes [`protect`].
+pub(crate) fn unprotect(nal: &[u8]) -> Vec<u8> {
+    let mut rbsp = Vec::with_capacity(nal.len());
+    let mut zeros = 0;
+    for &byte in nal {
+        if zeros == 2 && byte == 3 {
+            zeros = 0;
+            continue;
+        }
+        rbsp.push(byte);
+        zeros = if byte == 0 { zeros + 1 } else { 0 };
+    }
+    rbsp
+}
+
+/// A NAL unit behind its length in four bytes.
+pub(crate) fn with_length(nal: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(nal.len()).expect("a NAL unit is far below 4 GiB");
+    [&length.to_be_bytes(), nal].concat()
 }
 
 /// The NAL units of a byte stream (Annex B), in order and without their start codes.

@@ -1,5 +1,6 @@
 //! Compares the frame numbers that were recorded with those that were sent. Pure.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 /// Ranges that a message lists before it only counts.
@@ -51,9 +52,9 @@ impl fmt::Display for Runs {
 /// How recorded numbers differ from the expected ones between the first and the last recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// Lowest recorded number.
+    /// The recorded number that was expected first.
     pub first: u64,
-    /// Highest recorded number.
+    /// The recorded number that was expected last.
     pub last: u64,
     /// Recorded frames, doubled ones counted twice.
     pub count: usize,
@@ -63,45 +64,46 @@ pub(crate) struct Tally {
     pub doubled: Runs,
     /// Recorded, but never expected.
     pub unknown: Runs,
-    /// Recorded directly after a higher number.
+    /// Recorded directly after one that should come later.
     pub disordered: Runs,
+    /// Expected before the first.
+    head: usize,
+    /// Expected after the last.
+    tail: usize,
 }
 
 impl Tally {
-    /// Compares `recorded`, in file order, with `expected`, of which only those in between count. `None` if
-    /// nothing was recorded.
-    fn new(recorded: &[u64], expected: impl Iterator<Item = u64>) -> Option<Tally> {
-        let mut sorted = recorded.to_vec();
-        sorted.sort_unstable();
-        let (first, last) = (*sorted.first()?, *sorted.last()?);
-        let mut doubled: Vec<_> =
-            sorted.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
-        doubled.dedup();
-        sorted.dedup();
-        let mut expected: Vec<_> = expected.filter(|number| (first..=last).contains(number)).collect();
-        expected.sort_unstable();
-        let without = |numbers: &[u64], others: &[u64]| {
-            Runs::of(numbers.iter().copied().filter(|number| others.binary_search(number).is_err()))
-        };
-        let mut disordered: Vec<_> =
-            recorded.windows(2).filter(|pair| pair[0] > pair[1]).map(|pair| pair[1]).collect();
-        disordered.sort_unstable();
-        disordered.dedup();
+    /// Compares `recorded`, in file order, with `expected`, in the order in which they should come, of which only those
+    /// in between count. `None` if nothing was recorded that was expected.
+    fn new(recorded: &[u64], expected: &[u64]) -> Option<Tally> {
+        let places: HashMap<u64, usize> = expected.iter().copied().zip(0..).collect();
+        let found: Vec<usize> = recorded.iter().filter_map(|number| places.get(number).copied()).collect();
+        let (first, last) = (*found.iter().min()?, *found.iter().max()?);
+        let sorted: BTreeSet<u64> = recorded.iter().copied().collect();
+        let mut seen = BTreeSet::new();
+        let doubled: BTreeSet<u64> =
+            recorded.iter().copied().filter(|number| !seen.insert(*number)).collect();
+        let missing: BTreeSet<u64> =
+            expected[first..=last].iter().copied().filter(|number| !sorted.contains(number)).collect();
+        let disordered: BTreeSet<u64> =
+            found.windows(2).filter(|pair| pair[0] > pair[1]).map(|pair| expected[pair[1]]).collect();
         Some(Tally {
-            first,
-            last,
+            first: expected[first],
+            last: expected[last],
             count: recorded.len(),
-            missing: without(&expected, &sorted),
+            missing: Runs::of(missing),
             doubled: Runs::of(doubled),
-            unknown: without(&sorted, &expected),
+            unknown: Runs::of(sorted.into_iter().filter(|number| !places.contains_key(number))),
             disordered: Runs::of(disordered),
+            head: first,
+            tail: expected.len() - 1 - last,
         })
     }
 
-    /// Compares with all numbers from the first to the last recorded. `None` if nothing was recorded.
+    /// Compares with all numbers from the lowest to the highest recorded, in order. `None` if nothing was recorded.
     pub(crate) fn contiguous(recorded: &[u64]) -> Option<Tally> {
         let (first, last) = (*recorded.iter().min()?, *recorded.iter().max()?);
-        Tally::new(recorded, first..=last)
+        Tally::new(recorded, &(first..=last).collect::<Vec<_>>())
     }
 
     /// Nothing missing, nothing twice, nothing unknown, all in order.
@@ -113,7 +115,7 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { first, last, count, missing, doubled, unknown, disordered } = self;
+        let Tally { first, last, count, missing, doubled, unknown, disordered, .. } = self;
         write!(f, "first {first}, last {last}, frames {count}, missing {missing}, doubled {doubled}")?;
         if !unknown.is_empty() {
             write!(f, ", never sent {unknown}")?;
@@ -138,31 +140,30 @@ pub(crate) struct Proof {
     pub tail: usize,
 }
 
-/// Proves that `recorded`, all files in order, is one range of numbers without a gap, each once and in order.
+/// Proves that `recorded`, all files in order, is one range of numbers without a gap, each once and in order. Of files
+/// with B-frames give the order of display.
 ///
 /// # Errors
 /// What is missing or doubled, in words.
 pub(crate) fn prove_contiguous(recorded: &[u64]) -> Result<Proof, String> {
-    judge(Tally::contiguous(recorded), &[])
+    judge(Tally::contiguous(recorded))
 }
 
 /// Proves that `recorded`, all files in order, holds each number of `sent` from its first to its last exactly once,
-/// in order, and nothing else. Numbers that the camera never sent (frozen, switched off) need not be there.
+/// in the order of sending, and nothing else. Numbers that the camera never sent (frozen, switched off) need not be there.
 ///
 /// # Errors
 /// What is missing or doubled, in words.
 pub(crate) fn prove_sent(sent: &[u64], recorded: &[u64]) -> Result<Proof, String> {
-    judge(Tally::new(recorded, sent.iter().copied()), sent)
+    judge(Tally::new(recorded, sent))
 }
 
-fn judge(tally: Option<Tally>, sent: &[u64]) -> Result<Proof, String> {
-    let tally = tally.ok_or("nothing was recorded")?;
+fn judge(tally: Option<Tally>) -> Result<Proof, String> {
+    let tally = tally.ok_or("nothing was recorded that was to be")?;
     if !tally.is_exact() {
         return Err(tally.to_string());
     }
-    let Tally { first, last, .. } = tally;
-    let head = sent.iter().filter(|number| **number < first).count();
-    let tail = sent.iter().filter(|number| **number > last).count();
+    let Tally { first, last, head, tail, .. } = tally;
     Ok(Proof { first, last, head, tail })
 }
 
@@ -188,5 +189,12 @@ mod tests {
         assert_eq!(prove_sent(&sent, &[2, 3, 10, 11]), Ok(Proof { first: 2, last: 11, head: 1, tail: 2 }));
         assert!(prove_sent(&sent, &[2, 3, 11]).unwrap_err().contains("missing 1 (10)"));
         assert!(prove_sent(&sent, &[2, 3, 4, 10]).unwrap_err().contains("never sent 1 (4)"));
+    }
+    #[test]
+    fn b_frames_count_in_the_order_of_sending() {
+        let sent = [0, 3, 1, 2, 6, 4, 5];
+        assert_eq!(prove_sent(&sent, &[3, 1, 2, 6]), Ok(Proof { first: 3, last: 6, head: 1, tail: 2 }));
+        assert!(prove_sent(&sent, &[0, 1, 2, 3, 6]).unwrap_err().contains("out of order 1 (3)"));
+        assert!(prove_sent(&sent, &[0, 3, 2, 6]).unwrap_err().contains("missing 1 (1)"));
     }
 }

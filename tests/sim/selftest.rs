@@ -15,10 +15,10 @@ use super::proof::{Proof, prove_contiguous, prove_sent};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Without this ffmpeg looks at five seconds of a stream before it does anything.
-const QUICK: [&str; 2] = ["-analyzeduration", "1000000"];
+pub(super) const QUICK: [&str; 2] = ["-analyzeduration", "1000000"];
 
 /// Waits until something that only polling can tell is true.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !is_so() {
         assert!(Instant::now() < deadline, "not in {DEADLINE:?}: {what}");
@@ -27,13 +27,13 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// An ffmpeg that records a stream without touching it.
-struct Recording {
+pub(super) struct Recording {
     ffmpeg: Child,
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl Recording {
-    fn start(url: &str, path: PathBuf) -> Recording {
+    pub(super) fn start(url: &str, path: PathBuf) -> Recording {
         let ffmpeg = Command::new("ffmpeg")
             .args(["-v", "error", "-y", "-rtsp_transport", "tcp"])
             .args(QUICK)
@@ -51,7 +51,7 @@ impl Recording {
     }
 
     /// Ends the recording as a person would, and gives the frame numbers in it.
-    fn stop(mut self) -> Vec<u64> {
+    pub(super) fn stop(mut self) -> Vec<u64> {
         // The pipe is closed if ffmpeg went already, which some tests want.
         drop(self.ffmpeg.stdin.take().unwrap().write_all(b"q"));
         until("ffmpeg has finished its file", || self.ended());
@@ -71,17 +71,17 @@ fn numbers(path: &Path) -> Vec<u64> {
     frames_in(path).unwrap().iter().map(|stamp| stamp.number).collect()
 }
 
-fn sent(camera: &SimCamera) -> Vec<u64> {
+pub(super) fn sent(camera: &SimCamera) -> Vec<u64> {
     camera.sent(Channel::Main).iter().map(|sent| sent.number).collect()
 }
 
 /// Waits until so many more frames have become due.
-fn let_pass(camera: &SimCamera, frames: u64) {
+pub(super) fn let_pass(camera: &SimCamera, frames: u64) {
     let then = camera.next_number(Channel::Main) + frames;
     until("frames pass", || camera.next_number(Channel::Main) >= then);
 }
 
-fn playing(camera: &SimCamera) {
+pub(super) fn playing(camera: &SimCamera) {
     until("a session plays", || camera.sessions(Channel::Main) > 0);
 }
 
@@ -91,7 +91,7 @@ fn camera() -> SimCamera {
 
 /// Whether ffprobe can open an address, and if not what it says. Now and then ffprobe itself waits for ever at the end
 /// of a session, so it has 20 s, and one that was ended so is asked again.
-fn opens(url: &str) -> Result<(), String> {
+pub(super) fn opens(url: &str) -> Result<(), String> {
     let mut said = Err("not asked".to_owned());
     for _ in 0..3 {
         said = opens_once(url);

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,8 +17,11 @@ use gstreamer_rtsp_server as rtsp;
 use gstreamer_rtsp_server::gio;
 use gstreamer_rtsp_server::prelude::*;
 
+use super::audio::{Audio, AudioFeed};
 use super::background::PORTS;
 use super::feed::Feed;
+use super::harm::Exit;
+use super::nal::Codec;
 
 /// Ports tried before giving up. A taken one is rare.
 const PORT_TRIES: usize = 50;
@@ -59,8 +63,47 @@ impl Clients {
     }
 }
 
-/// Paths and what they show.
-pub(crate) type Mounts = Vec<(&'static str, Arc<Feed>)>;
+/// What a path shows.
+#[derive(Clone)]
+pub(crate) struct Mount {
+    /// With its slash.
+    pub path: &'static str,
+    /// The picture.
+    pub feed: Arc<Feed>,
+    /// The sound.
+    pub sound: Option<Arc<AudioFeed>>,
+    /// Description of the streams, to be built for each client.
+    pub launch: String,
+}
+
+impl Mount {
+    /// A path with its streams in the order of their media lines.
+    pub(crate) fn new(
+        path: &'static str,
+        feed: &Arc<Feed>,
+        codec: Codec,
+        sound: Option<(&Arc<AudioFeed>, Audio)>,
+    ) -> Mount {
+        let payloader = match codec {
+            Codec::H264 => "rtph264pay",
+            Codec::H265 => "rtph265pay",
+        };
+        let (video_at, sound_at) = if sound.is_some_and(|(_, audio)| audio.first) { (1, 0) } else { (0, 1) };
+        // The payloader sends what the frames hold: parameter sets stand before each keyframe already.
+        let mut launch =
+            format!("( appsrc name=feed ! {payloader} name=pay{video_at} pt=96 config-interval=0");
+        if let Some((_, audio)) = sound {
+            // RTP time is capture time: a silence is seen in it.
+            let payloader = audio.voice.payloader();
+            launch += &format!(" appsrc name=sound ! {payloader} name=pay{sound_at} perfect-rtptime=false");
+        }
+        launch += " )";
+        Mount { path, feed: feed.clone(), sound: sound.map(|(sound, _)| sound.clone()), launch }
+    }
+}
+
+/// Everything that a server shows.
+pub(crate) type Mounts = Vec<Mount>;
 
 impl Server {
     /// Listens on `address`. Port 0 means any free one.
@@ -81,8 +124,8 @@ impl Server {
         threads.set_max_threads(-1);
         server.set_thread_pool(Some(&threads));
         let points = rtsp::RTSPMountPoints::new();
-        for (path, feed) in mounts {
-            points.add_factory(path, factory(feed.clone()));
+        for mount in mounts {
+            points.add_factory(mount.path, factory(mount.clone()));
         }
         server.set_mount_points(Some(&points));
         let clients = Arc::new(Clients::default());
@@ -142,7 +185,7 @@ impl Server {
             }
             // A DESCRIBE may wait for the first frame of a frozen camera, in a thread that sees no close till then;
             // and another may only just have begun, hence the loop.
-            self.mounts.iter().for_each(|(_, feed)| feed.fail_waiting());
+            self.mounts.iter().for_each(|mount| mount.feed.fail_waiting());
             if self.clients.wait_until_gone(CLOSE_AGAIN_AFTER) {
                 break true;
             }
@@ -150,7 +193,13 @@ impl Server {
                 break false;
             }
         };
-        self.main_loop.quit();
+        // From inside the loop: a quit before the thread runs it would be lost.
+        let main_loop = self.main_loop.clone();
+        let quit = glib::idle_source_new(None, glib::Priority::DEFAULT, move || {
+            main_loop.quit();
+            glib::ControlFlow::Break
+        });
+        quit.attach(Some(&self.main_loop.context()));
         // A panic there was printed already.
         drop(thread.join());
         gone
@@ -194,10 +243,9 @@ pub(crate) fn set_password(auth: &rtsp::RTSPAuth, user: &str, password: &str) {
     auth.add_digest(user, password, &token);
 }
 
-fn factory(feed: Arc<Feed>) -> rtsp::RTSPMediaFactory {
+fn factory(mount: Mount) -> rtsp::RTSPMediaFactory {
     let factory = rtsp::RTSPMediaFactory::new();
-    // The payloader sends what the frames hold: parameter sets stand before each keyframe already.
-    factory.set_launch("( appsrc name=feed ! rtph264pay name=pay0 pt=96 config-interval=0 )");
+    factory.set_launch(&mount.launch);
     // A media per client, all fed with the same memory: each gets every frame from its DESCRIBE on, and what a
     // client is owed that does not read waits in a source of its own, where it is bounded.
     factory.set_shared(false);
@@ -207,14 +255,32 @@ fn factory(feed: Arc<Feed>) -> rtsp::RTSPMediaFactory {
         .build();
     factory.add_role_from_structure(&role);
     factory.connect_media_configure(move |_, media| {
-        let element = media.element();
-        let Some(bin) = element.downcast_ref::<gstreamer::Bin>() else { return };
-        let source = bin.by_name("feed").and_then(|source| source.downcast::<AppSrc>().ok());
-        if let (Some(source), Some(payloader)) = (source, bin.by_name("pay0")) {
-            feed.add_outlet(&source, &payloader);
-        }
+        connect(&mount, &media.element()).expect("what the factory built from our own text");
     });
     factory
+}
+
+/// Feeds a media that was just built. `None` if it is not what the text says.
+fn connect(mount: &Mount, media: &gstreamer::Element) -> Option<()> {
+    let bin = media.downcast_ref::<gstreamer::Bin>()?;
+    let pipeline = media.parent()?.downcast::<gstreamer::Bin>().ok()?;
+    let source = |name| bin.by_name(name)?.downcast::<AppSrc>().ok();
+    let payloader = |source: &AppSrc| source.static_pad("src")?.peer()?.parent_element();
+    let (origin, video) = (Arc::default(), source("feed")?);
+    let mut harms = vec![mount.feed.harm.clone()];
+    let mut open = vec![Arc::new(AtomicBool::new(true))];
+    let video_payloader = payloader(&video)?;
+    if let Some(sound) = &mount.sound {
+        let audio = source("sound")?;
+        let gate = Arc::new(AtomicBool::new(false));
+        let at = usize::from(video_payloader.name() == "pay0");
+        harms.insert(at, sound.harm.clone());
+        open.insert(at, gate.clone());
+        sound.add_outlet(&audio, &payloader(&audio)?, Arc::clone(&origin), gate);
+    }
+    Exit { harms, open, udp_lost: false }.attach(&pipeline);
+    mount.feed.add_outlet(&video, &video_payloader, origin);
+    Some(())
 }
 
 /// Keeps the count of connections, and of sessions per stream.
@@ -235,8 +301,8 @@ fn watch_clients(server: &rtsp::RTSPServer, mounts: &Mounts, clients: &Arc<Clien
         client.connect_teardown_request(move |_, request| went(&leaving, id, request));
         let (mounts, clients) = (mounts.clone(), clients.clone());
         client.connect_closed(move |_| {
-            for (_, feed) in &mounts {
-                feed.viewer_went(id, None);
+            for mount in &mounts {
+                mount.feed.viewer_went(id, None);
             }
             clients.change(|connected| connected.remove(&id));
         });
@@ -245,8 +311,8 @@ fn watch_clients(server: &rtsp::RTSPServer, mounts: &Mounts, clients: &Arc<Clien
 
 fn went(mounts: &Mounts, client: usize, request: &rtsp::RTSPContext) {
     if let Some(session) = session_id(request) {
-        for (_, feed) in mounts {
-            feed.viewer_went(client, Some(&session));
+        for mount in mounts {
+            mount.feed.viewer_went(client, Some(&session));
         }
     }
 }
@@ -259,5 +325,5 @@ fn session_id(request: &rtsp::RTSPContext) -> Option<String> {
 fn wanted<'a>(mounts: &'a Mounts, request: &rtsp::RTSPContext) -> Option<&'a Arc<Feed>> {
     let components = request.uri()?.decode_path_components();
     let name = components.iter().find(|component| !component.is_empty())?;
-    mounts.iter().find(|(path, _)| path.trim_start_matches('/') == name.as_str()).map(|(_, feed)| feed)
+    mounts.iter().find(|mount| mount.path.trim_start_matches('/') == name.as_str()).map(|mount| &mount.feed)
 }

@@ -2,12 +2,16 @@
 //!
 //! Pure: no clock, no I/O. SEI "user data unregistered" (payload type 5) survives every repackaging of the stream
 //! and is ignored by decoders.
+//!
+//! The number counts captures, which is the order of display. With B-frames pictures travel in the order of decoding, so
+//! in a stream or a file the numbers run 0, 3, 1, 2, 6, 4, 5 …; sorted by presentation time they run 0, 1, 2, 3.
+
+use super::nal::{Codec, Kind, protect, unprotect};
 
 /// Names our message among other SEI user data, x264's for example.
 const UUID: [u8; 16] = *b"watchkeeper-sim\0";
 /// UUID, number, capture time.
 const PAYLOAD_BYTES: usize = 16 + 8 + 8;
-const SEI: u8 = 6;
 const USER_DATA_UNREGISTERED: usize = 5;
 
 /// What a simulated camera writes into each frame.
@@ -21,25 +25,24 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     /// The SEI NAL unit that carries this stamp, without start code or length.
-    pub(crate) fn to_nal(self) -> Vec<u8> {
+    pub(crate) fn to_nal(self, codec: Codec) -> Vec<u8> {
         let mut rbsp = Vec::with_capacity(PAYLOAD_BYTES + 3);
         rbsp.extend([USER_DATA_UNREGISTERED as u8, PAYLOAD_BYTES as u8]);
         rbsp.extend(UUID);
         rbsp.extend(self.number.to_be_bytes());
         rbsp.extend(self.capture_us.to_be_bytes());
         rbsp.push(0x80);
-        let mut nal = vec![SEI];
+        let mut nal = codec.sei_header().to_vec();
         protect(&rbsp, &mut nal);
         nal
     }
 
     /// The stamp in a NAL unit, if it is an SEI unit that holds one.
-    pub(crate) fn from_nal(nal: &[u8]) -> Option<Stamp> {
-        let (&header, body) = nal.split_first()?;
-        if header & 31 != SEI {
+    pub(crate) fn from_nal(codec: Codec, nal: &[u8]) -> Option<Stamp> {
+        if codec.kind(nal) != Kind::Sei {
             return None;
         }
-        let rbsp = unprotect(body);
+        let rbsp = unprotect(nal.get(codec.header_bytes()..)?);
         let mut rest = rbsp.as_slice();
         // The last byte is the stop bit of the whole unit.
         while rest.len() > 1 {
@@ -68,37 +71,9 @@ fn long_number(rest: &mut &[u8]) -> Option<usize> {
     }
 }
 
-/// Emulation prevention: no 00 00 00…03 inside a NAL unit, else it would look like a start code.
-fn protect(rbsp: &[u8], nal: &mut Vec<u8>) {
-    let mut zeros = 0;
-    for &byte in rbsp {
-        if zeros == 2 && byte <= 3 {
-            nal.push(3);
-            zeros = 0;
-        }
-        nal.push(byte);
-        zeros = if byte == 0 { zeros + 1 } else { 0 };
-    }
-}
-
-/// Undoes [`protect`].
-fn unprotect(nal: &[u8]) -> Vec<u8> {
-    let mut rbsp = Vec::with_capacity(nal.len());
-    let mut zeros = 0;
-    for &byte in nal {
-        if zeros == 2 && byte == 3 {
-            zeros = 0;
-            continue;
-        }
-        rbsp.push(byte);
-        zeros = if byte == 0 { zeros + 1 } else { 0 };
-    }
-    rbsp
-}
-
 #[cfg(test)]
 mod tests {
-    use super::Stamp;
+    use super::{Codec, Stamp};
     use proptest::prelude::*;
 
     proptest! {
@@ -109,9 +84,11 @@ mod tests {
             capture_us in prop_oneof![0u64..4, any::<u64>()],
         ) {
             let stamp = Stamp { number, capture_us };
-            let nal = stamp.to_nal();
-            prop_assert!(!nal.windows(3).any(|three| three[..2] == [0, 0] && three[2] <= 2));
-            prop_assert_eq!(Stamp::from_nal(&nal), Some(stamp));
+            for codec in [Codec::H264, Codec::H265] {
+                let nal = stamp.to_nal(codec);
+                prop_assert!(!nal.windows(3).any(|three| three[..2] == [0, 0] && three[2] <= 2));
+                prop_assert_eq!(Stamp::from_nal(codec, &nal), Some(stamp));
+            }
         }
     }
 }
