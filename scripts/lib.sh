@@ -5,7 +5,7 @@ BUILD_PACKAGES="build-essential ca-certificates pkg-config
 RUN_PACKAGES="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
     gstreamer1.0-libav glib-networking"
 # The simulated cameras encode their footage with x264 and x265 in ffmpeg, once; their sound with what is above.
-SIM_PACKAGES="ffmpeg gstreamer1.0-plugins-ugly"
+SIM_PACKAGES="ffmpeg openssl gstreamer1.0-plugins-ugly"
 TEST_PACKAGES="chromium nodejs npm curl"
 
 need() {

@@ -14,12 +14,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use gstreamer_rtsp_server::RTSPAuth;
+use gstreamer_rtsp_server::prelude::*;
 
 use super::audio::{Audio, AudioFeed, Mode};
 use super::feed::{Epoch, Feed, Journal, Paced, Sent, VIDEO_TICKS_PER_S};
 use super::footage::{Encoding, Source};
 use super::harm::{Harm, Reports};
-use super::server::{self, Mount, Mounts, Server};
+use super::server::{self, Asks, Mount, Mounts, Server, Udp};
+use super::tls::Certificate;
 
 /// Which of a camera's streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +54,14 @@ pub(crate) struct CameraSpec {
     pub audio: Option<Audio>,
     /// What its sender reports say.
     pub reports: Reports,
-    /// With it the camera wants Digest authentication.
+    /// With it the camera wants a password.
     pub login: Option<Login>,
+    /// How it asks for it.
+    pub asks: Asks,
+    /// What becomes of clients that want datagrams.
+    pub udp: Udp,
+    /// With it the camera speaks TLS only.
+    pub certificate: Option<Certificate>,
     /// Where it listens.
     pub address: IpAddr,
     /// 0 for any free port.
@@ -72,6 +80,9 @@ impl CameraSpec {
             audio: None,
             reports: Reports::True,
             login: None,
+            asks: Asks::Digest,
+            udp: Udp::Works,
+            certificate: None,
             address: Ipv4Addr::LOCALHOST.into(),
             port: 0,
             journal: Journal::default(),
@@ -111,15 +122,22 @@ impl SimCamera {
         let feed = |name, footage| Arc::new(Feed::new(name, epoch, footage, spec.journal.clone()));
         let main = feed(spec.name.clone(), main);
         let sub = sub.map(|footage| feed(format!("{}/sub", spec.name), footage));
-        let auth = spec.login.as_ref().map(|login| server::digest_auth(&login.user, &login.password));
+        let auth = (spec.login.is_some() || spec.certificate.is_some())
+            .then(|| server::auth(spec.login.as_ref().map(|_| spec.asks)));
+        if let (Some(auth), Some(login)) = (&auth, &spec.login) {
+            server::set_password(auth, &login.user, "", &login.password);
+        }
+        if let (Some(auth), Some(certificate)) = (&auth, &spec.certificate) {
+            auth.set_tls_certificate(Some(&certificate.to_gio()?));
+        }
         let sound = spec.audio.map(|audio| AudioFeed::new(epoch, audio, &spec.journal)).transpose()?;
         let sound = sound.map(Arc::new);
         let mut mounts = Mounts::new();
         for path in ["/main", "/cam"] {
-            mounts.push(Mount::new(path, &main, spec.main.codec, sound.as_ref().zip(spec.audio)));
+            mounts.push(Mount::new(path, &main, spec.main.codec, sound.as_ref().zip(spec.audio), spec.udp));
         }
         if let Some((feed, encoding)) = sub.as_ref().zip(spec.sub) {
-            mounts.push(Mount::new("/sub", feed, encoding.codec, None));
+            mounts.push(Mount::new("/sub", feed, encoding.codec, None, spec.udp));
         }
         let server = Server::open(spec.address, spec.port, &mounts, auth.as_ref())?;
         let (pace, stop) = mpsc::channel();
@@ -163,7 +181,8 @@ impl SimCamera {
             Channel::Main => "main",
             Channel::Sub => "sub",
         };
-        format!("rtsp://{}:{}/{path}", self.spec.address, self.port)
+        let scheme = if self.spec.certificate.is_some() { "rtsps" } else { "rtsp" };
+        format!("{scheme}://{}:{}/{path}", self.spec.address, self.port)
     }
 
     /// The credentials it wants now.
@@ -254,8 +273,18 @@ impl SimCamera {
     pub(crate) fn set_password(&self, password: &str) -> anyhow::Result<()> {
         let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(auth), Some(login)) = (&self.auth, login.as_mut()) else { bail!("an open camera") };
-        server::set_password(auth, &login.user, password);
+        server::set_password(auth, &login.user, &login.password, password);
         login.password = password.to_owned();
+        Ok(())
+    }
+
+    /// Shows another certificate to all who connect from now on.
+    ///
+    /// # Errors
+    /// If the camera was started without one.
+    pub(crate) fn set_certificate(&self, certificate: &Certificate) -> anyhow::Result<()> {
+        let auth = self.auth.as_ref().filter(|_| self.spec.certificate.is_some());
+        auth.context("a camera without TLS")?.set_tls_certificate(Some(&certificate.to_gio()?));
         Ok(())
     }
 

@@ -26,7 +26,9 @@ use sim::frames::{frames_in, timeline_in};
 use sim::harm::Reports;
 use sim::nal::Codec;
 use sim::proof::{Tally, prove_sent};
+use sim::server::{Asks, Udp};
 use sim::sound::Voice;
+use sim::tls::Certificate;
 
 const SUB_SIZE: (u32, u32) = (640, 360);
 const SUB_KBIT: u32 = 300;
@@ -115,12 +117,21 @@ struct Cameras {
     /// corrupt:PERCENT, huge:BYTES (a frame so large every 30 s).
     #[arg(long, value_parser = harm)]
     harm: Vec<Wrong>,
-    /// Ask for this user (Digest).
+    /// Ask for this user.
     #[arg(long, requires = "password")]
     user: Option<String>,
     /// And this password.
     #[arg(long, requires = "user")]
     password: Option<String>,
+    /// In which way: digest, basic or both.
+    #[arg(long, default_value = "digest", requires = "user", value_parser = asks)]
+    asks: Asks,
+    /// What becomes of clients that want datagrams: works, refused or lost.
+    #[arg(long, default_value = "works", value_parser = udp)]
+    udp: Udp,
+    /// rtsps with a certificate that is made now.
+    #[arg(long)]
+    tls: bool,
     /// Print each camera as a line of JSON.
     #[arg(long)]
     json: bool,
@@ -192,6 +203,24 @@ fn reports(text: &str) -> Result<Reports, String> {
             Ok(seconds) => Ok(Reports::Off { seconds }),
             Err(_) => Err("want true, missing or a number of seconds".to_owned()),
         },
+    }
+}
+
+fn asks(text: &str) -> Result<Asks, String> {
+    match text {
+        "digest" => Ok(Asks::Digest),
+        "basic" => Ok(Asks::Basic),
+        "both" => Ok(Asks::Both),
+        _ => Err("want digest, basic or both".to_owned()),
+    }
+}
+
+fn udp(text: &str) -> Result<Udp, String> {
+    match text {
+        "works" => Ok(Udp::Works),
+        "refused" => Ok(Udp::Refused),
+        "lost" => Ok(Udp::Lost),
+        _ => Err("want works, refused or lost".to_owned()),
     }
 }
 
@@ -317,6 +346,9 @@ fn spec(options: &Cameras, index: u16, journal: Journal) -> anyhow::Result<Camer
             first: options.audio_first,
         }),
         reports: options.reports,
+        asks: options.asks,
+        udp: options.udp,
+        certificate: options.tls.then(Certificate::new).transpose()?,
         login: login.map(|(user, password)| Login { user, password }),
         address: options.address,
         port,

@@ -19,6 +19,7 @@ pub(crate) mod proof;
 pub(crate) mod server;
 pub(crate) mod sound;
 pub(crate) mod stamp;
+pub(crate) mod tls;
 
 #[cfg(test)]
 mod selftest;

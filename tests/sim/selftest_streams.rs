@@ -11,7 +11,7 @@ use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 
 use super::audio::{Audio, Mode};
-use super::camera::{CameraSpec, Channel, SimCamera};
+use super::camera::{CameraSpec, Channel, Login, SimCamera};
 use super::footage::{Encoding, Source};
 use super::frames::{self, codec_of, decodes_clean, timeline_in};
 use super::harm::Reports;
@@ -19,8 +19,10 @@ use super::misbehave::{Misbehaviour, Peer};
 use super::nal::{Codec, NalUnits};
 use super::proof::{prove_contiguous, prove_sent};
 use super::selftest::{QUICK, Recording, let_pass, opens, playing, sent, until};
+use super::server::{Asks, Udp};
 use super::sound::{Voice, heard_in};
 use super::stamp::Stamp;
+use super::tls::Certificate;
 
 /// From 1900, where NTP begins, to 1970.
 const NTP_TO_UNIX_US: i64 = 2_208_988_800 * 1_000_000;
@@ -356,4 +358,50 @@ fn a_camera_is_found_among_64_media_lines() {
     let peer = Peer::start(Misbehaviour::ManyStreams { camera_port: camera.port() }).unwrap();
     let said = describe(peer.port(), &peer.url_of("main"));
     assert_eq!((said.matches("\nm=").count(), said.matches("H264/90000").count()), (64, 1), "{said}");
+}
+
+/// Whether ffprobe can open a camera's main stream with this transport, as `user` if there is a login; else what it says.
+fn opens_with(camera: &SimCamera, transport: &str, user: &str) -> Result<(), String> {
+    let url = camera.url(Channel::Main).replace("://", &format!("://{user}"));
+    let output = Command::new("timeout")
+        .args(["20", "ffprobe", "-v", "error", "-rtsp_transport", transport])
+        .args(QUICK)
+        .arg(&url)
+        .output()
+        .unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+#[test]
+fn datagrams_and_tls_go_as_ordered() {
+    let udp = |udp| SimCamera::start(CameraSpec { udp, ..CameraSpec::new("test") }).unwrap();
+    opens_with(&udp(Udp::Works), "udp", "").unwrap();
+    let refusing = udp(Udp::Refused);
+    assert!(opens_with(&refusing, "udp", "").unwrap_err().contains("461"));
+    opens_with(&refusing, "tcp", "").unwrap();
+    opens_with(&udp(Udp::Lost), "udp", "").unwrap_err();
+
+    let certificate = Some(Certificate::new().unwrap());
+    let camera = SimCamera::start(CameraSpec { certificate, ..CameraSpec::new("test") }).unwrap();
+    assert!(camera.url(Channel::Main).starts_with("rtsps://"));
+    opens_with(&camera, "tcp", "").unwrap();
+    camera.set_certificate(&Certificate::new().unwrap()).unwrap();
+    opens_with(&camera, "tcp", "").unwrap();
+}
+
+#[test]
+fn a_password_is_asked_for_as_ordered() {
+    for (asks, digest, basic) in
+        [(Asks::Digest, true, false), (Asks::Basic, false, true), (Asks::Both, true, true)]
+    {
+        let login = Some(Login { user: "admin".into(), password: "one".into() });
+        let camera = SimCamera::start(CameraSpec { login, asks, ..CameraSpec::new("test") }).unwrap();
+        let said = describe(camera.port(), &camera.url(Channel::Main));
+        let offers = |word: &str| said.contains(&format!("WWW-Authenticate: {word} realm=\"sim\""));
+        assert_eq!((offers("Digest"), offers("Basic")), (digest, basic), "{said}");
+        opens_with(&camera, "tcp", "admin:one@").unwrap();
+        camera.set_password("two").unwrap();
+        opens_with(&camera, "tcp", "admin:one@").unwrap_err();
+        opens_with(&camera, "tcp", "admin:two@").unwrap();
+    }
 }

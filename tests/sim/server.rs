@@ -74,6 +74,8 @@ pub(crate) struct Mount {
     pub sound: Option<Arc<AudioFeed>>,
     /// Description of the streams, to be built for each client.
     pub launch: String,
+    /// What becomes of datagrams.
+    pub udp: Udp,
 }
 
 impl Mount {
@@ -83,6 +85,7 @@ impl Mount {
         feed: &Arc<Feed>,
         codec: Codec,
         sound: Option<(&Arc<AudioFeed>, Audio)>,
+        udp: Udp,
     ) -> Mount {
         let payloader = match codec {
             Codec::H264 => "rtph264pay",
@@ -98,7 +101,7 @@ impl Mount {
             launch += &format!(" appsrc name=sound ! {payloader} name=pay{sound_at} perfect-rtptime=false");
         }
         launch += " )";
-        Mount { path, feed: feed.clone(), sound: sound.map(|(sound, _)| sound.clone()), launch }
+        Mount { path, feed: feed.clone(), sound: sound.map(|(sound, _)| sound.clone()), launch, udp }
     }
 }
 
@@ -227,20 +230,55 @@ fn listen(server: &rtsp::RTSPServer, port: u16) -> anyhow::Result<(glib::Source,
     bail!("no free port in {PORT_TRIES} tries")
 }
 
-/// Digest authentication for one user.
-pub(crate) fn digest_auth(user: &str, password: &str) -> rtsp::RTSPAuth {
+/// How a camera asks for a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Asks {
+    /// Digest only.
+    #[default]
+    Digest,
+    /// Basic only.
+    Basic,
+    /// The client has the choice.
+    Both,
+}
+
+/// What becomes of a client that wants datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Udp {
+    /// They come.
+    #[default]
+    Works,
+    /// It is told so: 461 to SETUP.
+    Refused,
+    /// They are promised, and none arrives.
+    Lost,
+}
+
+/// A server's door: who may come in, and through TLS or not.
+pub(crate) fn auth(asks: Option<Asks>) -> rtsp::RTSPAuth {
+    use rtsp::gst_rtsp::RTSPAuthMethod;
     let auth = rtsp::RTSPAuth::new();
-    auth.set_supported_methods(rtsp::gst_rtsp::RTSPAuthMethod::Digest);
     auth.set_realm(Some("sim"));
-    set_password(&auth, user, password);
+    match asks {
+        Some(Asks::Digest) => auth.set_supported_methods(RTSPAuthMethod::Digest),
+        Some(Asks::Basic) => auth.set_supported_methods(RTSPAuthMethod::Basic),
+        // A set of bits in C, for which the binding has no word.
+        Some(Asks::Both) => auth.set_supported_methods(RTSPAuthMethod::__Unknown(3)),
+        None => auth.set_default_token(Some(&mut token())),
+    }
     auth
 }
 
 /// The password of `user` from now on. Who is playing goes on until the next request.
-pub(crate) fn set_password(auth: &rtsp::RTSPAuth, user: &str, password: &str) {
-    let token = rtsp::RTSPToken::builder().field(rtsp::RTSP_TOKEN_MEDIA_FACTORY_ROLE, ROLE).build();
+pub(crate) fn set_password(auth: &rtsp::RTSPAuth, user: &str, old: &str, password: &str) {
     auth.remove_digest(user);
-    auth.add_digest(user, password, &token);
+    auth.add_digest(user, password, &token());
+    auth.remove_basic(&rtsp::RTSPAuth::make_basic(user, old));
+    auth.add_basic(&rtsp::RTSPAuth::make_basic(user, password), &token());
+}
+
+fn token() -> rtsp::RTSPToken {
+    rtsp::RTSPToken::builder().field(rtsp::RTSP_TOKEN_MEDIA_FACTORY_ROLE, ROLE).build()
 }
 
 fn factory(mount: Mount) -> rtsp::RTSPMediaFactory {
@@ -249,6 +287,9 @@ fn factory(mount: Mount) -> rtsp::RTSPMediaFactory {
     // A media per client, all fed with the same memory: each gets every frame from its DESCRIBE on, and what a
     // client is owed that does not read waits in a source of its own, where it is bounded.
     factory.set_shared(false);
+    if mount.udp == Udp::Refused {
+        factory.set_protocols(rtsp::gst_rtsp::RTSPLowerTrans::TCP);
+    }
     let role = gstreamer::Structure::builder(ROLE)
         .field(rtsp::RTSP_PERM_MEDIA_FACTORY_ACCESS, true)
         .field(rtsp::RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, true)
@@ -278,7 +319,7 @@ fn connect(mount: &Mount, media: &gstreamer::Element) -> Option<()> {
         open.insert(at, gate.clone());
         sound.add_outlet(&audio, &payloader(&audio)?, Arc::clone(&origin), gate);
     }
-    Exit { harms, open, udp_lost: false }.attach(&pipeline);
+    Exit { harms, open, udp_lost: mount.udp == Udp::Lost }.attach(&pipeline);
     mount.feed.add_outlet(&video, &video_payloader, origin);
     Some(())
 }
