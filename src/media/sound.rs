@@ -61,6 +61,8 @@ struct Kept {
     /// Where the last that came ends.
     until_ns: i64,
     buffers: VecDeque<gst::Buffer>,
+    /// How many came before the first of them.
+    gone: usize,
     bytes: usize,
     /// What ends before this is not asked for any more.
     from_ns: i64,
@@ -72,8 +74,10 @@ struct Kept {
 struct Entry {
     pad: gst::Pad,
     run: u32,
-    /// What begins before this has gone.
-    next_ns: i64,
+    /// What begins before this is not wanted.
+    from_ns: i64,
+    /// How many came until the last one that went.
+    went: usize,
 }
 
 impl Sound {
@@ -171,7 +175,7 @@ impl Sound {
         pad.send_event(gst::event::StreamStart::new(name));
         pad.send_event(gst::event::Caps::new(&caps));
         pad.send_event(gst::event::Segment::new(&timeline));
-        kept.entry = Some(Entry { pad: pad.clone(), run, next_ns: from_ns });
+        kept.entry = Some(Entry { pad: pad.clone(), run, from_ns, went: 0 });
     }
 
     /// Lets no more into `pad`.
@@ -191,11 +195,15 @@ impl Sound {
         let (pad, ready) = {
             let mut kept = self.kept();
             kept.note(buffer, caps);
-            let Kept { entry, buffers, run, .. } = &mut *kept;
+            let Kept { entry, buffers, run, gone, .. } = &mut *kept;
             let Some(entry) = entry.as_mut().filter(|entry| entry.run == *run) else { return };
-            let ready: Vec<gst::Buffer> =
-                buffers.iter().filter(|buffer| begins(buffer) >= entry.next_ns).cloned().collect();
-            entry.next_ns = ready.last().map_or(entry.next_ns, |last| begins(last) + 1);
+            let ready: Vec<gst::Buffer> = buffers
+                .iter()
+                .skip(entry.went.saturating_sub(*gone))
+                .filter(|buffer| begins(buffer) >= entry.from_ns)
+                .cloned()
+                .collect();
+            entry.went = *gone + buffers.len();
             (entry.pad.clone(), ready)
         };
         for buffer in ready {
@@ -207,7 +215,13 @@ impl Sound {
 }
 
 impl Kept {
-    fn note(&mut self, buffer: gst::Buffer, caps: gst::Caps) {
+    fn note(&mut self, mut buffer: gst::Buffer, caps: gst::Caps) {
+        // Parsers reckon some times themselves, and meet the next packet a little late.
+        if let Some(last) = self.buffers.back().and_then(|last| last.pts())
+            && buffer.pts().is_none_or(|pts| pts <= last)
+        {
+            buffer.make_mut().set_pts(last + gst::ClockTime::from_useconds(1));
+        }
         let begins_ns = begins(&buffer);
         let ends_ns = begins_ns + buffer.duration().map_or(0, |length| ns(length));
         let changed = self.caps.as_ref() != Some(&caps);
@@ -215,6 +229,7 @@ impl Kept {
             self.run += 1;
             self.run_from_ns = begins_ns;
             self.caps = Some(caps);
+            self.gone += self.buffers.len();
             self.buffers.clear();
             self.bytes = 0;
         }
@@ -225,6 +240,7 @@ impl Kept {
             || self.buffers.len() > 1 && self.buffers.get(1).is_some_and(|next| begins(next) <= self.from_ns)
         {
             let Some(oldest) = self.buffers.pop_front() else { return };
+            self.gone += 1;
             self.bytes -= oldest.size();
         }
     }

@@ -31,6 +31,8 @@ mod rig;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod sound;
+#[cfg(test)]
 mod stress;
 #[cfg(test)]
 mod tidy;
