@@ -15,7 +15,10 @@ use super::{
     range,
     types::{
         Binary, ErrorBody,
-        cameras::{Camera, CameraChange, CameraList, NewCamera, PipelineLine, ProbeReport, ProbeRequest},
+        cameras::{
+            Camera, CameraChange, CameraList, NewCamera, PipelineLine, ProbeReport, ProbeRequest,
+            TriggerAnswer, TriggerRequest,
+        },
     },
     unbroken,
 };
@@ -134,6 +137,25 @@ pub(super) async fn probe(
     let camera = model::Camera::try_from(body).map_err(run::Error::from)?;
     let told = unbroken(async move { app.watchkeeper.probe(camera, of.as_ref()).await });
     Ok(Json(ProbeReport::from(&told.await?)))
+}
+
+/// Have an event camera record for a while. A trigger while a window runs only prolongs it.
+#[utoipa::path(post, path = "/api/v1/cameras/{id}/trigger", tag = "cameras", operation_id = "trigger_camera",
+    params(CameraPath), request_body = TriggerRequest,
+    responses(
+        (status = 200, body = TriggerAnswer),
+        (status = 400, body = ErrorBody, description = "bad_id, bad_json, bad_field, unknown_field"),
+        (status = 404, body = ErrorBody, description = "no_camera"),
+        (status = 409, body = ErrorBody, description = "not_event_capable, disabled, outside_schedule"),
+        (status = 413, body = ErrorBody, description = "too_large: more than 64 KiB"),
+        (status = 415, body = ErrorBody, description = "not_json"),
+        (status = 503, body = ErrorBody, description = "stopping")))]
+pub(super) async fn trigger(
+    State(app): State<App>,
+    CameraPath { id }: CameraPath,
+    input::Json(body): input::Json<TriggerRequest>,
+) -> Result<Json<TriggerAnswer>, ApiError> {
+    Ok(Json(app.watchkeeper.trigger(&id, body.into()).await?.into()))
 }
 
 /// The last keyframe as a picture, decoded on demand.

@@ -9,6 +9,7 @@ use axum::{
 use super::types::{ErrorBody, ErrorDetail};
 use crate::{
     base::{error::Chain, mask},
+    model::demand::Refusal,
     run,
 };
 
@@ -30,6 +31,9 @@ pub(super) enum Code {
     TooSlow,
     CameraExists,
     NotRunning,
+    NotEventCapable,
+    Disabled,
+    OutsideSchedule,
     TooLarge,
     NotJson,
     BadRange,
@@ -58,6 +62,9 @@ impl Code {
         Self::TooSlow,
         Self::CameraExists,
         Self::NotRunning,
+        Self::NotEventCapable,
+        Self::Disabled,
+        Self::OutsideSchedule,
         Self::TooLarge,
         Self::NotJson,
         Self::BadRange,
@@ -87,6 +94,9 @@ impl Code {
             Self::TooSlow => (S::REQUEST_TIMEOUT, "too_slow"),
             Self::CameraExists => (S::CONFLICT, "camera_exists"),
             Self::NotRunning => (S::CONFLICT, "not_running"),
+            Self::NotEventCapable => (S::CONFLICT, "not_event_capable"),
+            Self::Disabled => (S::CONFLICT, "disabled"),
+            Self::OutsideSchedule => (S::CONFLICT, "outside_schedule"),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too_large"),
             Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not_json"),
             Self::BadRange => (S::RANGE_NOT_SATISFIABLE, "bad_range"),
@@ -160,6 +170,18 @@ impl From<run::Error> for ApiError {
                 .hint("wait for the first keyframe; the camera's status says whether frames come"),
             E::NotRunning(_) => Self::new(Code::NotRunning, message)
                 .hint("the camera's status says why; there is a graph only while it is connected"),
+            E::TriggerRefused { why, .. } => {
+                let (code, hint) = match why {
+                    Refusal::NotEventCapable(_) => {
+                        (Code::NotEventCapable, "set record_mode to `event` or `scheduled_event`")
+                    }
+                    Refusal::Disabled => (Code::Disabled, "set record_enabled to true"),
+                    Refusal::OutsideSchedule(_) => {
+                        (Code::OutsideSchedule, "with the record_mode `event` triggers are taken at any time")
+                    }
+                };
+                Self::new(code, message).hint(hint)
+            }
             E::Busy => retry(Self::new(Code::TooMany, message), 3),
             E::Stopping => retry(Self::new(Code::Stopping, message), 5),
             E::DatabaseAway(ref source) => {

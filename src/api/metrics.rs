@@ -68,7 +68,7 @@ fn seconds(us: i64) -> f64 {
 /// The whole page. Labels come from closed sets: camera ids, states and reasons; never names, addresses or texts.
 pub(super) fn page(cameras: &[CameraNow], system: &System) -> String {
     let mut page = Page::default();
-    let System { started_at, abandoned_pipelines, volume, pending_rows, database_error } = system;
+    let System { started_at, zone: _, abandoned_pipelines, volume, pending_rows, database_error } = system;
     let one = |value: f64| [(vec![], value)];
     let truth = |yes: bool| one(if yes { 1.0 } else { 0.0 });
 

@@ -69,6 +69,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(cameras::list, cameras::add)) //                 /api/v1/cameras
         .routes(routes!(cameras::one, cameras::change, cameras::remove)) // …/{id}
         .routes(routes!(cameras::probe_saved)) //                        …/{id}/probe
+        .routes(routes!(cameras::trigger)) //                            …/{id}/trigger
         .routes(routes!(cameras::snapshot)) //                           …/{id}/snapshot.jpg
         .routes(routes!(cameras::pipeline)) //                           …/{id}/pipeline
         .routes(routes!(cameras::pipeline_dot)) //                       …/{id}/pipeline.dot

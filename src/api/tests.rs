@@ -35,6 +35,7 @@ use crate::{
         Camera, Profile,
         camera::CameraPatch,
         event::Kind,
+        schedule::Zone,
         segment::{Codec, Extent, Segment, SegmentFacts, SegmentHead, SegmentState, Source},
         status::{CameraStatus, Observed, Shown},
     },
@@ -65,6 +66,8 @@ pub(super) fn camera_now(id: &str) -> CameraNow {
         detail: None,
         since: START,
         last_frame_at: Some(START),
+        until: None,
+        window_end: None,
         next_attempt_at: None,
         reconnects: 0,
         last_error: Some("rtsp://u:hunter2@192.0.2.7/x did not answer".to_owned()),
@@ -76,6 +79,7 @@ pub(super) fn camera_now(id: &str) -> CameraNow {
 pub(super) fn system() -> System {
     System {
         started_at: WallUs(1_795_168_800_500_000),
+        zone: Zone::Europe__Berlin,
         abandoned_pipelines: 0,
         volume: VolumeNow {
             path: "/var/lib/watchkeeper/recordings".into(),

@@ -5,6 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+/// The IANA name of this system's time zone, or of the one that the environment variable `TZ` names, if there is one.
+pub fn zone_name() -> Option<String> {
+    let named = std::env::var("TZ").ok().map(|name| name.trim_start_matches(':').to_owned());
+    named.filter(|name| !name.is_empty()).or_else(|| iana_time_zone::get_timezone().ok())
+}
+
 /// Microseconds of UTC since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallUs(pub i64);

@@ -2,18 +2,22 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use serde_json::{Value, json};
 
 use super::{
     Env, Output,
-    client::{ClientError, PROBE_WITHIN},
+    client::{ClientError, PROBE_WITHIN, WITHIN},
     fail::{Failure, Verdict},
     settings::{self, Settings, change, clearable, option},
     term, transfer,
     view::{self, camera_pairs, camera_table, probe_pairs},
+    when,
 };
-use crate::base::{CameraId, WallUs};
+use crate::{
+    base::{CameraId, WallUs},
+    model::camera::POST_ROLL_MAX,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -69,6 +73,19 @@ pub(super) enum Command {
         id: Option<CameraId>,
         #[command(flatten)]
         settings: Settings,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Have an event camera record for a while; a trigger while it records only prolongs that
+    Trigger {
+        /// The camera
+        id: CameraId,
+        /// What it is, for the event log
+        #[arg(long, default_value = "command line")]
+        reason: String,
+        /// Footage after it, in seconds [as the camera's settings say]
+        #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(..=i64::from(POST_ROLL_MAX)))]
+        post_roll: Option<u32>,
         #[command(flatten)]
         output: Output,
     },
@@ -168,6 +185,20 @@ pub(super) fn run(env: &mut Env, command: Command) -> anyhow::Result<Verdict> {
         Command::Set(given) => set(env, given),
         Command::Remove { id, yes, output } => remove(env, &id, yes, output),
         Command::Probe { id, settings, output } => probe(env, id.as_ref(), &settings, output),
+        Command::Trigger { id, reason, post_roll, output } => {
+            let mut body = json!({ "reason": reason });
+            if let Some(seconds) = post_roll {
+                body["post_roll_seconds"] = json!(seconds);
+            }
+            let name =
+                |field: &str| if field == "reason" { Some("--reason".to_owned()) } else { option(field) };
+            let answer = env.client()?.post(&format!("{}/trigger", path(&id)), &body, WITHIN);
+            let answer = answer.map_err(|error| error.with_names(name))?;
+            env.show(output, &answer, |answer| {
+                let window: view::Window = view::read(answer)?;
+                Ok(format!("`{id}` records until {}", when::shown(window.window_end)))
+            })
+        }
         Command::Export { file } => transfer::export(env, file.as_deref()),
         Command::Import { file, dry_run, output } => transfer::import(env, &file, dry_run, output),
     }

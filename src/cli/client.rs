@@ -13,7 +13,7 @@ use ureq::{
 use super::{config::Config, fail::Failure};
 
 /// For everything but probes.
-const WITHIN: Duration = Duration::from_secs(20);
+pub(super) const WITHIN: Duration = Duration::from_secs(20);
 /// A probe waits for a camera.
 pub(super) const PROBE_WITHIN: Duration = Duration::from_secs(60);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -64,6 +64,8 @@ impl ClientError {
                 "no_camera" => "`watchkeeper camera list` lists the cameras",
                 "camera_exists" => "choose another id, or change the camera with `watchkeeper camera set`",
                 "not_running" => "`watchkeeper camera show` says why the camera is not connected",
+                "not_event_capable" => "`watchkeeper camera set ID --record-mode event` has it take triggers",
+                "disabled" => "`watchkeeper camera set ID --enable` has it recorded",
                 "internal" => "the service's log says what; please report it",
                 "database_away" | "volume_away" => "`watchkeeper doctor` says what is wrong",
                 "bad_host" => {

@@ -59,6 +59,8 @@ struct Status {
     detail: Option<String>,
     since: WallUs,
     last_frame_at: Option<WallUs>,
+    until: Option<WallUs>,
+    window_end: Option<WallUs>,
     next_attempt_at: Option<WallUs>,
     reconnects: u64,
     last_error: Option<String>,
@@ -126,6 +128,8 @@ pub(super) fn camera_pairs(camera: &Camera, now: WallUs) -> Table {
         ("detail", status.detail.clone()),
         ("last error", status.last_error.clone()),
         ("last frame", status.last_frame_at.map(when::shown)),
+        ("idle until", status.until.map(when::shown)),
+        ("a trigger's window ends", status.window_end.map(when::shown)),
         ("next attempt", status.next_attempt_at.map(when::shown)),
     ] {
         if let Some(value) = value {
@@ -168,6 +172,11 @@ pub(super) fn camera_pairs(camera: &Camera, now: WallUs) -> Table {
     table.pair("audio", if camera.record_audio { "recorded" } else { "not recorded" });
     table.pair("added", when::shown(camera.created_at));
     table
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Window {
+    pub(super) window_end: WallUs,
 }
 
 #[derive(Debug, Deserialize)]

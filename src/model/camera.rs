@@ -354,7 +354,8 @@ fn set<T>(slot: &mut T, value: Option<T>) {
     }
 }
 
-fn text(field: &'static str, text: &str) -> Result<(), BadField> {
+/// Whether a text is neither too long nor has control characters.
+pub(super) fn text(field: &'static str, text: &str) -> Result<(), BadField> {
     if text.len() > TEXT_MAX {
         return Err(BadField::new(field, format!("has more than {TEXT_MAX} bytes")));
     }

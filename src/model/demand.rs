@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use super::{
-    camera::words,
+    camera::{self, BadField, POST_ROLL_MAX, words},
     schedule::{self, Schedule, Zone},
 };
 use crate::base::WallUs;
@@ -126,6 +126,27 @@ impl Want {
             Self::Armed(Idle::NoTrigger) => Some("armed"),
         }
     }
+
+    /// What the operator should know of it.
+    pub fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::Nothing(Idle::OutsideSchedule(None)) => Some(
+                "its schedule has no window, so it is never recorded; add a row, or choose another record_mode",
+            ),
+            Self::Nothing(Idle::NoTrigger) => Some(
+                "no session is open while it waits, so footage begins after the trigger, without pre-roll",
+            ),
+            _ => None,
+        }
+    }
+
+    /// When its schedule's next window opens, if it is idle until then.
+    pub fn opens(self) -> Option<WallUs> {
+        match self {
+            Self::Nothing(Idle::OutsideSchedule(opens)) | Self::Armed(Idle::OutsideSchedule(opens)) => opens,
+            _ => None,
+        }
+    }
 }
 
 /// What the camera is wanted for at `now`. `window_end` is the end of the last trigger's window.
@@ -186,6 +207,29 @@ pub fn takes_triggers(settings: &Settings<'_>, now: WallUs) -> Result<(), Refusa
     }
 }
 
+/// Something that asks an event camera to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// What it was, for people.
+    pub reason: String,
+    /// Footage after it, in seconds; `None`: as the camera's settings say.
+    pub post_roll_seconds: Option<u32>,
+}
+
+impl Trigger {
+    /// Whether its fields make sense.
+    pub fn check(&self) -> Result<(), BadField> {
+        camera::text("reason", &self.reason)?;
+        if self.reason.trim().is_empty() {
+            return Err(BadField::new("reason", "is empty; say what happened"));
+        }
+        if self.post_roll_seconds.is_some_and(|seconds| seconds > POST_ROLL_MAX) {
+            return Err(BadField::new("post_roll_seconds", format!("is 0 to {POST_ROLL_MAX}")));
+        }
+        Ok(())
+    }
+}
+
 /// What a trigger did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -205,8 +249,6 @@ pub enum WindowChange {
     /// It would have ended sooner, and so changed nothing.
     Kept,
 }
-
-words!(WindowChange { Opened = "opened", Extended = "extended", Kept = "kept" });
 
 /// The window after a trigger at `now` that asks for `post_roll`. A trigger only extends.
 pub fn triggered(window_end: Option<WallUs>, now: WallUs, post_roll: Duration) -> Window {

@@ -14,6 +14,8 @@ pub enum Kind {
     RecorderError,
     /// They can be written again.
     RecorderRestored,
+    /// A trigger began a window of recording; those that prolong it are not told.
+    Trigger,
     /// Recovery at start found an unfinished segment and adopted it.
     SegmentAdopted,
     /// The index knows a segment whose file is gone.
@@ -29,6 +31,7 @@ words!(Kind {
     CameraOnline = "camera_online",
     RecorderError = "recorder_error",
     RecorderRestored = "recorder_restored",
+    Trigger = "trigger",
     SegmentAdopted = "segment_adopted",
     SegmentLost = "segment_lost",
     ServiceStarted = "service_started",

@@ -174,6 +174,10 @@ pub struct CameraStatus {
     pub since: WallUs,
     /// When the last frame came.
     pub last_frame_at: Option<WallUs>,
+    /// Until when it is idle: when its schedule's next window opens.
+    pub until: Option<WallUs>,
+    /// When the window of its last trigger ends, while it runs.
+    pub window_end: Option<WallUs>,
     /// When it is tried again.
     pub next_attempt_at: Option<WallUs>,
     /// How often it came back.

@@ -30,9 +30,11 @@ use crate::{
     },
     model::{
         Camera,
+        demand::{self, Demand, Idle, Refusal, Trigger, Want, Window, WindowChange},
         event::{Kind, NewEvent, Severity},
         machine::{self, Action, Event, Life, State},
         pipeline::SourceSettings,
+        schedule::Zone,
         status::{self, CameraStatus, Loss, Observed, Shown, Written},
     },
 };
@@ -55,6 +57,8 @@ pub(super) struct Deps {
     pub(super) connects: Arc<Semaphore>,
     /// Pipelines that did not stop and still hang.
     pub(super) abandoned: Arc<AtomicU64>,
+    /// The zone of cameras that name none.
+    pub(super) zone: Zone,
 }
 
 /// A driver, seen from outside.
@@ -74,6 +78,7 @@ pub(super) struct Driver {
 
 enum Command {
     Change(Box<Camera>),
+    Trigger(Trigger, oneshot::Sender<Result<Window, Refusal>>),
 }
 
 /// What comes back from work that runs elsewhere. Each carries the number of its run: what an old run has to say does
@@ -89,12 +94,17 @@ impl Driver {
     /// Starts the driver; the first attempt is made after `delay`.
     pub(super) fn start(camera: Camera, deps: Deps, delay: Duration) -> Self {
         let (commands, orders) = mpsc::unbounded_channel();
+        let now = WallUs::now();
+        let demand = demand::demand(&camera.when(deps.zone), None, now);
+        let (shown, reason) = resting(demand.want);
         let blank = CameraStatus {
-            shown: if camera.record_enabled { Shown::Connecting } else { Shown::Disabled },
-            reason: None,
+            shown,
+            reason,
             detail: None,
-            since: WallUs::now(),
+            since: now,
             last_frame_at: None,
+            until: demand.want.opens(),
+            window_end: None,
             next_attempt_at: None,
             reconnects: 0,
             last_error: None,
@@ -110,6 +120,8 @@ impl Driver {
             stream: stream.clone(),
             held: None,
             keyframes_before: keyframes_before.clone(),
+            demand,
+            window_end: None,
             life: Life::default(),
             run: 0,
             started: delay.is_zero(),
@@ -137,12 +149,31 @@ impl Driver {
         let _ = self.commands.send(Command::Change(Box::new(camera)));
     }
 
+    /// Asks it to record for a while. `None` if it has just been stopped.
+    pub(super) fn trigger(
+        &self,
+        trigger: Trigger,
+    ) -> impl Future<Output = Option<Result<Window, Refusal>>> + use<> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.commands.send(Command::Trigger(trigger, answer));
+        async { answered.await.ok() }
+    }
+
     /// Stops recording and ends the task. The open segment is finished first.
     pub(super) async fn stop(self) {
         drop(self.commands);
         if let Err(error) = self.task.await {
             tracing::error!("a camera's task ended badly: {error}");
         }
+    }
+}
+
+/// What is shown of a camera without a session. One that is wanted has its turn in the start-up in a moment.
+fn resting(want: Want) -> (Shown, Option<&'static str>) {
+    match want {
+        Want::Record(_) => (Shown::Connecting, None),
+        Want::Nothing(Idle::Disabled) => (Shown::Disabled, None),
+        Want::Nothing(_) | Want::Armed(_) => (Shown::Idle, want.idle()),
     }
 }
 
@@ -158,6 +189,10 @@ struct Totals {
 struct Task {
     camera: Camera,
     deps: Deps,
+    /// What the camera is wanted for now.
+    demand: Demand,
+    /// When the window of the last trigger ends.
+    window_end: Option<WallUs>,
     life: Life,
     run: u64,
     /// False while the spread of the start-up holds this camera back.
@@ -201,6 +236,9 @@ impl Task {
             tokio::select! {
                 order = orders.recv(), if !leaving => match order {
                     Some(Command::Change(camera)) => self.change(*camera),
+                    Some(Command::Trigger(trigger, answer)) => {
+                        let _ = answer.send(self.trigger(&trigger));
+                    }
                     None => {
                         leaving = true;
                         self.step(Event::Unwanted);
@@ -211,7 +249,12 @@ impl Task {
                     self.started = true;
                     self.wish();
                 }
-                _ = ticks.tick() => self.tick(),
+                _ = ticks.tick() => {
+                    if !leaving {
+                        self.wish();
+                    }
+                    self.tick();
+                }
             }
             if leaving && self.life.state == State::Disabled {
                 return;
@@ -220,11 +263,29 @@ impl Task {
         }
     }
 
-    /// Says whether this camera is wanted.
+    /// Says whether this camera is wanted now.
     fn wish(&mut self) {
+        let (now, settings) = (WallUs::now(), self.camera.when(self.deps.zone));
+        let runs = |end: &WallUs| settings.enabled && settings.mode.has_triggers() && now < *end;
+        self.window_end = self.window_end.filter(runs);
+        self.demand = demand::demand(&settings, self.window_end, now);
         if self.started {
-            self.step(if self.camera.record_enabled { Event::Wanted } else { Event::Unwanted });
+            let wanted = matches!(self.demand.want, Want::Record(_));
+            self.step(if wanted { Event::Wanted } else { Event::Unwanted });
         }
+    }
+
+    fn trigger(&mut self, trigger: &Trigger) -> Result<Window, Refusal> {
+        let now = WallUs::now();
+        demand::takes_triggers(&self.camera.when(self.deps.zone), now)?;
+        let post_roll = trigger.post_roll_seconds.unwrap_or(self.camera.post_roll_seconds);
+        let window = demand::triggered(self.window_end, now, Duration::from_secs(post_roll.into()));
+        self.window_end = Some(window.end);
+        if window.change == WindowChange::Opened {
+            self.log(Kind::Trigger, Severity::Info, mask::urls(&trigger.reason));
+        }
+        self.wish();
+        Ok(window)
     }
 
     fn change(&mut self, camera: Camera) {
@@ -531,9 +592,9 @@ impl Task {
                 (shown, reason) = word;
             }
         }
-        if shown == Shown::Disabled && !self.started && self.camera.record_enabled {
-            // Its turn in the start-up comes in a moment.
-            shown = Shown::Connecting;
+        if shown == Shown::Disabled {
+            (shown, reason) = resting(self.demand.want);
+            detail = self.demand.want.advice().map(str::to_owned);
         }
         let old = self.status.borrow();
         let since = if old.shown == shown && old.reason == reason { old.since } else { WallUs::now() };
@@ -543,6 +604,8 @@ impl Task {
             detail,
             since,
             last_frame_at: seen.last.map(wall).or(old.last_frame_at),
+            until: self.demand.want.opens().filter(|_| shown == Shown::Idle),
+            window_end: self.window_end,
             next_attempt_at: self.life.next_attempt().map(wall),
             reconnects: self.life.reconnects,
             last_error: self.last_error.clone(),

@@ -37,7 +37,9 @@ use crate::{
     model::{
         Camera,
         camera::{BadField, CameraPatch},
+        demand::{Refusal, Trigger, Window},
         event::{Event, Severity},
+        schedule::Zone,
         segment::Segment,
         status::{CameraStatus, Loss},
         timeline::Range,
@@ -184,6 +186,8 @@ pub struct EventQuery {
 pub struct System {
     /// When it started.
     pub started_at: WallUs,
+    /// The time zone of schedules that name none.
+    pub zone: Zone,
     /// Pipelines that did not stop in time and still hang.
     pub abandoned_pipelines: u64,
     /// The volume of the recordings.
@@ -252,6 +256,14 @@ pub enum Error {
     /// The camera has no open session.
     #[error("the camera `{0}` has no open session")]
     NotRunning(CameraId),
+    /// The camera takes no trigger now.
+    #[error("the camera `{camera}` takes no trigger: {why}")]
+    TriggerRefused {
+        /// Which.
+        camera: CameraId,
+        /// Why.
+        why: Refusal,
+    },
     /// Too many of these at once.
     #[error("too many probes are under way; try again in a few seconds")]
     Busy,
@@ -338,6 +350,17 @@ impl Watchkeeper {
         Ok(entry.now())
     }
 
+    /// Has an event camera record for a while, and tells when that ends.
+    pub async fn trigger(&self, id: &CameraId, trigger: Trigger) -> Result<Window, Error> {
+        trigger.check()?;
+        if self.0.stopping.load(Relaxed) {
+            return Err(Error::Stopping);
+        }
+        let answer = self.with(id, |entry| entry.driver.trigger(trigger))?;
+        let answer = answer.await.ok_or_else(|| Error::NoCamera(id.clone()))?;
+        answer.map_err(|why| Error::TriggerRefused { camera: id.clone(), why })
+    }
+
     /// Forgets a camera; its footage stays. Comes back when its last segment is finished.
     pub async fn delete_camera(&self, id: &CameraId) -> Result<(), Error> {
         let _one = self.turn().await?;
@@ -356,6 +379,7 @@ impl Watchkeeper {
     pub fn system(&self) -> System {
         System {
             started_at: self.0.started_at,
+            zone: self.0.deps.zone,
             abandoned_pipelines: self.0.deps.abandoned.load(Relaxed),
             volume: self.0.volume.now(),
             pending_rows: self.0.desk.waiting(),

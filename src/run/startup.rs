@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     base::{
-        CameraId, WallUs,
+        self, CameraId, WallUs,
         error::Chain,
         secret::{Vault, VaultError},
     },
@@ -40,6 +40,7 @@ use crate::{
         event::{Kind, NewEvent, Severity},
         naming,
         reconcile::{FoundFile, Step},
+        schedule::{self, Zone},
     },
     store::{self, Store},
 };
@@ -153,6 +154,7 @@ impl Watchkeeper {
             hub: hub.clone(),
             connects: Arc::new(Semaphore::new(CONNECTS)),
             abandoned: Arc::new(AtomicU64::new(0)),
+            zone: system_zone(),
         };
 
         log(&hub, Kind::ServiceStarted, format!("version {}", env!("CARGO_PKG_VERSION")));
@@ -237,6 +239,17 @@ impl Watchkeeper {
         });
         join_all(stopping).await;
     }
+}
+
+/// The zone of schedules that name none.
+fn system_zone() -> Zone {
+    let name = base::time::zone_name();
+    name.as_deref().and_then(|name| schedule::zone(name).ok()).unwrap_or_else(|| {
+        tracing::warn!(
+            "the system's time zone {name:?} is no IANA name; schedules are in UTC where no other is set"
+        );
+        Zone::UTC
+    })
 }
 
 /// Compares every file with every row, once, while cameras are already being recorded.

@@ -38,6 +38,8 @@ mod stress;
 mod tidy;
 #[cfg(test)]
 mod wait;
+#[cfg(test)]
+mod when;
 
 #[path = "../sim/mod.rs"]
 mod sim;

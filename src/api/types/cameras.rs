@@ -14,6 +14,7 @@ use crate::{
     model::{
         self,
         camera::{BadField, CameraPatch, POST_ROLL_MAX, PRE_ROLL_MAX},
+        demand::{Trigger, Window, WindowChange},
         schedule::{Row, Zone},
         status::Observed,
     },
@@ -179,7 +180,8 @@ impl From<ScheduleRow> for Row {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct CameraStatus {
     state: StateWord,
-    /// A word for why: of a camera that is offline or stalled one of `Loss`, of an error `disk`, `no_keyframe` or `bad_config`.
+    /// A word for why: of a camera that is offline or stalled one of `Loss`, of an error `disk`, `no_keyframe` or
+    /// `bad_config`, of an idle one `armed`, `outside_schedule` or `waits_for_trigger`.
     #[schema(required)]
     reason: Option<String>,
     /// One sentence that says what to do next.
@@ -189,6 +191,12 @@ pub(crate) struct CameraStatus {
     since: Time,
     #[schema(required)]
     last_frame_at: Option<Time>,
+    /// Of a camera that is `outside_schedule`: when its next window opens; null if none ever does.
+    #[schema(required)]
+    until: Option<Time>,
+    /// When the window of the last trigger ends, while it runs.
+    #[schema(required)]
+    window_end: Option<Time>,
     /// When it is tried again.
     #[schema(required)]
     next_attempt_at: Option<Time>,
@@ -226,6 +234,8 @@ impl From<&model::status::CameraStatus> for CameraStatus {
             detail,
             since,
             last_frame_at,
+            until,
+            window_end,
             next_attempt_at,
             reconnects,
             last_error,
@@ -248,6 +258,8 @@ impl From<&model::status::CameraStatus> for CameraStatus {
             detail: detail.as_deref().map(mask::urls),
             since: Time(*since),
             last_frame_at: last_frame_at.map(Time),
+            until: until.map(Time),
+            window_end: window_end.map(Time),
             next_attempt_at: next_attempt_at.map(Time),
             reconnects: *reconnects,
             last_error: last_error.as_deref().map(mask::urls),
@@ -475,6 +487,47 @@ impl TryFrom<ProbeRequest> for model::Camera {
     fn try_from(body: ProbeRequest) -> Result<Self, BadField> {
         let id = body.id.clone().unwrap_or_else(|| "probe".parse().expect("is a slug"));
         Self::new(id, patch!(body, ProbeRequest { id }))
+    }
+}
+
+/// Something that asks an event camera to record.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TriggerRequest {
+    /// What it was, for people; the event log shows that of the trigger that began a window.
+    #[schema(min_length = 1, max_length = 256)]
+    reason: String,
+    /// Footage after it, in seconds; by default as the camera's settings say.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = u32, required = false, minimum = 0, maximum = 3600)]
+    post_roll_seconds: Option<PostRoll>,
+}
+
+impl From<TriggerRequest> for Trigger {
+    fn from(body: TriggerRequest) -> Self {
+        let TriggerRequest { reason, post_roll_seconds } = body;
+        Self { reason, post_roll_seconds: post_roll_seconds.map(Int::get) }
+    }
+}
+
+/// What a trigger did.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct TriggerAnswer {
+    /// When the window ends now; at least a second after the trigger.
+    window_end: Time,
+    /// Whether it began a window.
+    opened: bool,
+    /// Whether a window that was running ends later for it.
+    extended: bool,
+}
+
+impl From<Window> for TriggerAnswer {
+    fn from(Window { end, change }: Window) -> Self {
+        Self {
+            window_end: Time(end),
+            opened: change == WindowChange::Opened,
+            extended: change == WindowChange::Extended,
+        }
     }
 }
 

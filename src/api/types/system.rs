@@ -32,6 +32,8 @@ pub(crate) struct System {
     started_at: Time,
     /// The service's clock.
     now: Time,
+    /// IANA name of the time zone of schedules that name none.
+    time_zone: String,
     /// Pipelines that did not stop in time and still hang.
     abandoned_pipelines: u64,
     volume: Volume,
@@ -62,12 +64,14 @@ struct Database {
 impl System {
     /// `system` as it was at `now`.
     pub(crate) fn at(system: &run::System, now: WallUs) -> Self {
-        let run::System { started_at, abandoned_pipelines, volume, pending_rows, database_error } = system;
+        let run::System { started_at, zone, abandoned_pipelines, volume, pending_rows, database_error } =
+            system;
         let run::VolumeNow { path, total_bytes, free_bytes, error } = volume;
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: Time(*started_at),
             now: Time(now),
+            time_zone: zone.name().to_owned(),
             abandoned_pipelines: *abandoned_pipelines,
             volume: Volume {
                 path: path.display().to_string(),
