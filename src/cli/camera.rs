@@ -196,7 +196,7 @@ pub(super) fn run(env: &mut Env, command: Command) -> anyhow::Result<Verdict> {
             let answer = answer.map_err(|error| error.with_names(name))?;
             env.show(output, &answer, |answer| {
                 let window: view::Window = view::read(answer)?;
-                Ok(format!("`{id}` records until {}", when::shown(window.window_end)))
+                Ok(format!("`{id}` is to be recorded until {}", when::shown(window.window_end)))
             })
         }
         Command::Export { file } => transfer::export(env, file.as_deref()),

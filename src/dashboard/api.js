@@ -43,6 +43,7 @@ const at = (ms) => (ms === undefined ? undefined : new Date(ms).toISOString());
 export const addCamera = (body) => call("POST", "/cameras", { body });
 export const changeCamera = (camera, body) => call("PATCH", `/cameras/${id(camera)}`, { body });
 export const removeCamera = (camera) => call("DELETE", `/cameras/${id(camera)}`);
+export const trigger = (camera, reason) => call("POST", `/cameras/${id(camera)}/trigger`, { body: { reason } });
 export const probeSaved = (camera, signal) => call("POST", `/cameras/${id(camera)}/probe`, { signal });
 export const probe = (body, signal) => call("POST", "/probe", { body, signal });
 export const snapshotUrl = (camera) => `/api/v1/cameras/${id(camera)}/snapshot.jpg`;

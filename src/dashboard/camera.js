@@ -4,11 +4,12 @@
 import * as api from "./api.js";
 import { facts, showFacts, Trouble } from "./cameras.js";
 import { dayPicker } from "./day.js";
-import { arrange, h, icon, setText } from "./dom.js";
+import { arrange, h, icon, setText, toast } from "./dom.js";
 import { EventLog } from "./events.js";
-import { ago, bytes, clock, codec, count, full, size } from "./format.js";
-import { VENDORS } from "./fields.js";
+import { ago, bytes, clock, codec, count, duration, full, size } from "./format.js";
+import { hasSchedule, MODES, takesTriggers, VENDORS } from "./fields.js";
 import { Picture } from "./picture.js";
+import { scheduleText } from "./schedule.js";
 import { sinceText, stateBadge, timeWords } from "./state.js";
 import { store } from "./store.js";
 import { Strip } from "./strip.js";
@@ -29,6 +30,7 @@ export function cameraView({ scope, id, day, actions }) {
   const since = h("span", { class: "muted" });
   const head = h("span", { class: "card-state" }, since);
   const trouble = new Trouble();
+  const triggers = new Triggers(id);
   const now = h("dl", { class: "facts" });
   const more = h("dl", { class: "rows" });
   const settings = h("dl", { class: "rows" });
@@ -40,9 +42,11 @@ export function cameraView({ scope, id, day, actions }) {
   const el = h("section", { class: "page camera-page", data: { testid: "camera-page", camera: id } },
     h("div", { class: "bar" }, h("a", { class: "button quiet icon-only", href: "#/", "aria-label": "Back to all cameras" }, icon("back")), name, head,
       h("span", { class: "bar-space" }),
+      triggers.button,
       h("button", { class: "button", type: "button", on: { click: () => actions.play(id, store.now() - 15_000, { live: true }) } }, icon("play"), "Latest"),
       h("a", { class: "button", href: edit, data: { testid: "edit-camera" } }, icon("settings"), "Settings")),
     trouble.el,
+    triggers.el,
     h("div", { class: "camera-columns" },
       h("div", { class: "camera-main" },
         picture.el,
@@ -67,6 +71,7 @@ export function cameraView({ scope, id, day, actions }) {
     strip.rename(fresh.name);
     picture.update(fresh);
     trouble.update(fresh);
+    triggers.update(fresh);
     showFacts(now, facts(status));
     showFacts(settings, settingRows(fresh));
     tick();
@@ -76,6 +81,7 @@ export function cameraView({ scope, id, day, actions }) {
     if (!fresh) return;
     sinceText(since, fresh.status.since, store.now());
     trouble.tick();
+    triggers.tick();
     showFacts(more, statusRows(fresh.status));
   };
   store.on("camera", show, scope);
@@ -113,8 +119,48 @@ function settingRows(camera) {
     ["Sub stream", camera.sub_url ?? (VENDORS[camera.vendor]?.url ? "none" : template)],
     ["Signs in as", camera.username ? `${camera.username}, ${camera.has_password ? "password stored" : "no password"}` : "nobody"],
     ["Records", `${camera.record_enabled ? camera.record_profile : "nothing"}, over ${camera.transport.toUpperCase()}, segments of ${camera.segment_seconds} s`],
+    ["When", MODES[camera.record_mode] ?? camera.record_mode],
+    ...(hasSchedule(camera) ? [["Schedule", `${scheduleText(camera.schedule)} (${camera.time_zone ?? store.system?.time_zone})`]] : []),
+    ...(takesTriggers(camera) ? [["A trigger keeps", `${camera.event_idle_session ? camera.pre_roll_seconds : 0} s before, ${camera.post_roll_seconds} s after`]] : []),
+    ["Sound", camera.record_audio ? "recorded" : "not recorded"],
     ["Added", ...instant(camera.created_at)],
   ];
+}
+
+/** The button that has an event camera record, and until when it does. */
+class Triggers {
+  #end = null; // in ms; what the call answered may be newer than the last status
+
+  constructor(camera) {
+    this.button = h("button", { class: "button", type: "button", data: { testid: "trigger" }, on: { click: () => this.#trigger(camera) } }, icon("record"), "Record now");
+    this.el = h("p", { class: "window", role: "status", data: { testid: "window" } });
+  }
+
+  update(camera) {
+    this.button.hidden = !takesTriggers(camera);
+    const end = camera.status.window_end ? Date.parse(camera.status.window_end) : null;
+    if (end !== null || !takesTriggers(camera)) this.#end = end;
+  }
+
+  tick() {
+    const left = this.#end === null ? 0 : this.#end - store.now();
+    this.el.hidden = left <= 0;
+    if (left > 0) setText(this.el, `A trigger was given: to be recorded until ${clock(this.#end)}, ${duration(left)} more.`);
+  }
+
+  async #trigger(camera) {
+    this.button.disabled = true;
+    try {
+      const answer = await api.trigger(camera, "dashboard");
+      this.#end = Date.parse(answer.window_end);
+      toast(`To be recorded until ${clock(this.#end)}`);
+      this.tick();
+    } catch (error) {
+      toast(`Not recorded: ${error.message}. ${error.hint ?? ""}`);
+    } finally {
+      this.button.disabled = false;
+    }
+  }
 }
 
 const stateOf = ({ state }) => ({ open: "recording", closed: "complete" }[state] ?? state);

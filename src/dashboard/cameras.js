@@ -93,7 +93,8 @@ export class Trouble {
   tick() {
     const at = this.status?.next_attempt_at ? Date.parse(this.status.next_attempt_at) : null;
     const wait = at === null ? 0 : Math.ceil((at - store.now()) / 1000);
-    setText(this.next, at === null ? "" : wait > 90 ? ` Next attempt at ${timeWords(at, store.now())}.` : wait > 0 ? ` Next attempt in ${wait} s.` : " Trying now.");
+    const until = this.status?.until ? Date.parse(this.status.until) : null;
+    setText(this.next, until !== null ? ` The next window opens ${timeWords(until, store.now(), { short: true })}.` : at === null ? "" : wait > 90 ? ` Next attempt at ${timeWords(at, store.now())}.` : wait > 0 ? ` Next attempt in ${wait} s.` : " Trying now.");
   }
 }
 

@@ -12,7 +12,15 @@ export const VENDORS = {
 export const vendorNeeds = (vendor) => VENDORS[vendor]?.needs
   ?? `The address is enough: the RTSP path of ${VENDORS[vendor]?.name ?? vendor} cameras is known. Most also want a user name and password.`;
 
-/** kind: text, url, number, password, select, check. `nullable`: empty means null. `connection`: a probe depends on it. */
+const SCHEDULED = ["scheduled", "scheduled_event"], TRIGGERED = ["event", "scheduled_event"];
+export const MODES = { continuous: "Always", scheduled: "In its schedule", event: "After triggers", scheduled_event: "After triggers, in its schedule" };
+export const takesTriggers = (camera) => TRIGGERED.includes(camera.record_mode) && camera.record_enabled;
+export const hasSchedule = (camera) => SCHEDULED.includes(camera.record_mode);
+
+/**
+ * kind: text, url, zone, number, password, select, check, schedule. `nullable`: empty means null. `connection`: a probe
+ * depends on it. `modes`: only with these record modes.
+ */
 export const FIELDS = [
   { key: "name", label: "Name", kind: "text", hint: "What people call it. Changing it interrupts nothing.", placeholder: "Front door" },
   { key: "id", label: "Id", kind: "text", creation: true, hint: "Small letters, digits, - and _. Also the directory's name; cannot be changed later.", placeholder: "front" },
@@ -26,6 +34,13 @@ export const FIELDS = [
   { key: "sub_url", label: "RTSP address (sub stream)", kind: "url", nullable: true, connection: true, placeholder: "rtsp://192.0.2.7/stream2" },
   { key: "transport", label: "Transport", kind: "select", connection: true, options: [["tcp", "TCP (loses nothing)"], ["udp", "UDP"], ["auto", "Automatic"]], initial: "tcp" },
   { key: "record_enabled", label: "Record this camera", kind: "check", initial: true },
+  { key: "record_mode", label: "When to record", kind: "select", options: Object.entries(MODES), initial: "continuous" },
+  { key: "schedule", label: "Schedule", kind: "schedule", modes: SCHEDULED, hint: "Drag over the times to record. By keyboard: arrows move, Space paints, Shift with arrows paints on." },
+  { key: "time_zone", label: "Time zone of the schedule", kind: "zone", nullable: true, modes: SCHEDULED, hint: "Empty: the server's." },
+  { key: "pre_roll_seconds", label: "Before a trigger", kind: "number", unit: "seconds", initial: 10, min: 0, max: 60, modes: TRIGGERED, hint: "0 to 60, kept in memory." },
+  { key: "post_roll_seconds", label: "After a trigger", kind: "number", unit: "seconds", initial: 30, min: 0, max: 3600, modes: TRIGGERED, hint: "0 to 3600. A further trigger prolongs it." },
+  { key: "event_idle_session", label: "Stay connected while waiting for a trigger", kind: "check", initial: true, modes: TRIGGERED, hint: "Without it there is no footage from before a trigger." },
+  { key: "record_audio", label: "Record sound, too", kind: "check", initial: false, hint: "Changing it interrupts the recording for a moment." },
   { key: "record_profile", label: "Stream to record", kind: "select", connection: true, options: [["main", "Main (full size)"], ["sub", "Sub (small)"]], initial: "main" },
   { key: "segment_seconds", label: "Length of a segment", kind: "number", unit: "seconds", initial: 60, min: 2, max: 3600, hint: "2 to 3600. A segment ends at the first keyframe after this time." },
 ];
@@ -36,7 +51,8 @@ export function layout(vendor) {
   return {
     camera: ["name", "id"],
     connection: url ? ["vendor", "main_url", "username", "password"] : ["vendor", "address", "username", "password", "channel"],
-    recording: ["record_enabled", "record_profile", "segment_seconds"],
+    recording: ["record_enabled", "record_mode", "schedule", "time_zone", "pre_roll_seconds", "post_roll_seconds", "event_idle_session",
+      "record_audio", "record_profile", "segment_seconds"],
     more: url ? ["sub_url", "transport", "address", "rtsp_port", "channel"] : ["rtsp_port", "transport", "main_url", "sub_url"],
     required: url ? "main_url" : "address",
   };

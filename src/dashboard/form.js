@@ -6,6 +6,7 @@ import { h, icon, setAttr, setText, toast } from "./dom.js";
 import { sentence } from "./format.js";
 import { FIELDS, layout, slug, vendorNeeds } from "./fields.js";
 import { probeReport } from "./probe.js";
+import { Schedule } from "./schedule.js";
 import { store } from "./store.js";
 
 export class CameraForm {
@@ -54,11 +55,14 @@ export class CameraForm {
     const id = `field-${spec.key}`;
     const known = this.camera?.[spec.key] ?? (this.camera ? null : spec.initial ?? null);
     const common = { id, name: spec.key, class: "input", "aria-describedby": `${id}-hint ${id}-error`, data: { testid: id } };
-    let input;
+    let input, week = null;
     if (spec.kind === "select") {
       const options = spec.options.some(([value]) => value === known) || known === null ? spec.options : [...spec.options, [known, known]];
       input = h("select", common, options.map(([value, text]) => h("option", { value, text })));
       input.value = known ?? spec.initial;
+    } else if (spec.kind === "schedule") {
+      week = new Schedule(known ?? [], id, () => this.#mark(field, null));
+      input = week.grid;
     } else if (spec.kind === "check") {
       input = h("input", { ...common, type: "checkbox", class: "check" });
       input.checked = known ?? true;
@@ -67,22 +71,24 @@ export class CameraForm {
       input = h("input", { ...common, type, min: spec.min, max: spec.max, autocomplete: spec.kind === "password" ? "new-password" : "off",
         autocapitalize: spec.key === "name" ? "words" : "none", spellcheck: "false",
         inputmode: spec.kind === "url" ? "url" : spec.kind === "number" ? "numeric" : null,
-        placeholder: spec.kind === "password" && this.camera?.has_password ? "unchanged" : spec.placeholder });
+        list: spec.kind === "zone" ? `${id}-list` : null,
+        placeholder: spec.kind === "password" && this.camera?.has_password ? "unchanged" : spec.kind === "zone" ? store.system?.time_zone : spec.placeholder });
       input.value = known ?? "";
     }
     const error = h("p", { class: "field-error", id: `${id}-error`, data: { testid: `${id}-error` } });
     const hint = h("p", { class: "hint", id: `${id}-hint`, text: spec.hint ?? "", hidden: !spec.hint });
     const required = h("span", { class: "required", text: "needed", hidden: true });
-    const label = h("label", { for: id }, spec.label, spec.unit ? h("span", { class: "muted", text: ` (${spec.unit})` }) : null, required);
+    const label = h(week ? "p" : "label", week ? { class: "label", id: `${id}-label` } : { for: id }, spec.label, spec.unit ? h("span", { class: "muted", text: ` (${spec.unit})` }) : null, required);
     const row = h("div", { class: `field field-${spec.kind}`, data: { field: spec.key } },
-      ...(spec.kind === "check" ? [h("div", { class: "check-row" }, input, label)] : [label, input]), hint, error);
-    const field = { spec, row, input, error, required };
+      ...(spec.kind === "check" ? [h("div", { class: "check-row" }, input, label)] : week ? [label, hint, week.el] : [label, input]), ...(week ? [] : [hint]), error);
+    const field = { spec, row, input, error, required, week };
+    if (spec.kind === "zone") row.append(h("datalist", { id: `${id}-list` }, Intl.supportedValuesOf("timeZone").map((zone) => h("option", { value: zone }))));
     if (spec.kind === "password" && this.camera?.has_password) {
       field.clear = h("input", { type: "checkbox", class: "check", id: `${id}-clear`, on: { change: () => { input.disabled = field.clear.checked; if (field.clear.checked) input.value = ""; } } });
       row.append(h("div", { class: "check-row" }, field.clear, h("label", { for: field.clear.id, text: "Remove the stored password" })));
     }
     input.addEventListener("input", () => { this.#mark(field, null); if (spec.key === "name") this.#suggestId(); if (spec.key === "id") this.idTouched = true; });
-    if (spec.key === "vendor") input.addEventListener("change", () => this.#arrange());
+    if (spec.key === "vendor" || spec.key === "record_mode") input.addEventListener("change", () => this.#arrange());
     return field;
   }
 
@@ -91,8 +97,10 @@ export class CameraForm {
     if (id && !this.idTouched) { id.input.value = slug(this.#fields.get("name").input.value); this.#mark(id, null); }
   }
 
-  /** Puts the fields where the chosen make needs them. */
+  /** Puts the fields where the chosen make needs them, and hides those that mean nothing in the chosen mode. */
   #arrange() {
+    const mode = this.#fields.get("record_mode").input.value;
+    for (const { spec, row } of this.#fields.values()) if (spec.modes) row.hidden = !spec.modes.includes(mode);
     const vendor = this.#fields.get("vendor").input.value;
     const places = layout(vendor);
     const focused = document.activeElement;
@@ -104,7 +112,8 @@ export class CameraForm {
     if (this.el?.contains(focused)) focused.focus();
   }
 
-  #value({ spec, input }) {
+  #value({ spec, input, week }) {
+    if (week) return week.rows();
     if (spec.kind === "check") return input.checked;
     if (spec.kind === "number") return input.value.trim() === "" ? null : Number(input.value);
     const text = spec.kind === "password" ? input.value : input.value.trim();
@@ -112,18 +121,18 @@ export class CameraForm {
   }
 
   /** For adding and for a test: what was filled in. */
-  #all({ without = [] } = {}) {
+  #all(wanted = () => true) {
     const body = {};
     for (const [key, field] of this.#fields) {
       const value = this.#value(field);
-      if (!without.includes(key) && value !== null && value !== "") body[key] = value;
+      if (wanted(field.spec) && value !== null && value !== "") body[key] = value;
     }
     return body;
   }
 
   /** For a test: of a known camera its id, for the server then knows the stored password. */
   #asked() {
-    const body = this.#all({ without: ["id", "name", "record_enabled", "segment_seconds"] });
+    const body = this.#all((spec) => spec.connection);
     if (!this.camera) return body;
     body.id = this.camera.id;
     if (this.#fields.get("password").clear?.checked) body.password = null;
@@ -138,7 +147,7 @@ export class CameraForm {
       if (key === "password") {
         if (field.clear?.checked) body.password = null;
         else if (value !== null) body.password = value;
-      } else if (value !== this.camera[key]) body[key] = value;
+      } else if (JSON.stringify(value) !== JSON.stringify(this.camera[key])) body[key] = value;
     }
     return body;
   }
@@ -147,6 +156,8 @@ export class CameraForm {
   #complain() {
     for (const [key, field] of this.#fields) {
       if (field.spec.kind === "number" && !Number.isInteger(this.#value(field))) return [key, "Enter a whole number."];
+      const complaint = field.week?.complaint();
+      if (complaint) return [key, complaint];
     }
     if (this.camera) return null;
     if (this.#value(this.#fields.get("id")) === "") return ["id", "Give the camera an id, for example “front”."];
@@ -217,13 +228,16 @@ export class CameraForm {
   }
 
   #showError(error) {
-    const field = error.field ? this.#fields.get(error.field) : null;
+    // A row of the schedule is named like `schedule[2].start`.
+    const key = error.field?.split("[")[0];
+    const field = key ? this.#fields.get(key) : null;
     // The server names the field in front of its reason, for those who read it without a form.
-    const said = field ? error.message.replace(new RegExp(`^${error.field}: `), "") : error.message;
+    const said = field && error.message.startsWith(`${key}: `) ? error.message.slice(key.length + 2) : error.message;
     const message = sentence(said), hint = error.hint ? sentence(error.hint) : null;
     if (field) {
       this.#mark(field, message, hint);
       if (this.groups.more.contains(field.row)) this.more.open = true;
+      field.row.hidden = false;
       field.input.focus();
       return;
     }

@@ -78,13 +78,15 @@ const words = (state) => state.replaceAll("_", " ");
 function healthOf(cameras, known, lost) {
   if (!known) return lost ? { words: "No answer from the server", tone: "bad" } : { words: "Connecting …", tone: "busy" };
   if (cameras.length === 0) return { words: "No camera yet", tone: "off" };
-  const wanted = cameras.filter((camera) => camera.status.state !== "disabled");
+  const idle = cameras.filter((camera) => camera.status.state === "idle").length;
+  const wanted = cameras.filter((camera) => !["disabled", "idle"].includes(camera.status.state));
   const recording = wanted.filter((camera) => camera.status.state === "recording").length;
-  if (wanted.length === 0) return { words: "All cameras switched off", tone: "off" };
+  const waits = idle === 0 ? "" : `${idle} waiting`;
+  if (wanted.length === 0) return { words: waits ? `No camera to record now, ${waits}` : "All cameras switched off", tone: "off" };
   const noun = wanted.length === 1 ? "camera" : "cameras";
   const connecting = wanted.some((camera) => camera.status.state === "connecting");
   const tone = recording === wanted.length ? "good" : recording === 0 && !connecting ? "bad" : "warn";
-  return { words: `${recording} of ${wanted.length} ${noun} recording`, tone };
+  return { words: `${recording} of ${wanted.length} ${noun} recording${waits && `, ${waits}`}`, tone };
 }
 
 function themeButton() {

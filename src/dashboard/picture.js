@@ -38,9 +38,9 @@ export class Picture {
   /** Takes the camera's latest status. */
   update({ name, status }) {
     const lively = status.state === "recording";
-    this.img.alt = lively ? `Latest picture of ${name}` : `Last picture of ${name} before it went away`;
+    this.img.alt = lively ? `Latest picture of ${name}` : `Last picture of ${name}`;
     this.el.classList.toggle("old", !lively);
-    this.words.textContent = status.state === "disabled" ? "Recording is switched off" : status.state === "connecting" ? "Waiting for the first picture" : "No picture yet";
+    this.words.textContent = status.state === "disabled" ? "Recording is switched off" : status.state === "idle" ? "Not recorded now" : status.state === "connecting" ? "Waiting for the first picture" : "No picture yet";
     this.#wanted = status.picture;
     this.#plan();
   }

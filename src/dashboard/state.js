@@ -35,6 +35,9 @@ const REASONS = {
   disk: "the disk cannot be written",
   no_keyframe: "camera sends no keyframe",
   bad_config: "the settings do not work",
+  outside_schedule: "outside its schedule",
+  armed: "armed, waits for a trigger",
+  waits_for_trigger: "waits for a trigger",
 };
 
 const SHAPES = {

@@ -313,6 +313,126 @@ test("the theme is remembered", async () => {
   });
 });
 
+/** Runs `body` with a camera `spare` that nobody answers for, and these settings. */
+async function withSpare(settings, body) {
+  const added = await api("POST", "/cameras", { id: "spare", main_url: "rtsp://127.0.0.1:1/nothing", ...settings });
+  assert.equal(added.status, 201, JSON.stringify(added.body));
+  try { await body(); } finally { await api("DELETE", "/cameras/spare"); }
+}
+
+const ODD = { weekdays: [6, 0], start: "08:10", end: "08:10", enabled: false };
+const row = (weekdays, start, end) => ({ weekdays, start, end, enabled: true });
+const cell = (page, day, hour) => page.locator(`[data-cell="${day * 48 + hour * 2}"]`);
+const sums = (page) => page.getByTestId("schedule-sum").locator("li").allInnerTexts();
+const saved = async (page) => {
+  const [request] = await Promise.all([page.waitForRequest((sent) => sent.method() === "PATCH"), page.getByTestId("save").click()]);
+  await page.getByTestId("camera-form").waitFor({ state: "detached" });
+  return request.postDataJSON();
+};
+
+test("a week is painted with the mouse, and rows that do not fit into it stay as they are", async () => {
+  const schedule = [ODD, row([2], "22:00", "06:00")];
+  await withSpare({ record_mode: "scheduled", schedule }, () => onPage(browser, { route: "/#/cameras/spare/settings" }, async (page) => {
+    assert.deepEqual(await sums(page), ["Wed 22:00–00:00", "Thu 00:00–06:00", "Mon, Sun all day (off)"]);
+    await page.getByTestId("field-name").fill("Spare");
+    assert.deepEqual(await saved(page), { name: "Spare" }, "what is only looked at is not sent");
+    await page.getByTestId("edit-camera").click();
+    await cell(page, 0, 8).hover();
+    await page.mouse.down();
+    await cell(page, 6, 20).hover();
+    await cell(page, 4, 17).hover();
+    await page.mouse.up();
+    await page.getByRole("button", { name: "Thursday: the whole day" }).click();
+    await page.getByRole("button", { name: "Thursday: the whole day" }).click();
+    await shot(page, "schedule");
+    const body = await saved(page);
+    assert.deepEqual(body, { schedule: [row([0, 1, 2, 4], "08:00", "17:30"), row([2], "22:00", "00:00"), ODD] });
+    assert.deepEqual((await api("GET", "/cameras/spare")).body.schedule, body.schedule);
+  }));
+});
+
+test("a week is painted with the keyboard", async () => {
+  await withSpare({ record_mode: "scheduled_event" }, () => onPage(browser, { route: "/#/cameras/spare/settings" }, async (page) => {
+    await page.getByText("No time is chosen: the camera would never be recorded.").waitFor();
+    await page.getByTestId("field-record_mode").focus();
+    for (let presses = 0; !await page.evaluate(() => document.activeElement.matches("[role=gridcell]")); presses += 1) {
+      assert.ok(presses < 12, "the week is within 12 presses of Tab");
+      await page.keyboard.press("Tab");
+    }
+    assert.equal(await page.evaluate(() => document.activeElement.ariaLabel), "Monday 08:00");
+    await page.keyboard.press("Space");
+    for (const key of ["ArrowRight", "ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown", "ArrowUp"]) await page.keyboard.press(`Shift+${key}`);
+    assert.deepEqual(await sums(page), ["Mon, Tue 08:00–10:00"]);
+    for (const key of ["End", "Space", "ArrowUp", "Home"]) await page.keyboard.press(key);
+    assert.equal(await page.evaluate(() => document.activeElement.ariaLabel), "Monday 00:00");
+    assert.deepEqual((await saved(page)).schedule, [row([0, 1], "08:00", "10:00"), row([1], "23:30", "00:00")]);
+  }));
+});
+
+test("a finger paints the week on a phone, and exact times are typed", async () => {
+  const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, route: "/#/cameras/spare/settings" };
+  await withSpare({ record_mode: "scheduled" }, () => onPage(browser, phone, async (page, context) => {
+    await cell(page, 1, 9).scrollIntoViewIfNeeded();
+    const at = async (day, hour) => {
+      const box = await cell(page, day, hour).boundingBox();
+      return { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+    };
+    const touch = await context.newCDPSession(page);
+    const send = (type, ...touchPoints) => touch.send("Input.dispatchTouchEvent", { type, touchPoints });
+    await send("touchStart", await at(1, 9));
+    await send("touchMove", await at(1, 11));
+    await send("touchMove", await at(3, 13));
+    await send("touchEnd");
+    assert.deepEqual(await sums(page), ["Tue–Thu 09:00–13:30"]);
+    await page.getByTestId("schedule-add").click();
+    await page.getByTestId("save").click();
+    await page.getByTestId("field-schedule-error").getByText("Enter both times").waitFor();
+    const exact = page.getByTestId("exact-row");
+    await exact.getByLabel("From").fill("18:05");
+    await exact.getByLabel("To").fill("02:00");
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "no wider than the window");
+    await shot(page, "schedule-phone");
+    assert.deepEqual((await saved(page)).schedule, [row([1, 2, 3], "09:00", "13:30"), row([0, 1, 2, 3, 4], "18:05", "02:00")]);
+  }));
+});
+
+test("a time zone that there is not is refused at its field", async () => {
+  await withSpare({ record_mode: "scheduled" }, () => onPage(browser, { route: "/#/cameras/spare/settings", expected: ["PATCH /api/v1/cameras/spare 400"] }, async (page) => {
+    await page.getByTestId("field-time_zone").fill("europe/berlin");
+    await page.getByTestId("save").click();
+    await page.getByTestId("field-time_zone-error").getByText("Europe/Berlin").waitFor();
+    await page.getByTestId("field-time_zone").fill("Europe/Berlin");
+    assert.deepEqual(await saved(page), { time_zone: "Europe/Berlin" });
+  }));
+});
+
+test("a camera outside its schedule says until when, and is no trouble", async () => {
+  const today = (new Date().getUTCDay() + 6) % 7;
+  const schedule = [row([(today + 3) % 7], "08:30", "09:00")];
+  await withSpare({ record_mode: "scheduled", schedule, time_zone: "UTC" }, () => onPage(browser, { timezoneId: "UTC" }, async (page) => {
+    await inState(page, "spare", "idle").waitFor();
+    assert.match(await card(page, "spare").getByTestId("trouble").innerText(), /Outside its schedule\. The next window opens .*08:30/);
+    await page.getByTestId("health").getByText("2 of 2 cameras recording, 1 waiting").waitFor();
+    await shot(page, "idle");
+    await card(page, "spare").getByTestId("camera-name").click();
+    await page.getByText("(UTC)").waitFor();
+    assert.equal(await page.getByTestId("trigger").isVisible(), false);
+  }));
+});
+
+test("a trigger is given, and until when it records is shown", async () => {
+  await withSpare({ record_mode: "event", post_roll_seconds: 4 }, () => onPage(browser, { route: "/#/cameras/spare" }, async (page) => {
+    await page.getByTestId("trouble").getByText("Armed, waits for a trigger").waitFor();
+    await page.getByTestId("trigger").click();
+    await page.getByTestId("window").getByText(/to be recorded until \d\d:\d\d:\d\d/).waitFor();
+    await page.locator("[data-testid=event][data-kind=trigger]").getByText("dashboard").waitFor();
+    await shot(page, "trigger");
+    await page.locator("[data-testid=camera-page][data-state=offline]").waitFor();
+    await page.locator("[data-testid=camera-page][data-state=idle]").waitFor();
+    await page.getByTestId("window").waitFor({ state: "hidden" });
+  }));
+});
+
 for (const [width, height] of [[390, 844], [1440, 900]]) {
   for (const colorScheme of ["light", "dark"]) {
     test(`fits ${width} px in ${colorScheme}`, async () => {
@@ -327,6 +447,13 @@ for (const [width, height] of [[390, 844], [1440, 900]]) {
         await page.locator("[data-testid=segments] tbody tr").first().waitFor();
         await fits("the camera's page");
         await shot(page, `camera-${width}-${colorScheme}`);
+        await page.getByTestId("edit-camera").click();
+        await page.getByTestId("field-record_mode").selectOption("scheduled_event");
+        await page.getByTestId("schedule-fill").click();
+        await page.getByTestId("schedule-add").click();
+        await page.getByTestId("field-record_mode").evaluate((el) => el.scrollIntoView());
+        await fits("the form");
+        await shot(page, `form-${width}-${colorScheme}`);
       });
     });
   }

@@ -177,6 +177,14 @@ fn a_trigger_is_answered_or_refused_with_the_reason() {
     let word = |code: &str, field: &str| (409, code.to_owned(), field.to_owned());
     let ok = r#"{"reason": "door"}"#;
 
+    // A row that is wrong is named, and nothing of the change is done.
+    let row = |end: &str| json!({"weekdays": [0], "start": "08:00", "end": end});
+    let wrong = json!({"record_mode": "event", "schedule": [row("09:00"), row("9:00")]});
+    let answer = send(&process, "PATCH", &front, &wrong.to_string());
+    assert_eq!((answer.status, answer.error()), (400, ("bad_field".into(), "schedule[1].end".into())));
+    let seen = process.get(&front);
+    assert_eq!((&seen["record_mode"], &seen["schedule"]), (&json!("continuous"), &json!([])));
+
     assert_eq!(refused(ok), word("not_event_capable", ""));
     set(json!({"record_mode": "event", "record_enabled": false}));
     assert_eq!(refused(ok), word("disabled", ""));
@@ -212,7 +220,7 @@ fn a_trigger_is_answered_or_refused_with_the_reason() {
     assert_eq!(process.get(&front)["status"]["window_end"], answer["window_end"]);
     let line = cli(dir.path(), &process.url, "", &["camera", "trigger", "front", "--post-roll", "9"]);
     assert!(
-        line.status.success() && String::from_utf8_lossy(&line.stdout).contains("records until"),
+        line.status.success() && String::from_utf8_lossy(&line.stdout).contains("is to be recorded until"),
         "{line:?}"
     );
     process.until("the window's end", &front, |seen| seen["status"]["reason"] == "waits_for_trigger");
