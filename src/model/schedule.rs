@@ -141,12 +141,12 @@ impl Schedule {
     /// end with the calendar, so stop before.
     fn windows_from(&self, zone: Zone, at: WallUs) -> impl Iterator<Item = Range> {
         let local = WallUs(at.0.clamp(0, LAST.0)).utc().with_timezone(&zone).naive_local();
-        let monday = local.date() - Days::new(u64::from(local.weekday().num_days_from_monday()) + 7);
+        // Clocks are not set by more than a day.
+        let before = local - TimeDelta::days(2);
+        let monday = before.date() - Days::new(before.weekday().num_days_from_monday().into());
         let monday = monday.and_hms_opt(0, 0, 0).filter(|_| !self.week.is_empty());
         let weeks = iter::successors(monday, |week| week.checked_add_days(Days::new(7)));
         let weeks = weeks.take_while(|week| week.year() <= LAST.utc().year());
-        // Clocks are not set by more than a day.
-        let before = local - TimeDelta::days(2);
         weeks
             .flat_map(|week| self.week.iter().map(move |part| (week, part)))
             .map(|(week, (start, end))| {
