@@ -124,7 +124,7 @@ impl Pace {
         if last.placed_ns - self.pulled_at_ns < PULL_EVERY_NS {
             return last.placed_ns;
         }
-        let most_ns = (last.placed_ns - self.pulled_at_ns).abs() * SLEW_PER_MILLION / 1_000_000;
+        let most_ns = slew((last.placed_ns - self.pulled_at_ns).abs());
         let shift_ns = self.least_behind_ns.take().unwrap_or(0).clamp(-most_ns, most_ns);
         self.offset_ns += shift_ns;
         last.placed_ns = (last.placed_ns + shift_ns).max(last.floor_ns);
@@ -162,6 +162,11 @@ impl Pace {
     fn nanoseconds(&self, ticks: i64) -> i64 {
         i64::try_from(i128::from(ticks) * 1_000_000_000 / i128::from(self.rate)).unwrap_or(i64::MAX)
     }
+}
+
+/// How far the timeline is pulled at most where a segment of this length ends, in the same unit.
+pub fn slew(length: i64) -> i64 {
+    length.saturating_mul(SLEW_PER_MILLION) / 1_000_000
 }
 
 #[cfg(test)]
