@@ -6,6 +6,7 @@
 mod cameras;
 mod error;
 mod events;
+mod gaps;
 mod segments;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use sqlx::{
 pub use cameras::{Password, StoredCamera};
 pub use error::{Cause, Error};
 pub use events::EventPage;
+pub use gaps::{Account, GapChanges, GapPage, GapsWritten, Life};
 
 use error::Doing as _;
 

@@ -2,12 +2,13 @@
 
 use sqlx::{AssertSqlSafe, SqlitePool};
 
-use super::{cameras, events, segments, tests::Rig};
+use super::{cameras, events, gaps, segments, tests::Rig};
 
 const SOURCES: &[(&str, &[&str])] = &[
     (include_str!("cameras.rs"), cameras::STATEMENTS),
     (include_str!("segments.rs"), segments::STATEMENTS),
     (include_str!("events.rs"), events::STATEMENTS),
+    (include_str!("gaps.rs"), gaps::STATEMENTS),
     (include_str!("mod.rs"), &[super::VERSION]),
 ];
 
@@ -31,8 +32,8 @@ async fn no_statement_scans_what_grows() {
     let rig = Rig::new().await;
     for statement in SOURCES.iter().flat_map(|(_, statements)| *statements) {
         let plan = plan(&rig.store.readers, statement).await;
-        let scans =
-            plan.iter().any(|step| step.starts_with("SCAN segment") || step.starts_with("SCAN event"));
+        let grows = ["SCAN segment", "SCAN event", "SCAN gap"];
+        let scans = plan.iter().any(|step| grows.iter().any(|scan| step.starts_with(scan)));
         assert!(!scans, "{statement}\n{plan:#?}");
     }
 }

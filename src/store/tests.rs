@@ -35,6 +35,10 @@ impl Rig {
         Self { dir, store, vault }
     }
 
+    pub(super) async fn insert(&self, camera: &Camera) {
+        self.store.insert_camera(&self.vault, camera, WallUs(5)).await.unwrap();
+    }
+
     fn path(&self) -> std::path::PathBuf {
         self.dir.path().join("db")
     }
@@ -46,11 +50,11 @@ impl Rig {
     }
 }
 
-fn id(text: &str) -> CameraId {
+pub(super) fn id(text: &str) -> CameraId {
     text.parse().unwrap()
 }
 
-fn camera(name: &str) -> Camera {
+pub(super) fn camera(name: &str) -> Camera {
     let given = CameraPatch {
         main_url: Some(Some("rtsp://admin:hunter2@192.0.2.7/x".into())),
         ..CameraPatch::default()
@@ -80,7 +84,7 @@ fn facts(camera: &str, start: i64, end: i64) -> SegmentFacts {
     }
 }
 
-fn seconds(from: i64, to: i64) -> Range {
+pub(super) fn seconds(from: i64, to: i64) -> Range {
     Range { from: WallUs(from * 1_000_000), to: WallUs(to * 1_000_000) }
 }
 
