@@ -9,6 +9,8 @@ use axum::{
     http::{HeaderMap, HeaderValue, header, request::Parts},
 };
 use bytes::BytesMut;
+use chrono::{Datelike as _, NaiveDate};
+use chrono_tz::Tz;
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -267,6 +269,16 @@ impl Query {
 
     pub(super) fn camera(&mut self, name: &str) -> Result<Option<CameraId>, ApiError> {
         self.take(name, |text| text.parse().ok(), "a camera's id, as `GET /api/v1/cameras` lists them")
+    }
+
+    pub(super) fn date(&mut self, name: &str) -> Result<Option<NaiveDate>, ApiError> {
+        let read =
+            |text: &str| text.parse().ok().filter(|day: &NaiveDate| (1970..=9999).contains(&day.year()));
+        self.take(name, read, "a day such as 2026-11-20")
+    }
+
+    pub(super) fn zone(&mut self, name: &str) -> Result<Option<Tz>, ApiError> {
+        self.take(name, |text| text.parse().ok(), "the name of a time zone, such as Europe/Berlin or UTC")
     }
 
     pub(super) fn severity(&mut self, name: &str) -> Result<Option<Severity>, ApiError> {

@@ -32,6 +32,7 @@ use super::{
     types::{
         ErrorBody,
         cameras::Camera,
+        coverage::Gap,
         system::{CameraRemoved, Snapshot, System},
     },
 };
@@ -50,7 +51,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What a browser waits before it connects again.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Everything at first (`snapshot`), then what changes (`camera`, `camera_removed`, `segment`, `event`, `system`).
+/// Everything at first (`snapshot`), then what changes (`camera`, `camera_removed`, `segment`, `gap`, `event`,
+/// `system`).
 #[utoipa::path(get, path = "/api/v1/live", tag = "system", operation_id = "live",
     responses(
         (status = 200, content_type = "text/event-stream", body = String,
@@ -164,6 +166,7 @@ impl Viewer {
             Change::Segment(segment) => {
                 Some(event("segment", &super::types::recordings::Segment::from(&segment)))
             }
+            Change::Gap(told) => Gap::told(&told, WallUs::now()).map(|gap| event("gap", &gap)),
             Change::Event(entry) => Some(event("event", &super::types::events::Event::from(&entry))),
         }
     }

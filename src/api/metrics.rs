@@ -3,8 +3,9 @@
 use std::fmt::{self, Write as _};
 
 use crate::{
+    base::WallUs,
     model::status::{CameraStatus, Observed, Shown},
-    run::{CameraNow, System},
+    run::{CameraNow, CoverageNow, System},
 };
 
 /// What `Content-Type` calls it.
@@ -66,7 +67,7 @@ fn seconds(us: i64) -> f64 {
 }
 
 /// The whole page. Labels come from closed sets: camera ids, states and reasons; never names, addresses or texts.
-pub(super) fn page(cameras: &[CameraNow], system: &System) -> String {
+pub(super) fn page(cameras: &[CameraNow], coverage: &[CoverageNow], system: &System, now: WallUs) -> String {
     let mut page = Page::default();
     let System { started_at, zone: _, abandoned_pipelines, volume, pending_rows, database_error } = system;
     let one = |value: f64| [(vec![], value)];
@@ -117,7 +118,30 @@ pub(super) fn page(cameras: &[CameraNow], system: &System) -> String {
         one(number(*pending_rows)),
     );
     of_cameras(&mut page, cameras);
+    of_coverage(&mut page, coverage, now);
     page.0
+}
+
+fn of_coverage(page: &mut Page, coverage: &[CoverageNow], now: WallUs) {
+    let days = coverage.iter().flat_map(|of| [(of, "today", of.today), (of, "yesterday", of.yesterday)]);
+    page.family(
+        "watchkeeper_camera_coverage_percent",
+        "gauge",
+        "Recorded part of the wanted time of this UTC day so far, and of the one before.",
+        days.filter_map(|(of, day, percent)| {
+            Some((vec![("camera", of.camera.as_str()), ("day", day)], percent?))
+        }),
+    );
+    page.family(
+        "watchkeeper_camera_open_gap_seconds",
+        "gauge",
+        "For how long wanted footage has been missing, by what it is missing for.",
+        coverage.iter().filter_map(|of| {
+            let (cause, since) = of.open?;
+            let labels = vec![("camera", of.camera.as_str()), ("cause", cause.word())];
+            Some((labels, seconds(now.0 - since.0)))
+        }),
+    );
 }
 
 fn of_cameras(page: &mut Page, cameras: &[CameraNow]) {
@@ -202,7 +226,10 @@ fn of_cameras(page: &mut Page, cameras: &[CameraNow]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::tests::{camera_now, system};
+    use crate::{
+        api::tests::{camera_now, system},
+        model::ledger::Cause,
+    };
 
     #[test]
     fn every_line_is_prometheus_text_and_tells_no_address() {
@@ -211,7 +238,10 @@ mod tests {
         front.status.reason = Some("refused");
         front.status.detail = Some("refused: nothing listens at 192.0.2.7".into());
         let yard = camera_now("yard");
-        let text = page(&[front, yard], &system());
+        let open = Some((Cause::CameraOffline, WallUs(1_000_000)));
+        let covered =
+            CoverageNow { camera: front.camera.id.clone(), today: Some(99.5), yesterday: None, open };
+        let text = page(&[front, yard], &[covered], &system(), WallUs(3_500_000));
         for line in [
             "watchkeeper_camera_state{camera=\"front\",state=\"offline\"} 1",
             "watchkeeper_camera_state{camera=\"front\",state=\"recording\"} 0",
@@ -221,6 +251,8 @@ mod tests {
             "watchkeeper_camera_frame_rate_hertz{camera=\"yard\"} 25",
             "watchkeeper_process_start_time_seconds 1795168800.5",
             "watchkeeper_volume_free_bytes 1000000000000",
+            "watchkeeper_camera_coverage_percent{camera=\"front\",day=\"today\"} 99.5",
+            "watchkeeper_camera_open_gap_seconds{camera=\"front\",cause=\"camera_offline\"} 2.5",
             "# TYPE watchkeeper_camera_frames_total counter",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

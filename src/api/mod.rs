@@ -3,6 +3,7 @@
 
 mod assets;
 mod cameras;
+mod coverage;
 mod error;
 mod events;
 mod guard;
@@ -75,6 +76,9 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(cameras::pipeline_dot)) //                       …/{id}/pipeline.dot
         .routes(routes!(recordings::segments)) //                        …/{id}/segments
         .routes(routes!(recordings::timeline)) //                        …/{id}/timeline
+        .routes(routes!(coverage::gaps_of_camera)) //                    …/{id}/gaps
+        .routes(routes!(coverage::coverage)) //                          …/{id}/coverage
+        .routes(routes!(coverage::gaps)) //                              /api/v1/gaps
         .routes(routes!(cameras::probe)) //                              /api/v1/probe
         .route("/api/v1/segments/{segment_id}", get(recordings::segment_or_file)) // also ….mp4
         .routes(routes!(events::list)) //                                /api/v1/events

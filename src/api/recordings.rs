@@ -37,7 +37,7 @@ use crate::{
 
 const DAY_US: i64 = 86_400_000_000;
 /// Longest stretch that a timeline covers: a month, with a day to spare for time zones.
-const TIMELINE_MAX_US: i64 = 32 * DAY_US;
+pub(super) const TIMELINE_MAX_US: i64 = 32 * DAY_US;
 /// The end of the year 9999: `to` when none is given.
 const LATEST: WallUs = WallUs(253_402_300_799_999_999);
 /// Files are read in blocks of this size.
@@ -109,15 +109,20 @@ pub(super) struct TimelineAsked {
 
 impl FromQuery for TimelineAsked {
     fn read(query: &mut Query) -> Result<Self, ApiError> {
-        let (from, to) = (query.time("from")?, query.time("to")?);
-        let to = to.unwrap_or_else(WallUs::now);
-        let from = from.unwrap_or_else(|| to.plus_us(-DAY_US));
-        in_order(from, to)?;
-        if to.0.saturating_sub(from.0) > TIMELINE_MAX_US {
-            return Err(bad_query("from", "must be at most 32 days before `to`"));
-        }
+        let Range { from, to } = window(query.time("from")?, query.time("to")?, TIMELINE_MAX_US)?;
         Ok(Self { from, to })
     }
+}
+
+/// `from` and `to` of a query, by default the last day; `max_us` long at most.
+pub(super) fn window(from: Option<WallUs>, to: Option<WallUs>, max_us: i64) -> Result<Range, ApiError> {
+    let to = to.unwrap_or_else(WallUs::now);
+    let from = from.unwrap_or_else(|| to.plus_us(-DAY_US));
+    in_order(from, to)?;
+    if to.0.saturating_sub(from.0) > max_us {
+        return Err(bad_query("from", "must be at most 32 days before `to`"));
+    }
+    Ok(Range { from, to })
 }
 
 /// Recorded time, neighbours joined.

@@ -40,6 +40,11 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
 #[utoipa::path(get, path = "/metrics", tag = "system", operation_id = "metrics",
     responses((status = 200, content_type = "text/plain", body = String)))]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
-    let page = metrics::page(&app.watchkeeper.cameras(), &app.watchkeeper.system());
+    let page = metrics::page(
+        &app.watchkeeper.cameras(),
+        &app.watchkeeper.coverage_now(),
+        &app.watchkeeper.system(),
+        WallUs::now(),
+    );
     ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], page).into_response()
 }

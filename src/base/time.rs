@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, MappedLocalTime, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, TimeZone, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// The IANA name of this system's time zone, or of the one that the environment variable `TZ` names, if there is one.
@@ -46,6 +46,17 @@ impl WallUs {
     pub fn parse(text: &str) -> Option<Self> {
         DateTime::parse_from_rfc3339(text).ok().map(|time| Self(time.timestamp_micros()))
     }
+}
+
+/// The first moment of `day`. In some zones a day begins at one o'clock, because the hour before does not exist.
+pub fn day_begins<Z: TimeZone>(day: NaiveDate, zone: &Z) -> WallUs {
+    let midnight = day.and_time(NaiveTime::MIN);
+    let tries = (0..=8).map(|n| midnight + TimeDelta::minutes(30 * n));
+    let found = tries.map(|local| zone.from_local_datetime(&local)).find_map(|found| match found {
+        MappedLocalTime::Single(time) | MappedLocalTime::Ambiguous(time, _) => Some(time.timestamp_micros()),
+        MappedLocalTime::None => None,
+    });
+    WallUs(found.unwrap_or_else(|| midnight.and_utc().timestamp_micros()))
 }
 
 impl Serialize for WallUs {

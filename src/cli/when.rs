@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, Days, Local, MappedLocalTime, NaiveDate, TimeDelta, TimeZone};
+use chrono::{DateTime, Days, Local, NaiveDate, TimeZone};
 
-use crate::base::WallUs;
+use crate::base::{WallUs, time::day_begins};
 
 /// What is told to those who write a time in another way.
 const FORMS: &str =
@@ -71,22 +71,11 @@ impl When {
             Self::Ago(seconds) => us(now).plus_us(-seconds.saturating_mul(1_000_000)),
             Self::DayBefore(days) => {
                 let day = now.date_naive();
-                begin(day.checked_sub_days(Days::new(days)).unwrap_or(day), &now.timezone())
+                day_begins(day.checked_sub_days(Days::new(days)).unwrap_or(day), &now.timezone())
             }
-            Self::Day(day) => begin(day, &now.timezone()),
+            Self::Day(day) => day_begins(day, &now.timezone()),
         }
     }
-}
-
-/// The first moment of `day`. In some zones a day begins at one o'clock, because the hour before does not exist.
-fn begin<Z: TimeZone>(day: NaiveDate, zone: &Z) -> WallUs {
-    let midnight = day.and_time(chrono::NaiveTime::MIN);
-    let tries = (0..=8).map(|n| midnight + TimeDelta::minutes(30 * n));
-    let found = tries.map(|local| zone.from_local_datetime(&local)).find_map(|found| match found {
-        MappedLocalTime::Single(time) | MappedLocalTime::Ambiguous(time, _) => Some(time.timestamp_micros()),
-        MappedLocalTime::None => None,
-    });
-    WallUs(found.unwrap_or_else(|| midnight.and_utc().timestamp_micros()))
 }
 
 /// Now, where the user is.
@@ -158,41 +147,6 @@ mod tests {
         {
             assert_eq!(at(bad), None, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn a_day_may_begin_at_one() {
-        /// A zone whose clocks skip from 00:00 to 01:00 each day.
-        #[derive(Clone)]
-        struct Skips;
-        impl TimeZone for Skips {
-            type Offset = FixedOffset;
-            fn from_offset(_: &FixedOffset) -> Self {
-                Self
-            }
-            fn offset_from_local_date(&self, _: &NaiveDate) -> MappedLocalTime<FixedOffset> {
-                MappedLocalTime::None
-            }
-            fn offset_from_local_datetime(
-                &self,
-                local: &chrono::NaiveDateTime,
-            ) -> MappedLocalTime<FixedOffset> {
-                use chrono::Timelike as _;
-                if local.hour() == 0 {
-                    MappedLocalTime::None
-                } else {
-                    MappedLocalTime::Single(FixedOffset::east_opt(0).unwrap())
-                }
-            }
-            fn offset_from_utc_date(&self, _: &NaiveDate) -> FixedOffset {
-                FixedOffset::east_opt(0).unwrap()
-            }
-            fn offset_from_utc_datetime(&self, _: &chrono::NaiveDateTime) -> FixedOffset {
-                FixedOffset::east_opt(0).unwrap()
-            }
-        }
-        let day = NaiveDate::from_ymd_opt(2026, 3, 1).unwrap();
-        assert_eq!(begin(day, &Skips).rfc3339(), "2026-03-01T01:00:00.000000Z");
     }
 
     #[test]

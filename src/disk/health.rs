@@ -1,6 +1,7 @@
 //! Whether the volume takes what is written to it.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -22,6 +23,8 @@ pub enum Health {
         error: String,
         /// Where.
         path: PathBuf,
+        /// Whether there was no room.
+        full: bool,
     },
 }
 
@@ -48,11 +51,15 @@ impl Monitor {
     }
 
     pub(super) fn failed(&self, part: Part, path: &Path, error: &(dyn std::error::Error + 'static)) {
-        self.failed_text(part, path, Chain(error).to_string());
+        self.fail(part, path, Chain(error).to_string(), is_full(error));
+    }
+
+    pub(super) fn failed_text(&self, part: Part, path: &Path, error: String) {
+        self.fail(part, path, error, false);
     }
 
     /// Logs only when a part begins to fail: a full disk would otherwise log at every keyframe of every camera.
-    pub(super) fn failed_text(&self, part: Part, path: &Path, error: String) {
+    fn fail(&self, part: Part, path: &Path, error: String, full: bool) {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = &mut parts[part as usize];
         let since = match slot {
@@ -62,7 +69,7 @@ impl Monitor {
                 WallUs::now()
             }
         };
-        *slot = Some(Health::Failing { since, error, path: path.to_owned() });
+        *slot = Some(Health::Failing { since, error, path: path.to_owned(), full });
         self.show(&parts);
     }
 
@@ -82,6 +89,13 @@ impl Monitor {
             other
         });
     }
+}
+
+/// Whether the system said that there is no room, for anybody or for us.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let kinds = chain.filter_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
+    kinds.into_iter().any(|kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }
 
 impl Part {

@@ -152,14 +152,14 @@ impl Tally {
         WallUs((at.0.div_euclid(DAY_US) - 1) * DAY_US)
     }
 
-    /// The UTC day of `at`, with what is open up to `at`.
-    pub fn day(&self, at: WallUs, open: &[Stretch]) -> Sums {
+    /// The UTC day so many days before that of `now`, with what is open up to `now`.
+    pub fn day(&self, ago: i64, now: WallUs, open: &[Stretch]) -> Sums {
         let mut with_open = self.clone();
         for stretch in open {
-            let to = stretch.to.map_or(at, |to| to.min(at));
+            let to = stretch.to.map_or(now, |to| to.min(now));
             with_open.absent(Range { from: stretch.from, to }, stretch.absence, Sign::Plus);
         }
-        with_open.0.remove(&at.0.div_euclid(DAY_US)).unwrap_or_default()
+        with_open.0.remove(&(now.0.div_euclid(DAY_US) - ago)).unwrap_or_default()
     }
 
     fn count(&mut self, Range { from, to }: Range, fate: Fate, sign: Sign) {
@@ -224,11 +224,11 @@ mod tests {
         tally.recorded(range(10 * DAY_US, 10 * DAY_US + 30 * S), Sign::Plus);
         tally.absent(range(10 * DAY_US + 30 * S, 10 * DAY_US + 40 * S), OFFLINE, Sign::Plus);
         let now = WallUs(10 * DAY_US + 40 * S);
-        assert_eq!(tally.day(now, &[]).percent(), Some(75.0));
-        assert_eq!(tally.day(now, &[stretch(10 * DAY_US + 30 * S, None, OFFLINE)]).percent(), Some(60.0));
-        assert_eq!(tally.day(WallUs(9 * DAY_US), &[]).not_wanted_us, DAY_US);
+        assert_eq!(tally.day(0, now, &[]).percent(), Some(75.0));
+        assert_eq!(tally.day(0, now, &[stretch(10 * DAY_US + 30 * S, None, OFFLINE)]).percent(), Some(60.0));
+        assert_eq!(tally.day(1, now, &[]).not_wanted_us, DAY_US);
         tally.recorded(range(12 * DAY_US, 12 * DAY_US + 1), Sign::Plus);
-        assert_eq!(tally.day(now, &[]), Sums::default());
+        assert_eq!(tally.day(0, now, &[]), Sums::default());
     }
 
     proptest! {

@@ -16,6 +16,8 @@ pub enum Kind {
     RecorderRestored,
     /// A trigger began a window of recording; those that prolong it are not told.
     Trigger,
+    /// Wanted footage is missing; said when it is over and its length is known.
+    RecordingGap,
     /// Recovery at start found an unfinished segment and adopted it.
     SegmentAdopted,
     /// The index knows a segment whose file is gone.
@@ -32,6 +34,7 @@ words!(Kind {
     RecorderError = "recorder_error",
     RecorderRestored = "recorder_restored",
     Trigger = "trigger",
+    RecordingGap = "recording_gap",
     SegmentAdopted = "segment_adopted",
     SegmentLost = "segment_lost",
     ServiceStarted = "service_started",

@@ -3,11 +3,10 @@
 pub mod address;
 pub mod backoff;
 pub mod camera;
+pub mod coverage;
 pub mod demand;
 pub mod event;
 pub mod gate;
-pub mod coverage;
-pub mod event;
 pub mod ledger;
 pub mod machine;
 pub mod naming;

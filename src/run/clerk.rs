@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Change,
     hub::{self, Hub},
+    ledger::Ledgers,
 };
 use crate::{
     base::error::Chain,
@@ -64,6 +65,7 @@ pub(super) struct Clerk {
     pub(super) facts: Facts,
     pub(super) events: mpsc::Receiver<NewEvent>,
     pub(super) hub: Hub,
+    pub(super) ledgers: Ledgers,
     pub(super) desk: Desk,
 }
 
@@ -93,7 +95,9 @@ impl Clerk {
                 let pause = if self.desk.error().is_some() { AGAIN } else { COLLECT };
                 last = tokio::time::timeout(pause, &mut stop).await.is_ok();
             }
-            facts.extend(self.facts.take());
+            let new = self.facts.take();
+            self.ledgers.recorded(new.iter().map(|(_, facts)| facts));
+            facts.extend(new);
             // The rest waits in its channel, which is bounded.
             while events.len() < hub::EVENTS
                 && let Ok(event) = self.events.try_recv()
@@ -203,7 +207,8 @@ mod tests {
         store.close().await;
         let ((hub, events), desk) = (Hub::new(), Desk::default());
         let (stop, stopped) = oneshot::channel();
-        let clerk = Clerk { store, facts: Facts::default(), events, hub: hub.clone(), desk: desk.clone() };
+        let (facts, ledgers) = (Facts::default(), Ledgers::default());
+        let clerk = Clerk { store, facts, events, hub: hub.clone(), ledgers, desk: desk.clone() };
         let clerk = tokio::spawn(clerk.work(stopped));
         let log = |n: usize| {
             let (kind, severity, detail) = (Kind::CameraOffline, Severity::Warning, n.to_string());

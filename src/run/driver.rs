@@ -16,7 +16,7 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-use super::{Change, hub::Hub, threads::on_thread};
+use super::{Change, hub::Hub, ledger::Ledgers, threads::on_thread};
 use crate::{
     base::{Secret, WallUs, error::Chain, mask},
     disk::{Health, VolumeWriter},
@@ -32,6 +32,7 @@ use crate::{
         Camera,
         demand::{self, Demand, Idle, Refusal, Trigger, Want, Window, WindowChange},
         event::{Kind, NewEvent, Severity},
+        ledger::{Disk, Standing},
         machine::{self, Action, Event, Life, State},
         pipeline::SourceSettings,
         schedule::Zone,
@@ -53,6 +54,7 @@ pub(super) struct Deps {
     pub(super) texts: Texts,
     pub(super) writer: VolumeWriter,
     pub(super) hub: Hub,
+    pub(super) ledgers: Ledgers,
     /// Bounds how many cameras are being connected at one moment.
     pub(super) connects: Arc<Semaphore>,
     /// Pipelines that did not stop and still hang.
@@ -133,6 +135,7 @@ impl Driver {
             kept_alive: Instant::now(),
             knocked: None,
             figures_at: Instant::now(),
+            noted: None,
             segment_seconds: Arc::new(AtomicU32::new(camera.segment_seconds)),
             camera,
             deps,
@@ -213,6 +216,8 @@ struct Task {
     /// When we last knocked; `None` while a knock is under way.
     knocked: Option<Instant>,
     figures_at: Instant,
+    /// What the ledger was told last.
+    noted: Option<(bool, Standing)>,
     segment_seconds: Arc<AtomicU32>,
     status: watch::Sender<CameraStatus>,
     session: watch::Sender<Option<Arc<Session>>>,
@@ -259,7 +264,7 @@ impl Task {
             if leaving && self.life.state == State::Disabled {
                 return;
             }
-            self.publish();
+            self.publish(leaving);
         }
     }
 
@@ -517,9 +522,27 @@ impl Task {
         self.deps.hub.log(NewEvent { at: WallUs::now(), camera, kind, severity, detail });
     }
 
-    fn publish(&mut self) {
+    /// Tells the ledger what stands between the camera and the disk, when that changes.
+    fn note(&mut self, written: Option<Written>) {
+        let (shown, loss) = self.life.shown();
+        let disk = match &*self.deps.writer.health().borrow() {
+            Health::Ok => Disk::Ok,
+            Health::Failing { full: true, .. } => Disk::Full,
+            Health::Failing { .. } => Disk::Failing,
+        };
+        let note = (self.camera.record_enabled, Standing::of(shown, loss, written, disk));
+        if self.noted.replace(note) != Some(note) {
+            self.deps.ledgers.stand(&self.camera.id, WallUs::now(), note.0, note.1);
+        }
+    }
+
+    fn publish(&mut self, leaving: bool) {
         let now = Instant::now();
-        let new = self.look(now);
+        let (new, written) = self.look(now);
+        // What happens while the service stops is no standing of the camera.
+        if !leaving {
+            self.note(written);
+        }
         let figures_due = now - self.figures_at >= FIGURES_EVERY;
         let changed = self.status.send_if_modified(|old| {
             let state = |status: &CameraStatus| {
@@ -543,8 +566,8 @@ impl Task {
         }
     }
 
-    /// Puts together what is shown.
-    fn look(&self, now: Instant) -> CameraStatus {
+    /// Puts together what is shown, and what becomes of frames while they come.
+    fn look(&self, now: Instant) -> (CameraStatus, Option<Written>) {
         let wall = |at: Instant| {
             let wall = WallUs::now();
             if at >= now {
@@ -562,9 +585,12 @@ impl Task {
         let session = self.session.borrow().clone();
         let seen = session.as_ref().map(|session| session.seen()).unwrap_or_default();
         let recorded = session.as_ref().map(|session| session.recorded()).unwrap_or_default();
+        let mut written = None;
         if let (Shown::Recording, State::Recording { since }) = (shown, self.life.state) {
             let last = self.deps.writer.last_written(&self.camera.id);
-            let word = match status::written(now, since, seen.first_keyframe, last, seen.interval()) {
+            let becomes = status::written(now, since, seen.first_keyframe, last, seen.interval());
+            written = Some(becomes);
+            let word = match becomes {
                 // Whatever else there is to say, this comes first.
                 _ if let Health::Failing { error, .. } = &*self.deps.writer.health().borrow() => {
                     detail =
@@ -598,7 +624,7 @@ impl Task {
         }
         let old = self.status.borrow();
         let since = if old.shown == shown && old.reason == reason { old.since } else { WallUs::now() };
-        CameraStatus {
+        let status = CameraStatus {
             shown,
             reason,
             detail,
@@ -623,6 +649,7 @@ impl Task {
                     .map(|keyframe| self.keyframes_before.load(Relaxed) + keyframe.number)
                     .or(old.observed.picture),
             },
-        }
+        };
+        (status, written)
     }
 }

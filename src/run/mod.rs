@@ -2,8 +2,10 @@
 //! writes the index. The HTTP API and the command line call [`Watchkeeper`] and see neither rows nor elements.
 
 mod clerk;
+mod coverage;
 mod driver;
 mod hub;
+mod ledger;
 mod library;
 mod looks;
 pub mod recovery;
@@ -28,6 +30,7 @@ use tokio::sync::{Semaphore, broadcast, oneshot};
 use self::{
     clerk::Desk,
     driver::{Deps, Driver},
+    ledger::Ledgers,
 };
 
 pub use crate::media::look::Found;
@@ -39,6 +42,7 @@ use crate::{
         camera::{BadField, CameraPatch},
         demand::{Refusal, Trigger, Window},
         event::{Event, Severity},
+        ledger::Gap,
         schedule::Zone,
         segment::Segment,
         status::{CameraStatus, Loss},
@@ -46,6 +50,7 @@ use crate::{
     },
     store::{self, Store},
 };
+pub use ledger::CoverageNow;
 pub use startup::StartError;
 
 /// Where things are.
@@ -69,6 +74,7 @@ struct Inner {
     vault: Vault,
     deps: Deps,
     desk: Desk,
+    ledgers: Ledgers,
     volume: watch::VolumeWatch,
     started_at: WallUs,
     cameras: Mutex<BTreeMap<CameraId, Entry>>,
@@ -81,11 +87,14 @@ struct Inner {
     /// Bounds decoders.
     decoders: Semaphore,
     pictures: Mutex<BTreeMap<CameraId, Picture>>,
-    /// Ends the clerk.
-    clerk: Mutex<Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>>,
+    /// Ends the clerk, then the ledgers.
+    writers: Mutex<Option<[Writer; 2]>>,
     /// Held for as long as the process lives: one service for each data directory.
     _lock: File,
 }
+
+/// A task that writes rows, and what ends it.
+type Writer = (oneshot::Sender<()>, tokio::task::JoinHandle<()>);
 
 #[derive(Debug)]
 struct Entry {
@@ -166,6 +175,30 @@ pub struct SegmentPage {
     pub next: Option<i64>,
 }
 
+/// Which gaps to list; newest first.
+#[derive(Clone, Debug)]
+pub struct GapQuery {
+    /// Only this camera's; `None`: of all that are there.
+    pub camera: Option<CameraId>,
+    /// They touch this range.
+    pub range: Range,
+    /// They last so long or more, in microseconds.
+    pub least_us: i64,
+    /// They come after the gap of this id, of the page before.
+    pub after: Option<i64>,
+    /// No more than so many.
+    pub limit: u32,
+}
+
+/// One page of gaps, newest first.
+#[derive(Clone, Debug)]
+pub struct GapPage {
+    /// The gaps.
+    pub gaps: Vec<Gap>,
+    /// `after` for the next page, if there is one.
+    pub next: Option<i64>,
+}
+
 /// Which events to list; newest first.
 #[derive(Clone, Debug, Default)]
 pub struct EventQuery {
@@ -233,6 +266,26 @@ pub enum Change {
     Segment(Segment),
     /// Something was logged.
     Event(Event),
+    /// A gap opened, changed or closed, or turned out to be none.
+    Gap(GapTold),
+}
+
+/// What there is to tell of a gap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GapTold {
+    /// It is so now.
+    Now(Gap),
+    /// It was so, and there is footage after all.
+    Covered(Gap),
+}
+
+impl GapTold {
+    /// Which gap.
+    pub fn gap(&self) -> &Gap {
+        match self {
+            Self::Now(gap) | Self::Covered(gap) => gap,
+        }
+    }
 }
 
 /// Why a use case failed.
@@ -325,6 +378,7 @@ impl Watchkeeper {
             Err(store::Error::Exists { .. }) => return Err(Error::Taken(id)),
             other => other?,
         }
+        self.0.ledgers.added(&self.0.store, &id, created_at, camera.record_enabled).await;
         let driver = Driver::start(camera.clone(), self.0.deps.clone(), Duration::ZERO);
         let entry = Entry { camera, created_at, driver };
         let now = entry.now();
@@ -368,7 +422,9 @@ impl Watchkeeper {
         self.0.store.delete_camera(id).await?;
         let entry = self.entries().remove(id);
         if let Some(entry) = entry {
+            let at = WallUs::now();
             entry.driver.stop().await;
+            self.0.ledgers.removed(id, at);
         }
         self.pictures().remove(id);
         self.0.deps.hub.tell(Change::CameraRemoved(id.clone()));

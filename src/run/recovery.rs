@@ -7,11 +7,14 @@ use crate::{
     base::{CameraId, WallUs, error::Chain},
     disk::{self, Volume, measure},
     model::{
-        Profile, naming,
+        Profile,
+        ledger::Stretch,
+        naming,
         reconcile::{self, FoundFile, KnownRow, Step},
         segment::{SegmentFacts, SegmentHead, SegmentState, Source},
+        timeline::Range,
     },
-    store::{self, Store},
+    store::{self, GapChanges, Store},
 };
 
 /// Rows read at once.
@@ -42,6 +45,10 @@ pub struct Repaired {
     pub lost: Vec<String>,
     /// Files of ours that hold no whole fragment; left alone.
     pub empty: Vec<String>,
+    /// The footage of the first two.
+    pub found: Vec<(CameraId, Range)>,
+    /// The footage that was in those that are lost.
+    pub gone: Vec<(CameraId, Range)>,
 }
 
 /// What there is to do about the rows that were open when the process died. Looks at nothing else, so it takes no
@@ -128,28 +135,54 @@ pub async fn repair(store: &Store, volume: &Volume, steps: Vec<Step>) -> Result<
             Step::Finish { id, path, was_lost } => match measured(volume, &path).await? {
                 Some(measured) => {
                     store.finish(id, measured.extent).await?;
+                    done.found.push(footage(&store.segment(id).await?.facts));
                     done.finished.push(path);
                 }
                 None if was_lost => done.empty.push(path),
                 None => {
+                    done.gone.push(footage(&store.segment(id).await?.facts));
                     store.mark_lost(id).await?;
                     done.lost.push(path);
                 }
             },
             Step::Adopt { camera, path } => match measured(volume, &path).await? {
                 Some(measured) => {
-                    store.record(&[(None, adopted(camera, &path, &measured))]).await?;
+                    let facts = adopted(camera, &path, &measured);
+                    done.found.push(footage(&facts));
+                    store.record(&[(None, facts)]).await?;
                     done.adopted.push(path);
                 }
                 None => done.empty.push(path),
             },
             Step::Lost { id, path } => {
+                done.gone.push(footage(&store.segment(id).await?.facts));
                 store.mark_lost(id).await?;
                 done.lost.push(path);
             }
         }
     }
     Ok(done)
+}
+
+/// Accounts for what was found and what is gone, where no service runs that would.
+pub async fn put_into_gaps(store: &Store, done: &Repaired) -> Result<(), store::Error> {
+    let found = done
+        .found
+        .iter()
+        .map(|(camera, range)| GapChanges { footage: vec![*range], ..GapChanges::of(camera) });
+    let gone = done.gone.iter().map(|(camera, range)| GapChanges {
+        rows: vec![(None, Stretch::lost(*range))],
+        ..GapChanges::of(camera)
+    });
+    let changes: Vec<GapChanges> = gone.chain(found).collect();
+    if !changes.is_empty() {
+        store.write_gaps(&changes, None).await?;
+    }
+    Ok(())
+}
+
+fn footage(facts: &SegmentFacts) -> (CameraId, Range) {
+    (facts.head.camera.clone(), Range { from: facts.head.start, to: facts.end() })
 }
 
 /// `None` for a file that holds no footage; errors only where the volume itself fails.

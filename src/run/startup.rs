@@ -24,6 +24,7 @@ use super::{
     clerk::{Clerk, Desk},
     driver::{Deps, Driver},
     hub::Hub,
+    ledger::Ledgers,
     recovery::{self, Repaired},
     watch::VolumeWatch,
 };
@@ -42,7 +43,7 @@ use crate::{
         reconcile::{FoundFile, Step},
         schedule::{self, Zone},
     },
-    store::{self, Store},
+    store::{self, Store, StoredCamera},
 };
 
 /// Start-up opens the cameras one after the other, so far apart at most.
@@ -59,8 +60,8 @@ const DECODERS: usize = 2;
 const STOP_CAMERAS_WITHIN: Duration = Duration::from_millis(6_250);
 /// What is queued for the volume is written within this.
 const FLUSH_WITHIN: Duration = Duration::from_millis(500);
-/// And the last rows within this.
-const LAST_ROWS_WITHIN: Duration = Duration::from_millis(500);
+/// And the last rows of segments and events, and then those of gaps, each within this.
+const LAST_ROWS_WITHIN: Duration = Duration::from_millis(400);
 /// And the database is closed within this; the sum stays below 8 s.
 const CLOSE_WITHIN: Duration = Duration::from_millis(250);
 
@@ -136,6 +137,11 @@ impl Watchkeeper {
         report(&hub, adopted);
         let stored = store.cameras(&vault).await?;
 
+        let ledgers = Ledgers::default();
+        let enabled = |stored: &StoredCamera| stored.camera.record_enabled;
+        let known = stored.iter().map(|stored| (stored.camera.id.clone(), stored.created, enabled(stored)));
+        ledgers.load(&store, known, started_at).await?;
+
         let desk = Desk::default();
         let (stop, stopped) = oneshot::channel();
         let clerk = Clerk {
@@ -143,15 +149,19 @@ impl Watchkeeper {
             facts: writer.facts(),
             events,
             hub: hub.clone(),
+            ledgers: ledgers.clone(),
             desk: desk.clone(),
         };
-        let clerk = tokio::spawn(clerk.work(stopped));
+        let clerk = (stop, tokio::spawn(clerk.work(stopped)));
+        let (stop, stopped) = oneshot::channel();
+        let keeper = (stop, tokio::spawn(ledgers.clone().keep(store.clone(), hub.clone(), stopped)));
         let watch = VolumeWatch::new(volume.root().to_owned());
         tokio::spawn(watch.clone().watch(writer.clone(), hub.clone()));
         let deps = Deps {
             texts: Texts::new(settings.pipelines_dir.clone()),
             writer,
             hub: hub.clone(),
+            ledgers: ledgers.clone(),
             connects: Arc::new(Semaphore::new(CONNECTS)),
             abandoned: Arc::new(AtomicU64::new(0)),
             zone: system_zone(),
@@ -169,12 +179,13 @@ impl Watchkeeper {
             let driver = Driver::start(camera.clone(), deps.clone(), delay);
             cameras.insert(camera.id.clone(), Entry { camera, created_at: stored.created, driver });
         }
-        tokio::spawn(compare(store.clone(), volume, hub, started_at));
+        tokio::spawn(compare(store.clone(), volume, hub, ledgers.clone(), started_at));
         Ok(Self(Arc::new(Inner {
             store,
             vault,
             deps,
             desk,
+            ledgers,
             volume: watch,
             started_at,
             cameras: Mutex::new(cameras),
@@ -183,7 +194,7 @@ impl Watchkeeper {
             probes: Semaphore::new(PROBES),
             decoders: Semaphore::new(DECODERS),
             pictures: Mutex::default(),
-            clerk: Mutex::new(Some((stop, clerk))),
+            writers: Mutex::new(Some([clerk, keeper])),
             _lock: lock,
         })))
     }
@@ -214,10 +225,10 @@ impl Watchkeeper {
         if !matches!(flushed, Ok(true)) {
             tracing::error!("the volume did not take everything in time");
         }
-        let clerk = self.0.clerk.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((stop, clerk)) = clerk {
+        let writers = self.0.writers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for (stop, writer) in writers.into_iter().flatten() {
             let _ = stop.send(());
-            if timeout(LAST_ROWS_WITHIN, clerk).await.is_err() {
+            if timeout(LAST_ROWS_WITHIN, writer).await.is_err() {
                 tracing::warn!(
                     "the last rows did not reach the database; the next start reads them from the files"
                 );
@@ -253,7 +264,11 @@ fn system_zone() -> Zone {
 }
 
 /// Compares every file with every row, once, while cameras are already being recorded.
-async fn compare(store: Store, volume: Volume, hub: Hub, started_at: WallUs) {
+async fn compare(store: Store, volume: Volume, hub: Hub, ledgers: Ledgers, started_at: WallUs) {
+    // First, so that what is adopted is not counted twice.
+    if let Err(error) = ledgers.count(&store, started_at).await {
+        tracing::warn!("the coverage of this day and the last is not known: {}", Chain(&error));
+    }
     let steps = recovery::everything(&store, &volume, started_at).await;
     let lost = |step: &Step| matches!(step, Step::Lost { .. });
     if steps.as_ref().is_ok_and(|steps| !steps.is_empty() && steps.iter().all(lost))
@@ -269,6 +284,10 @@ async fn compare(store: Store, volume: Volume, hub: Hub, started_at: WallUs) {
         Ok(steps) => recovery::repair(&store, &volume, steps).await,
         Err(error) => Err(error),
     };
+    if let Ok(done) = &done {
+        done.found.iter().for_each(|(camera, range)| ledgers.found(camera, *range));
+        done.gone.iter().for_each(|(camera, range)| ledgers.lost(camera, *range));
+    }
     report(&hub, done);
 }
 
@@ -296,7 +315,7 @@ fn report(hub: &Hub, done: Result<Repaired, recovery::Error>) {
         [first, ..] => format!("{first} and {} more", paths.len() - 1),
         [] => String::new(),
     };
-    let Repaired { finished, adopted, lost, empty } = done;
+    let Repaired { finished, adopted, lost, empty, found: _, gone: _ } = done;
     if !finished.is_empty() {
         log(
             hub,

@@ -28,13 +28,20 @@ pub struct GapChanges {
     pub footage: Vec<Range>,
 }
 
+impl GapChanges {
+    /// None of this camera.
+    pub fn of(camera: &CameraId) -> Self {
+        Self { camera: camera.clone(), rows: vec![], gone: vec![], footage: vec![] }
+    }
+}
+
 /// What was written of one camera.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GapsWritten {
     /// The ids of the rows, in their order.
     pub ids: Vec<i64>,
-    /// Rows in which footage turned up, and what is left of each.
-    pub covered: Vec<(Gap, Vec<Gap>)>,
+    /// Rows in which footage turned up, which of their time it took, and what is left of each.
+    pub covered: Vec<(Gap, Range, Vec<Gap>)>,
 }
 
 /// Where a camera's account stands.
@@ -135,9 +142,13 @@ pub(super) const STATEMENTS: &[&str] =
     &[ADD, CHANGE, REMOVE, IN_RANGE, START, GAPS, GAPS_OF_ALL, ENDS, OPEN, LIVE, LIFE];
 
 impl Store {
-    /// Writes stretches without footage, and that the service is alive at `now`, in one transaction: all of it or, with
-    /// an error, nothing. What was written, in the order of `changes`.
-    pub async fn write_gaps(&self, changes: &[GapChanges], now: WallUs) -> Result<Vec<GapsWritten>, Error> {
+    /// Writes stretches without footage, and when the service was `alive`, in one transaction: all of it or, with an
+    /// error, nothing. What was written, in the order of `changes`.
+    pub async fn write_gaps(
+        &self,
+        changes: &[GapChanges],
+        alive: Option<WallUs>,
+    ) -> Result<Vec<GapsWritten>, Error> {
         let what = "write gaps";
         let mut db = self.begin(what).await?;
         let mut written = Vec::with_capacity(changes.len());
@@ -154,7 +165,9 @@ impl Store {
             }
             written.push(done);
         }
-        sqlx::query(LIVE).bind(now.0).execute(&mut *db).await.doing(what)?;
+        if let Some(alive) = alive {
+            sqlx::query(LIVE).bind(alive.0).execute(&mut *db).await.doing(what)?;
+        }
         db.commit().await.doing(what)?;
         Ok(written)
     }
@@ -239,7 +252,7 @@ async fn cover(
     db: &mut SqliteConnection,
     camera: &CameraId,
     footage: Range,
-) -> Result<Vec<(Gap, Vec<Gap>)>, Error> {
+) -> Result<Vec<(Gap, Range, Vec<Gap>)>, Error> {
     let what = "put footage into gaps";
     let mut covered = Vec::new();
     for gap in in_range(db, camera, footage).await? {
@@ -253,7 +266,8 @@ async fn cover(
         if let Some(id) = row {
             sqlx::query(REMOVE).bind(id).execute(&mut *db).await.doing(what)?;
         }
-        covered.push((gap, left));
+        let to = gap.stretch.to.map_or(footage.to, |to| to.min(footage.to));
+        covered.push((gap.clone(), Range { from: gap.stretch.from.max(footage.from), to }, left));
     }
     Ok(covered)
 }
@@ -314,8 +328,8 @@ mod tests {
     /// Adds these, and gives their ids.
     async fn add(rig: &Rig, camera: &str, stretches: &[Stretch]) -> Vec<i64> {
         let rows = stretches.iter().map(|stretch| (None, *stretch)).collect();
-        let changes = GapChanges { camera: id(camera), rows, gone: vec![], footage: vec![] };
-        rig.store.write_gaps(&[changes], WallUs(9)).await.unwrap().remove(0).ids
+        let changes = GapChanges { rows, ..GapChanges::of(&id(camera)) };
+        rig.store.write_gaps(&[changes], Some(WallUs(9))).await.unwrap().remove(0).ids
     }
 
     fn page(camera: Option<&CameraId>) -> GapPage<'_> {
@@ -336,11 +350,11 @@ mod tests {
         let account = rig.store.account(&id("front")).await.unwrap();
         assert_eq!(account.open, Some(Gap { id: row, camera: id("front"), stretch: open }));
         let closed = stretch(11, 20, Absence::Missing(Cause::Stalled));
-        let change = |rows, gone| GapChanges { camera: id("front"), rows, gone, footage: vec![] };
+        let change = |rows, gone| GapChanges { rows, gone, ..GapChanges::of(&id("front")) };
         let two = change(vec![(Some(row), closed), (None, stretch(20, None, OFFLINE))], vec![]);
-        let ids = rig.store.write_gaps(&[two], WallUs(5)).await.unwrap().remove(0).ids;
+        let ids = rig.store.write_gaps(&[two], None).await.unwrap().remove(0).ids;
         assert_eq!(ids[0], row);
-        rig.store.write_gaps(&[change(vec![], vec![ids[1]])], WallUs(4)).await.unwrap();
+        rig.store.write_gaps(&[change(vec![], vec![ids[1]])], Some(WallUs(4))).await.unwrap();
         assert_eq!(known(&rig, "front").await, [closed]);
         let account = rig.store.account(&id("front")).await.unwrap();
         assert_eq!((account.open, account.absent_to), (None, Some(WallUs(20_000_000))));
@@ -354,13 +368,13 @@ mod tests {
         let ids = add(&rig, "front", &rows).await;
         add(&rig, "yard", &[stretch(0, 90, OFFLINE)]).await;
         let footage = vec![seconds(5, 20), seconds(32, 33)];
-        let changes = GapChanges { camera: id("front"), rows: vec![], gone: vec![], footage };
-        let written = rig.store.write_gaps(&[changes], WallUs(9)).await.unwrap().remove(0);
+        let changes = GapChanges { footage, ..GapChanges::of(&id("front")) };
+        let written = rig.store.write_gaps(&[changes], None).await.unwrap().remove(0);
         let left = [stretch(0, 5, OFFLINE), stretch(30, 32, OFFLINE), stretch(33, 40, OFFLINE)];
         assert_eq!(known(&rig, "front").await, left);
         assert_eq!(known(&rig, "yard").await, [stretch(0, 90, OFFLINE)]);
         let told: Vec<(i64, usize)> =
-            written.covered.iter().map(|(gap, left)| (gap.id, left.len())).collect();
+            written.covered.iter().map(|(gap, _, left)| (gap.id, left.len())).collect();
         assert_eq!(told, [(ids[0], 1), (ids[1], 0), (ids[2], 2)]);
     }
 

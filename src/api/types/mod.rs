@@ -2,6 +2,7 @@
 //! field of the model must be decided on here, and nothing leaves by accident.
 
 pub(super) mod cameras;
+pub(super) mod coverage;
 pub(super) mod events;
 pub(super) mod recordings;
 pub(super) mod system;
@@ -25,6 +26,7 @@ use crate::{
         camera::Transport,
         demand::Mode as RecordMode,
         event::{Kind, Severity},
+        ledger::Cause,
         segment::{AudioCodec, Codec, SegmentState, Source},
         status::{Loss, Shown},
     },
@@ -87,6 +89,7 @@ wire_words!(
     CodecWord = Codec,
     SourceWord = Source,
     SegmentStateWord = SegmentState,
+    CauseWord = Cause,
     KindWord = Kind,
     SeverityWord = Severity,
 );

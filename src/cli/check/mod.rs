@@ -149,6 +149,7 @@ async fn checked(settings: &Settings, running: bool, repair: bool) -> anyhow::Re
                 .into());
             }
             let done = recovery::repair(store, &volume, std::mem::take(&mut compared.steps)).await?;
+            recovery::put_into_gaps(store, &done).await?;
             store.append_events(&events(&done)).await?;
             repaired = Some(done);
         }
@@ -159,7 +160,7 @@ async fn checked(settings: &Settings, running: bool, repair: bool) -> anyhow::Re
 
 /// What the log says of a repair.
 fn events(done: &Repaired) -> Vec<NewEvent> {
-    let Repaired { finished, adopted, lost, empty: _ } = done;
+    let Repaired { finished, adopted, lost, empty: _, found: _, gone: _ } = done;
     [
         (finished, EventKind::SegmentAdopted, Severity::Info, "taken from their files"),
         (adopted, EventKind::SegmentAdopted, Severity::Info, "files that the index did not know"),

@@ -91,6 +91,13 @@ pub struct Stretch {
     pub absence: Absence,
 }
 
+impl Stretch {
+    /// What footage leaves that was recorded and is gone.
+    pub fn lost(footage: Range) -> Self {
+        Self { from: footage.from, to: Some(footage.to), absence: Absence::Missing(Cause::DiskError) }
+    }
+}
+
 /// A stretch that the index knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {

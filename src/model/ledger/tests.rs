@@ -53,7 +53,7 @@ fn a_gap_opens_with_its_cause_moves_with_the_tail_and_ends_where_footage_begins(
     assert_eq!(all(&ledger, 41_700), both);
     ledger.recorded(range(40_900, 41_500), 15);
     assert_eq!(all(&ledger, 42_000), [(20_480, 27_000, "stalled"), (27_000, 40_900, "camera_offline")]);
-    let day = ledger.tally().day(at(41_500), &[]);
+    let day = ledger.tally().day(0, at(41_500), &[]);
     assert_eq!((day.recorded_us, day.not_wanted_us), ((10_480 + 600) * MS, 10_000 * MS));
 }
 
@@ -265,7 +265,7 @@ proptest! {
                 Some(Absence::Missing(cause)) => *sums.missing_us.entry(cause).or_default() += 1,
             }
         }
-        let mut counted = ledger.tally().day(WallUs(now), &open);
+        let mut counted = ledger.tally().day(0, WallUs(now), &open);
         counted.not_wanted_us -= start;
         counted.missing_us.retain(|_, us| *us != 0);
         prop_assert_eq!(counted, sums);
