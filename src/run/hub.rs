@@ -3,7 +3,7 @@
 use tokio::sync::{broadcast, mpsc};
 
 use super::Change;
-use crate::model::event::{NewEvent, Severity};
+use crate::model::event::{Event, NewEvent, Severity};
 
 /// So many changes may wait for a slow watcher before it is told to look again.
 const CHANGES: usize = 1024;
@@ -36,15 +36,25 @@ impl Hub {
 
     /// Logs an event, in the database and in the log.
     pub(super) fn log(&self, event: NewEvent) {
-        let camera = event.camera.as_ref().map_or("", |id| id.as_str());
-        let (kind, detail) = (event.kind.word(), &event.detail);
-        match event.severity {
-            Severity::Info => tracing::info!(camera.id = camera, "{kind}: {detail}"),
-            Severity::Warning => tracing::warn!(camera.id = camera, "{kind}: {detail}"),
-            Severity::Error => tracing::error!(camera.id = camera, "{kind}: {detail}"),
-        }
+        say(&event);
         if let Err(error) = self.events.try_send(event) {
             tracing::error!("an event is lost, the database has been away too long: {error}");
         }
+    }
+
+    /// Tells of an event that is in the database already.
+    pub(super) fn logged(&self, id: i64, event: NewEvent) {
+        say(&event);
+        self.tell(Change::Event(Event { id, event }));
+    }
+}
+
+fn say(event: &NewEvent) {
+    let camera = event.camera.as_ref().map_or("", |id| id.as_str());
+    let (kind, detail) = (event.kind.word(), &event.detail);
+    match event.severity {
+        Severity::Info => tracing::info!(camera.id = camera, "{kind}: {detail}"),
+        Severity::Warning => tracing::warn!(camera.id = camera, "{kind}: {detail}"),
+        Severity::Error => tracing::error!(camera.id = camera, "{kind}: {detail}"),
     }
 }

@@ -150,6 +150,9 @@ impl Book {
         let mut written = Vec::new();
         for (n, stretch) in stretches.iter().enumerate() {
             let row = self.rows.get(n);
+            if stretch.to.is_some() && row.is_none_or(|(_, old)| old.to.is_none()) {
+                changes.events.extend(event(camera, stretch, now));
+            }
             if row.is_none_or(|(_, old)| old != stretch) {
                 changes.rows.push((row.map(|(id, _)| *id), *stretch));
                 written.push(n);
@@ -164,23 +167,20 @@ impl Book {
         (done > 0 || !rows.is_empty() || !gone.is_empty() || !footage.is_empty()).then_some(plan)
     }
 
-    /// Notes what was written, and gives what there is to tell: each gap as it is now, and those that are over.
-    fn written(&mut self, plan: &Plan, written: GapsWritten) -> (Vec<GapTold>, Vec<Gap>) {
+    /// Notes what was written, and gives what there is to tell.
+    fn written(&mut self, plan: &Plan, written: GapsWritten) -> Vec<GapTold> {
         let camera = &plan.changes.camera;
-        let (mut told, mut over) = (Vec::new(), Vec::new());
+        let mut told = Vec::new();
         let old = std::mem::take(&mut self.rows);
         let mut ids = written.ids.into_iter();
         for (n, stretch) in plan.stretches.iter().enumerate() {
             let was = old.get(n);
             let id = if plan.written.contains(&n) { ids.next() } else { was.map(|(id, _)| *id) };
             let Some(id) = id else { continue };
-            let gap = Gap { id, camera: camera.clone(), stretch: *stretch };
             if plan.written.contains(&n) && (was.is_some() || matters(stretch)) {
-                told.push(GapTold::Now(gap.clone()));
+                told.push(GapTold::Now(Gap { id, camera: camera.clone(), stretch: *stretch }));
             }
-            if n < plan.done {
-                over.push(gap);
-            } else {
+            if n >= plan.done {
                 self.rows.push((id, *stretch));
             }
         }
@@ -199,8 +199,7 @@ impl Book {
         self.apart.drain(..plan.apart);
         self.footage.drain(..plan.footage);
         told.retain(|told| told.gap().stretch.absence != Absence::NotWanted);
-        over.retain(|gap| gap.stretch.absence != Absence::NotWanted && matters(&gap.stretch));
-        (told, over)
+        told
     }
 }
 
@@ -425,9 +424,10 @@ impl Ledgers {
         books.told_alive = Some(Instant::now());
         for (plan, written) in plans.drain(..).zip(written) {
             let Some(book) = books.of.get_mut(&plan.changes.camera) else { continue };
-            let (told, over) = book.written(&plan, written);
-            told.into_iter().for_each(|told| hub.tell(Change::Gap(told)));
-            over.iter().for_each(|gap| log(hub, gap, now));
+            for (id, event) in written.events.iter().zip(&plan.changes.events) {
+                hub.logged(*id, event.clone());
+            }
+            book.written(&plan, written).into_iter().for_each(|told| hub.tell(Change::Gap(told)));
         }
         Ok(())
     }
@@ -446,20 +446,21 @@ impl Book {
     }
 }
 
-/// The event of a gap that is over: only now is known how long it was.
-fn log(hub: &Hub, gap: &Gap, now: WallUs) {
-    let Stretch { from, to: Some(to), absence } = gap.stretch else { return };
-    hub.log(NewEvent {
+/// The event of a gap that is over, for only now is known how long it was.
+fn event(camera: &CameraId, stretch: &Stretch, now: WallUs) -> Option<NewEvent> {
+    let Stretch { from, to: Some(to), absence: Absence::Missing(cause) } = *stretch else { return None };
+    let tenths = (to.0 - from.0) / 100_000;
+    matters(stretch).then(|| NewEvent {
         at: now,
-        camera: Some(gap.camera.clone()),
+        camera: Some(camera.clone()),
         kind: Kind::RecordingGap,
         severity: Severity::Warning,
         detail: format!(
             "{}: nothing was recorded for {}.{} s, from {}",
-            absence.word(),
-            (to.0 - from.0) / 1_000_000,
-            (to.0 - from.0) / 100_000 % 10,
+            cause.word(),
+            tenths / 10,
+            tenths % 10,
             from.rfc3339()
         ),
-    });
+    })
 }

@@ -1,6 +1,6 @@
 //! The log for the operator.
 
-use sqlx::FromRow;
+use sqlx::{FromRow, SqliteConnection};
 
 use super::{
     Error, Store,
@@ -58,19 +58,7 @@ impl Store {
     pub async fn append_events(&self, events: &[NewEvent]) -> Result<Vec<i64>, Error> {
         let what = "append to the event log";
         let mut db = self.begin(what).await?;
-        let mut ids = Vec::with_capacity(events.len());
-        for NewEvent { at, camera, kind, severity, detail } in events {
-            let id = sqlx::query_scalar(APPEND)
-                .bind(at.0)
-                .bind(camera.as_ref().map(CameraId::as_str))
-                .bind(kind.word())
-                .bind(severity.word())
-                .bind(detail)
-                .fetch_one(&mut *db)
-                .await
-                .doing(what)?;
-            ids.push(id);
-        }
+        let ids = append(&mut db, events).await.doing(what)?;
         db.commit().await.doing(what)?;
         Ok(ids)
     }
@@ -97,6 +85,23 @@ impl Store {
         let rows: Vec<Row> = query.fetch_all(&self.readers).await.doing(what)?;
         values(what, rows)
     }
+}
+
+/// Appends within a transaction.
+pub(super) async fn append(db: &mut SqliteConnection, events: &[NewEvent]) -> sqlx::Result<Vec<i64>> {
+    let mut ids = Vec::with_capacity(events.len());
+    for NewEvent { at, camera, kind, severity, detail } in events {
+        let id = sqlx::query_scalar(APPEND)
+            .bind(at.0)
+            .bind(camera.as_ref().map(CameraId::as_str))
+            .bind(kind.word())
+            .bind(severity.word())
+            .bind(detail)
+            .fetch_one(&mut *db)
+            .await?;
+        ids.push(id);
+    }
+    Ok(ids)
 }
 
 #[derive(FromRow)]

@@ -5,11 +5,13 @@ use sqlx::{FromRow, SqliteConnection};
 use super::{
     Error, Store,
     error::{BadValue, Doing as _, values},
+    events,
 };
 use crate::{
     base::{CameraId, WallUs},
     model::{
         coverage::without,
+        event::NewEvent,
         ledger::{Absence, Gap, Stretch},
         timeline::Range,
     },
@@ -26,12 +28,14 @@ pub struct GapChanges {
     pub gone: Vec<i64>,
     /// Footage that turned up in what was written before.
     pub footage: Vec<Range>,
+    /// What the log says of it: written together, so that a kill leaves neither without the other.
+    pub events: Vec<NewEvent>,
 }
 
 impl GapChanges {
     /// None of this camera.
     pub fn of(camera: &CameraId) -> Self {
-        Self { camera: camera.clone(), rows: vec![], gone: vec![], footage: vec![] }
+        Self { camera: camera.clone(), rows: vec![], gone: vec![], footage: vec![], events: vec![] }
     }
 }
 
@@ -40,6 +44,8 @@ impl GapChanges {
 pub struct GapsWritten {
     /// The ids of the rows, in their order.
     pub ids: Vec<i64>,
+    /// The ids of the events.
+    pub events: Vec<i64>,
     /// Rows in which footage turned up, which of their time it took, and what is left of each.
     pub covered: Vec<(Gap, Range, Vec<Gap>)>,
 }
@@ -152,8 +158,9 @@ impl Store {
         let what = "write gaps";
         let mut db = self.begin(what).await?;
         let mut written = Vec::with_capacity(changes.len());
-        for GapChanges { camera, rows, gone, footage } in changes {
-            let mut done = GapsWritten::default();
+        for GapChanges { camera, rows, gone, footage, events } in changes {
+            let events = events::append(&mut db, events).await.doing(what)?;
+            let mut done = GapsWritten { events, ..GapsWritten::default() };
             for id in gone {
                 sqlx::query(REMOVE).bind(id).execute(&mut *db).await.doing(what)?;
             }
