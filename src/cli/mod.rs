@@ -5,6 +5,7 @@ mod camera;
 mod check;
 mod client;
 pub mod config;
+mod coverage;
 mod doctor;
 mod fail;
 mod pipeline;
@@ -66,6 +67,10 @@ enum Command {
     Camera(Box<camera::Command>),
     /// List what was recorded of a camera, oldest first
     Segments(show::Segments),
+    /// List the gaps: when wanted footage is missing, and why; newest last
+    Gaps(coverage::Gaps),
+    /// Show what became of a camera's day: recorded, missing with its cause, not wanted
+    Coverage(coverage::Coverage),
     /// Show the event log, newest last
     Events(show::Events),
     /// Show the GStreamer pipelines, and check their texts
@@ -154,6 +159,8 @@ fn dispatch(Cli { config, server, command }: Cli) -> anyhow::Result<Verdict> {
         Command::Serve => serve::serve(&env.config).map(|()| Verdict::Fine),
         Command::Camera(command) => camera::run(&mut env, *command),
         Command::Segments(wanted) => show::segments(&mut env, &wanted),
+        Command::Gaps(wanted) => coverage::gaps(&mut env, &wanted),
+        Command::Coverage(wanted) => coverage::coverage(&mut env, &wanted),
         Command::Events(wanted) => show::events(&mut env, &wanted),
         Command::Pipeline(command) => pipeline::run(&mut env, command),
         Command::Check(wanted) => check::run(&mut env, wanted),

@@ -38,11 +38,7 @@ pub(super) struct Segments {
 pub(super) fn segments(env: &mut Env, wanted: &Segments) -> anyhow::Result<Verdict> {
     let Segments { camera: id, from, to, limit, output } = wanted;
     let (client, now, limit) = (env.client()?, when::now(), *limit as usize);
-    let (from, to) = (from.at(&now), to.at(&now));
-    if from >= to {
-        let range = format!("{} to {}", from.rfc3339(), to.rfc3339());
-        return Err(super::fail::Failure::usage(format!("--from is not before --to: {range}")).into());
-    }
+    let (from, to) = when::range(*from, *to, &now)?;
     let (mut found, mut after): (Vec<Value>, Option<i64>) = (Vec::new(), None);
     let more = loop {
         let query = [

@@ -26,10 +26,10 @@ impl Tone {
     /// Of a camera's state, an event's severity or a check's outcome.
     pub(super) fn of(word: &str) -> Self {
         match word {
-            "recording" | "ok" | "closed" => Self::Good,
+            "recording" | "recorded" | "ok" | "closed" => Self::Good,
             "connecting" | "stalled" | "warning" | "open" => Self::Warning,
-            "offline" | "error" | "problem" | "lost" => Self::Bad,
-            "disabled" | "idle" | "skipped" | "note" => Self::Faint,
+            "offline" | "error" | "problem" | "lost" | "missing" => Self::Bad,
+            "disabled" | "idle" | "skipped" | "note" | "not wanted" | "unknown" => Self::Faint,
             _ => Self::Plain,
         }
     }

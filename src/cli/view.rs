@@ -1,6 +1,8 @@
 //! What the API answers, as far as the command line shows it. Fields that this program does not know are passed over:
 //! the service may be a newer one. (`--json` hands on the service's own answer.)
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -251,6 +253,89 @@ pub(super) fn segment_table(segments: &[Segment]) -> Table {
             bytes(segment.bytes).into(),
             Cell::word(&segment.state),
             Cell::from(&segment.file),
+        ]);
+    }
+    table
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Gap {
+    camera_id: String,
+    cause: String,
+    state: String,
+    from: WallUs,
+    to: Option<WallUs>,
+    duration_s: f64,
+}
+
+/// Gaps, a line for each.
+pub(super) fn gap_table(gaps: &[Gap]) -> Table {
+    let mut table = Table::new(&["FROM", "TO", ">SECONDS", "CAMERA", "CAUSE"]);
+    for Gap { camera_id, cause, state, from, to, duration_s } in gaps {
+        table.row([
+            when::shown(*from).into(),
+            to.map_or_else(|| Cell::word(state), |to| when::shown(to).into()),
+            format!("{duration_s:.1}").into(),
+            camera_id.into(),
+            cause.into(),
+        ]);
+    }
+    table
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Coverage {
+    from: WallUs,
+    to: WallUs,
+    recorded_s: f64,
+    missing_s: f64,
+    not_wanted_s: f64,
+    unknown_s: f64,
+    missing_by_cause_s: BTreeMap<String, f64>,
+    percent: Option<f64>,
+    pub(super) ranges: Vec<CoverageRange>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct CoverageRange {
+    from: WallUs,
+    to: WallUs,
+    state: String,
+    cause: Option<String>,
+}
+
+/// The sums of a day.
+pub(super) fn coverage_pairs(coverage: &Coverage) -> Table {
+    let mut table = Table::pairs();
+    let seconds = |seconds: f64| format!("{seconds:.1} s");
+    table.pair("from", when::shown(coverage.from));
+    table.pair("to", when::shown(coverage.to));
+    table.pair("recorded", seconds(coverage.recorded_s));
+    table.pair("missing", seconds(coverage.missing_s));
+    for (cause, missing) in &coverage.missing_by_cause_s {
+        table.pair(&format!("  {cause}"), seconds(*missing));
+    }
+    table.pair("not wanted", seconds(coverage.not_wanted_s));
+    if coverage.unknown_s > 0.0 {
+        table.pair("unknown", seconds(coverage.unknown_s));
+    }
+    // Rounded down: what is not all is not 100 %.
+    let floor = |percent: f64| format!("{:.2} % of the wanted time", (percent * 100.0).floor() / 100.0);
+    table.pair("coverage", coverage.percent.map_or("nothing was wanted".to_owned(), floor));
+    table
+}
+
+/// What became of each part of a day.
+pub(super) fn range_table(ranges: &[CoverageRange]) -> Table {
+    let mut table = Table::new(&["FROM", "TO", ">SECONDS", "STATE", "CAUSE"]);
+    for CoverageRange { from, to, state, cause } in ranges {
+        let tenths = (to.0 - from.0) / 100_000;
+        table.row([
+            when::shown(*from).into(),
+            when::shown(*to).into(),
+            format!("{}.{}", tenths / 10, tenths % 10).into(),
+            Cell::word(&state.replace('_', " ")),
+            cause.as_deref().unwrap_or_default().into(),
         ]);
     }
     table

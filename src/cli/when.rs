@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Days, Local, NaiveDate, TimeZone};
 
+use super::fail::Failure;
 use crate::base::{WallUs, time::day_begins};
 
 /// What is told to those who write a time in another way.
@@ -69,12 +70,48 @@ impl When {
         match self {
             Self::At(time) => time,
             Self::Ago(seconds) => us(now).plus_us(-seconds.saturating_mul(1_000_000)),
-            Self::DayBefore(days) => {
-                let day = now.date_naive();
-                day_begins(day.checked_sub_days(Days::new(days)).unwrap_or(day), &now.timezone())
-            }
-            Self::Day(day) => day_begins(day, &now.timezone()),
+            Self::DayBefore(_) | Self::Day(_) => day_begins(self.date(now), &now.timezone()),
         }
+    }
+
+    /// The whole day that is meant, which may have 23 or 25 hours.
+    pub(super) fn whole_day<Z: TimeZone>(self, now: &DateTime<Z>) -> (WallUs, WallUs) {
+        let day = self.date(now);
+        let next = day.checked_add_days(Days::new(1)).unwrap_or(day);
+        (day_begins(day, &now.timezone()), day_begins(next, &now.timezone()))
+    }
+
+    fn date<Z: TimeZone>(self, now: &DateTime<Z>) -> NaiveDate {
+        match self {
+            Self::Day(day) => day,
+            Self::DayBefore(days) => {
+                let today = now.date_naive();
+                today.checked_sub_days(Days::new(days)).unwrap_or(today)
+            }
+            Self::At(_) | Self::Ago(_) => self.at(now).utc().with_timezone(&now.timezone()).date_naive(),
+        }
+    }
+}
+
+/// The range between two times.
+pub(super) fn range<Z: TimeZone>(
+    from: When,
+    to: When,
+    now: &DateTime<Z>,
+) -> Result<(WallUs, WallUs), Failure> {
+    let (from, to) = (from.at(now), to.at(now));
+    if from < to {
+        return Ok((from, to));
+    }
+    let range = format!("{} to {}", from.rfc3339(), to.rfc3339());
+    Err(Failure::usage(format!("--from is not before --to: {range}")))
+}
+
+/// Reads a day.
+pub(super) fn day(text: &str) -> Result<When, &'static str> {
+    match text.parse() {
+        Ok(day @ (When::DayBefore(_) | When::Day(_))) => Ok(day),
+        _ => Err("write it like today, yesterday or 2026-11-20"),
     }
 }
 
