@@ -13,6 +13,8 @@ mod crash;
 #[cfg(test)]
 mod fault_camera;
 #[cfg(test)]
+mod gaps;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod leaks;

@@ -26,20 +26,20 @@ use crate::{
 type Row = (i64, i64, i64, i64, i64, String);
 
 /// The database below `dir`, as somebody else opens it.
-struct Database {
+pub(crate) struct Database {
     runtime: tokio::runtime::Runtime,
     connection: SqliteConnection,
 }
 
 impl Database {
-    fn open(dir: &Path) -> Self {
+    pub(crate) fn open(dir: &Path) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let options = SqliteConnectOptions::new().filename(dir.join("data/watchkeeper.db"));
         let connection = runtime.block_on(SqliteConnection::connect_with(&options)).unwrap();
         Self { runtime, connection }
     }
 
-    fn run(&mut self, sql: &'static str) {
+    pub(crate) fn run(&mut self, sql: &'static str) {
         self.runtime.block_on(self.connection.execute(sql)).unwrap();
     }
 
