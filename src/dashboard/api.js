@@ -61,6 +61,12 @@ export async function timeline(camera, from, to) {
   return ranges.map((range) => ({ from: Date.parse(range.from), to: Date.parse(range.to) }));
 }
 
+/** What became of from..to: parts {from, to, state, cause} without a hole, times in milliseconds. */
+export async function coverage(camera, from, to) {
+  const { ranges } = await call("GET", `/cameras/${id(camera)}/coverage${query({ from: at(from), to: at(to) })}`);
+  return ranges.map((part) => ({ ...part, from: Date.parse(part.from), to: Date.parse(part.to) }));
+}
+
 export async function events({ camera, severity, before, after, limit = 100 }) {
   return (await call("GET", `/events${query({ camera, severity, before, after, limit })}`)).events;
 }

@@ -102,7 +102,7 @@ function announce() {
 }
 
 document.body.append(h("p", { class: "sr-only", id: "strip-help",
-  text: "Arrow keys move the time, with shift ten times as far; page keys move by an hour; Home and End go to the first and the last recording; N and P to the next and the previous; plus and minus zoom; Enter plays." }));
+  text: "Arrow keys move the time, with shift ten times as far; page keys move by an hour; Home and End go to the first and the last recording; N and P to the next and the previous; G, with shift back, to the next gap; plus and minus zoom; Enter plays." }));
 header(document.getElementById("top"), document.getElementById("banner"));
 document.querySelector("[data-skip]").addEventListener("click", (event) => { event.preventDefault(); main.focus(); main.scrollIntoView(); });
 addEventListener("hashchange", route);

@@ -33,6 +33,32 @@ export function snap(ranges, ms, tolerance) {
   return best ? Math.max(best.from, Math.min(ms, best.to - 5000)) : ms;
 }
 
+/**
+ * Parts of a day as `recorded` ranges and the `gaps` between them of a second or more; a gap that goes on, for nothing
+ * is known after it, is `open`.
+ */
+export function split(parts, now) {
+  const recorded = parts.filter((part) => part.state === "recorded").reduce((list, { from, to }) => addRange(list, from, to), []);
+  const gaps = parts.filter((part) => part.state !== "recorded" && part.to - part.from >= JOIN_MS);
+  const last = parts.at(-1);
+  if (last && last === gaps.at(-1) && last.state !== "unknown" && now - last.to < 10_000) gaps[gaps.length - 1] = { ...last, open: true };
+  return { recorded, gaps };
+}
+
+/** Takes footage from..to out of `gaps`: an open gap ends there. */
+export function cut(gaps, from, to) {
+  return gaps.flatMap((gap) => [
+    ...(gap.from < from ? [{ ...gap, to: Math.min(gap.to, from), open: gap.open && gap.to <= from ? gap.open : undefined }] : []),
+    ...(gap.to > to ? [{ ...gap, from: Math.max(gap.from, to) }] : []),
+  ]);
+}
+
+/** Recorded part of the wanted time in percent, as text; rounded down, for what is not all is not 100 %. */
+export function percent(recorded, gaps, from, to) {
+  const got = total(recorded, from, to), missing = total(gaps.filter((gap) => gap.state === "missing"), from, to);
+  return got + missing === 0 ? null : `${Math.floor((got / (got + missing)) * 10_000) / 100} %`;
+}
+
 /** Sum of what is recorded within from..to. */
 export function total(ranges, from, to) {
   return ranges.reduce((sum, range) => sum + Math.max(0, Math.min(range.to, to) - Math.max(range.from, from)), 0);

@@ -86,6 +86,7 @@ class Store extends EventTarget {
     on("camera", (camera) => this.learn(camera));
     on("camera_removed", ({ id }) => this.forget(id));
     on("segment", (segment) => this.#tell("segment", segment));
+    on("gap", (gap) => this.#tell("gap", gap));
     on("event", (event) => this.#tell("event", event));
     on("system", (system) => this.#system(system));
     source.onerror = () => { scope.end(); if (source === this.#source) this.#lose(); };

@@ -1,13 +1,14 @@
-// A camera's day as a strip: what is recorded, hour ticks, now; under the pointer or the keyboard's cursor the time;
-// a click or Enter plays. Used on the wall, the camera page and in the player.
+// A camera's day as a strip: what is recorded, what is missing and why, hour ticks, now; under the pointer or the
+// keyboard's cursor the time and what was then; a click or Enter plays. Used on the wall, the camera page and in the player.
 //
 // Positions come from the instants at which the day begins and ends, never from 24 hours. What is drawn lies in lanes
-// over the same scale (`pct`), so that gaps with causes, zones or activity become further lanes and not another strip.
+// over the same scale (`pct`), so that zones or activity become further lanes and not another strip.
 
 import * as api from "./api.js";
 import { h, icon, Scope, setAttr, setText } from "./dom.js";
 import { clock, clockShort, duration } from "./format.js";
-import { addRange, rangeAt, snap, total } from "./ranges.js";
+import { legend, lookOf, words } from "./gaps.js";
+import { addRange, cut, percent, rangeAt, snap, split, total } from "./ranges.js";
 import { store } from "./store.js";
 
 const MINUTE = 60_000, HOUR = 3_600_000;
@@ -15,11 +16,15 @@ const SMALLEST_VIEW = 10 * MINUTE;
 const SNAP_PX = 8;
 const THIN_PX = 4;
 const LABEL_PX = 60;
+const AGAIN_MS = 500;
 const STEPS = [1, 2, 5, 10, 30, 60, 180, 360, 720].map((minutes) => minutes * MINUTE);
 
 export class Strip {
   #scope = new Scope();
   #ranges = [];
+  #gaps = [];
+  #state = null; // of the camera, as last seen
+  #again = null;
   #loaded = null; // key of the day that #ranges belong to
   #view = { from: 0, to: 1 };
   #cursor = null;
@@ -31,6 +36,7 @@ export class Strip {
   constructor({ camera, name, day, onPlay, zoom = false }) {
     Object.assign(this, { camera, day, onPlay });
     this.lane = h("div", { class: "strip-lane" });
+    this.gapLane = h("div", { class: "strip-lane" });
     this.future = h("div", { class: "strip-future" });
     this.nowMark = h("div", { class: "strip-now", title: "now" });
     this.playMark = h("div", { class: "strip-playhead", hidden: true });
@@ -46,19 +52,28 @@ export class Strip {
         focus: () => this.#focus(), blur: () => this.#leave(),
         wheel: (event) => this.#wheel(event),
       } },
-    this.lane, this.future, this.nowMark, this.playMark, this.cursorMark, this.note);
+    this.gapLane, this.lane, this.future, this.nowMark, this.playMark, this.cursorMark, this.note);
     this.scale = h("div", { class: "strip-scale", "aria-hidden": "true" });
     this.sum = h("span", { class: "strip-sum", data: { testid: "strip-sum" } });
     this.zoomBar = zoom ? this.#zoomButtons() : null;
+    this.legend = zoom ? h("ul", { class: "strip-legend", "aria-label": "Legend", data: { testid: "strip-legend" } }) : null;
     this.el = h("div", { class: "strip", data: { testid: "strip", camera, state: "loading" } },
-      this.track, this.scale, zoom ? h("div", { class: "strip-foot" }, this.sum, this.zoomBar) : null);
+      this.track, this.scale, zoom ? h("div", { class: "strip-foot" }, this.sum, this.zoomBar) : null, this.legend);
 
     const resize = new ResizeObserver(([entry]) => { this.#width = entry.contentRect.width || 600; this.#draw(); });
     resize.observe(this.track);
     this.#scope.add(() => resize.disconnect());
     day.on(() => this.#newDay(), this.#scope);
     store.on("again", () => this.#fetch(), this.#scope);
-    store.on("tick", () => this.#marks(), this.#scope);
+    store.on("tick", () => this.#tick(), this.#scope);
+    store.on("gap", (gap) => { if (gap.camera_id === camera) this.#fetchSoon(AGAIN_MS); }, this.#scope);
+    // What a camera's new state means for its gaps, the server knows two seconds later.
+    store.on("camera", ({ id, status }) => {
+      if (id !== camera || status.state === this.#state) return;
+      if (this.#state !== null) this.#fetchSoon(2_500);
+      this.#state = status.state;
+    }, this.#scope);
+    this.#scope.add(() => clearTimeout(this.#again));
     store.on("segment", (segment) => this.#grow(segment), this.#scope);
     this.#newDay();
   }
@@ -87,7 +102,7 @@ export class Strip {
     this.#view = { from: start, to: end };
     this.#cursor = null;
     Object.assign(this.el.dataset, { day: key, hours: String(hours) });
-    if (this.#loaded !== key) { this.#ranges = []; this.el.dataset.state = "loading"; }
+    if (this.#loaded !== key) { this.#ranges = []; this.#gaps = []; this.el.dataset.state = "loading"; }
     this.#draw();
     this.#fetch();
   }
@@ -96,12 +111,14 @@ export class Strip {
     const load = ++this.#load;
     const { key, start, end } = this.day;
     try {
-      const ranges = await api.timeline(this.camera, start, end);
+      const parts = await api.coverage(this.camera, start, end);
       if (load !== this.#load) return;
-      this.#ranges = ranges;
+      const { recorded, gaps } = split(parts, store.now());
+      this.#ranges = recorded;
+      this.#gaps = gaps;
       this.#loaded = key;
-      this.el.dataset.state = ranges.length ? "ready" : "empty";
-      this.#say(ranges.length ? null : this.day.isToday() ? "Nothing recorded today" : "Nothing recorded on this day");
+      this.el.dataset.state = recorded.length ? "ready" : "empty";
+      this.#say(recorded.length || gaps.some((gap) => gap.state === "missing") ? null : this.day.isToday() ? "Nothing recorded today" : "Nothing recorded on this day");
     } catch (error) {
       if (load !== this.#load) return;
       this.el.dataset.state = "error";
@@ -109,6 +126,20 @@ export class Strip {
         h("button", { class: "link", type: "button", text: "Try again", on: { click: (event) => { event.stopPropagation(); this.#fetch(); } } }));
     }
     this.#draw();
+  }
+
+  /** Asks again after a while; what comes until then is asked for at once. */
+  #fetchSoon(ms) {
+    clearTimeout(this.#again);
+    this.#again = setTimeout(() => this.#fetch(), ms);
+  }
+
+  #tick() {
+    const last = this.#gaps.at(-1);
+    if (last?.open) {
+      last.to = Math.max(last.to, Math.min(store.now(), this.day.end));
+      this.#draw();
+    } else this.#marks();
   }
 
   #say(text, action = null) {
@@ -121,17 +152,20 @@ export class Strip {
     const from = Math.max(Date.parse(segment.start), this.day.start), to = Math.min(Date.parse(segment.end), this.day.end);
     if (to <= from) return;
     this.#ranges = addRange(this.#ranges, from, to);
+    this.#gaps = cut(this.#gaps, from, to).filter((gap) => gap.to - gap.from >= 1000);
     this.el.dataset.state = "ready";
     this.#say(null);
     this.#draw();
   }
 
-  #draw() {
+  #lay(lane, name, ranges) {
     const { from, to } = this.#view;
-    const shown = this.#ranges.filter((range) => range.to > from && range.from < to);
-    while (this.lane.children.length > shown.length) this.lane.lastChild.remove();
+    const shown = ranges.filter((range) => range.to > from && range.from < to);
+    while (lane.children.length > shown.length) lane.lastChild.remove();
     shown.forEach((range, i) => {
-      const el = this.lane.children[i] ?? this.lane.appendChild(h("div", { class: "strip-range" }));
+      const el = lane.children[i] ?? lane.appendChild(h("div"));
+      setAttr(el, "class", range.state ? `${name} ${lookOf(range)}` : name);
+      setAttr(el, "data-cause", range.cause ?? range.state);
       const left = Math.max(0, this.#pct(range.from)), right = Math.min(100, this.#pct(range.to));
       // What is too short to be seen gets some pixels, towards the past: its end, often now, stays true.
       el.style.left = `max(0px, min(${left}%, ${right}% - ${THIN_PX}px))`;
@@ -139,8 +173,15 @@ export class Strip {
       el.dataset.from = new Date(range.from).toISOString();
       el.dataset.to = new Date(range.to).toISOString();
     });
+  }
+
+  #draw() {
+    const { from, to } = this.#view;
+    this.#lay(this.gapLane, "strip-gap", this.#gaps);
+    this.#lay(this.lane, "strip-range", this.#ranges);
     this.#drawScale();
-    setText(this.sum, this.#loaded === this.day.key ? `${duration(total(this.#ranges, this.day.start, this.day.end))} recorded` : "");
+    setText(this.sum, this.#loaded === this.day.key ? this.#sumText() : "");
+    this.legend?.replaceChildren(...legend(this.#gaps));
     if (this.#cursor === null) this.#tell(this.#newest());
     setAttr(this.track, "aria-valuemin", 0);
     setAttr(this.track, "aria-valuemax", Math.round((this.day.end - this.day.start) / 1000));
@@ -153,6 +194,12 @@ export class Strip {
       later.disabled = to >= this.day.end;
     }
     this.#marks();
+  }
+
+  #sumText() {
+    const { start, end } = this.day;
+    const share = percent(this.#ranges, this.#gaps, start, end);
+    return `${duration(total(this.#ranges, start, end))} recorded${share === null ? "" : `, ${share} of what was wanted`}`;
   }
 
   // Hours are walked as instants and labelled with what the wall clock then says; so the hour that comes twice is
@@ -198,7 +245,8 @@ export class Strip {
 
   /** The slider's value for assistive technology; answers what is there. */
   #tell(ms) {
-    const what = rangeAt(this.#ranges, ms) ? "recorded" : ms > store.now() ? "not yet" : "not recorded";
+    const gap = rangeAt(this.#gaps, ms);
+    const what = rangeAt(this.#ranges, ms) ? "recorded" : gap ? words(gap) : ms > store.now() ? "not yet" : "not recorded";
     setAttr(this.track, "aria-valuenow", Math.round((ms - this.day.start) / 1000));
     setAttr(this.track, "aria-valuetext", `${clock(ms)}, ${what}`);
     return what;
@@ -212,7 +260,9 @@ export class Strip {
   #at(event) {
     const box = this.track.getBoundingClientRect();
     const ms = this.#view.from + ((event.clientX - box.left) / box.width) * this.#span;
-    return snap(this.#ranges, ms, (SNAP_PX / box.width) * this.#span);
+    const near = (SNAP_PX / box.width) * this.#span, gap = rangeAt(this.#gaps, ms);
+    // A gap that is wide enough to be meant is.
+    return gap && gap.to - gap.from > 2 * near ? ms : snap(this.#ranges, ms, near);
   }
 
   #point(event) { this.#place(this.#at(event)); }
@@ -248,6 +298,7 @@ export class Strip {
       ArrowLeft: () => from - step, ArrowRight: () => from + step, ArrowDown: () => from - step, ArrowUp: () => from + step,
       PageDown: () => from - HOUR, PageUp: () => from + HOUR,
       Home: () => starts[0] ?? this.day.start, End: () => this.#newest(),
+      g: () => this.#nextGap((gap) => gap.from > from) ?? from, G: () => this.#nextGap((gap) => gap.to <= from, true) ?? from,
       n: () => starts.find((start) => start > from) ?? from, p: () => starts.findLast((start) => start < from) ?? from,
     };
     if (event.key in moves) {
@@ -259,6 +310,12 @@ export class Strip {
     else return;
     event.preventDefault();
     event.stopPropagation();
+  }
+
+  /** The beginning of the next missing time, or of the one before. */
+  #nextGap(is, back = false) {
+    const missing = this.#gaps.filter((gap) => gap.state === "missing" && is(gap));
+    return missing.at(back ? -1 : 0)?.from;
   }
 
   #wheel(event) {
