@@ -36,7 +36,9 @@ export class Strip {
   constructor({ camera, name, day, onPlay, zoom = false }) {
     Object.assign(this, { camera, day, onPlay });
     this.lane = h("div", { class: "strip-lane" });
-    this.gapLane = h("div", { class: "strip-lane" });
+    // What is missing lies over recordings, so that a short gap is seen; what nobody wanted lies under them.
+    this.missingLane = h("div", { class: "strip-lane strip-missing" });
+    this.emptyLane = h("div", { class: "strip-lane" });
     this.future = h("div", { class: "strip-future" });
     this.nowMark = h("div", { class: "strip-now", title: "now" });
     this.playMark = h("div", { class: "strip-playhead", hidden: true });
@@ -52,7 +54,7 @@ export class Strip {
         focus: () => this.#focus(), blur: () => this.#leave(),
         wheel: (event) => this.#wheel(event),
       } },
-    this.gapLane, this.lane, this.future, this.nowMark, this.playMark, this.cursorMark, this.note);
+    this.emptyLane, this.lane, this.missingLane, this.future, this.nowMark, this.playMark, this.cursorMark, this.note);
     this.scale = h("div", { class: "strip-scale", "aria-hidden": "true" });
     this.sum = h("span", { class: "strip-sum", data: { testid: "strip-sum" } });
     this.zoomBar = zoom ? this.#zoomButtons() : null;
@@ -158,7 +160,7 @@ export class Strip {
     this.#draw();
   }
 
-  #lay(lane, name, ranges) {
+  #lay(lane, name, ranges, thin = THIN_PX) {
     const { from, to } = this.#view;
     const shown = ranges.filter((range) => range.to > from && range.from < to);
     while (lane.children.length > shown.length) lane.lastChild.remove();
@@ -168,8 +170,8 @@ export class Strip {
       setAttr(el, "data-cause", range.cause ?? range.state);
       const left = Math.max(0, this.#pct(range.from)), right = Math.min(100, this.#pct(range.to));
       // What is too short to be seen gets some pixels, towards the past: its end, often now, stays true.
-      el.style.left = `max(0px, min(${left}%, ${right}% - ${THIN_PX}px))`;
-      el.style.width = `max(${right - left}%, ${THIN_PX}px)`;
+      el.style.left = `max(0px, min(${left}%, ${right}% - ${thin}px))`;
+      el.style.width = `max(${right - left}%, ${thin}px)`;
       el.dataset.from = new Date(range.from).toISOString();
       el.dataset.to = new Date(range.to).toISOString();
     });
@@ -177,8 +179,10 @@ export class Strip {
 
   #draw() {
     const { from, to } = this.#view;
-    this.#lay(this.gapLane, "strip-gap", this.#gaps);
+    const missing = (gap) => gap.state === "missing";
+    this.#lay(this.emptyLane, "strip-gap", this.#gaps.filter((gap) => !missing(gap)));
     this.#lay(this.lane, "strip-range", this.#ranges);
+    this.#lay(this.missingLane, "strip-gap", this.#gaps.filter(missing), THIN_PX / 2);
     this.#drawScale();
     setText(this.sum, this.#loaded === this.day.key ? this.#sumText() : "");
     this.legend?.replaceChildren(...legend(this.#gaps));
@@ -260,9 +264,10 @@ export class Strip {
   #at(event) {
     const box = this.track.getBoundingClientRect();
     const ms = this.#view.from + ((event.clientX - box.left) / box.width) * this.#span;
-    const near = (SNAP_PX / box.width) * this.#span, gap = rangeAt(this.#gaps, ms);
-    // A gap that is wide enough to be meant is.
-    return gap && gap.to - gap.from > 2 * near ? ms : snap(this.#ranges, ms, near);
+    const px = this.#span / box.width;
+    // A gap that is wide enough to be meant is; a narrower one is for the keyboard, and for zooming in.
+    const gap = this.#gaps.find(({ state, from, to }) => state === "missing" && to - from > 0.3 * px && ms > from - 2 * px && ms < to + 2 * px);
+    return gap ? Math.max(gap.from, Math.min(ms, gap.to - 1)) : snap(this.#ranges, ms, SNAP_PX * px);
   }
 
   #point(event) { this.#place(this.#at(event)); }

@@ -450,11 +450,13 @@ impl Book {
 fn event(camera: &CameraId, stretch: &Stretch, now: WallUs) -> Option<NewEvent> {
     let Stretch { from, to: Some(to), absence: Absence::Missing(cause) } = *stretch else { return None };
     let tenths = (to.0 - from.0) / 100_000;
+    // Whoever changes something knows that it takes a second.
+    let severity = if cause == Cause::Operator { Severity::Info } else { Severity::Warning };
     matters(stretch).then(|| NewEvent {
         at: now,
         camera: Some(camera.clone()),
         kind: Kind::RecordingGap,
-        severity: Severity::Warning,
+        severity,
         detail: format!(
             "{}: nothing was recorded for {}.{} s, from {}",
             cause.word(),

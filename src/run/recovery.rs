@@ -1,7 +1,7 @@
 //! Files and rows brought together, at start and for `watchkeeper check`. [`crate::model::reconcile`] decides; this
 //! does, and deletes nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::{
     base::{CameraId, WallUs, error::Chain},
@@ -12,7 +12,7 @@ use crate::{
         naming,
         reconcile::{self, FoundFile, KnownRow, Step},
         segment::{SegmentFacts, SegmentHead, SegmentState, Source},
-        timeline::Range,
+        timeline::{self, Range},
     },
     store::{self, GapChanges, Store},
 };
@@ -47,7 +47,7 @@ pub struct Repaired {
     pub empty: Vec<String>,
     /// The footage of the first two.
     pub found: Vec<(CameraId, Range)>,
-    /// The footage that was in those that are lost.
+    /// The footage that was in those that are lost, neighbours joined.
     pub gone: Vec<(CameraId, Range)>,
 }
 
@@ -161,7 +161,22 @@ pub async fn repair(store: &Store, volume: &Volume, steps: Vec<Step>) -> Result<
             }
         }
     }
+    done.gone = joined(done.gone);
     Ok(done)
+}
+
+/// Neighbours joined: a directory that was deleted is one gap and not one for each minute.
+fn joined(ranges: Vec<(CameraId, Range)>) -> Vec<(CameraId, Range)> {
+    let mut of: BTreeMap<CameraId, Vec<Range>> = BTreeMap::new();
+    for (camera, range) in ranges {
+        of.entry(camera).or_default().push(range);
+    }
+    let always = Range { from: WallUs(i64::MIN), to: WallUs(i64::MAX) };
+    let join = |(camera, mut ranges): (CameraId, Vec<Range>)| {
+        ranges.sort_unstable_by_key(|range| range.from);
+        timeline::joined(ranges, always).into_iter().map(move |range| (camera.clone(), range))
+    };
+    of.into_iter().flat_map(join).collect()
 }
 
 /// Accounts for what was found and what is gone, where no service runs that would.
