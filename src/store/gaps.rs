@@ -411,4 +411,28 @@ mod tests {
         let unknown = rig.store.gaps(GapPage { after: Some(99), ..page(None) }).await;
         assert!(matches!(unknown, Err(Error::NotFound { what: "gap", .. })));
     }
+
+    #[tokio::test]
+    async fn a_day_is_read_from_the_index_alone_and_a_page_without_sorting() {
+        let rig = Rig::new().await;
+        let fill = "
+            with recursive n (i) as (select 0 union all select i + 1 from n where i < 49999)
+            insert into gap (camera_id, from_us, to_us, cause)
+            select iif(i % 2, 'front', 'yard'), i / 2 * 60000000, i / 2 * 60000000 + 9000000, 'stalled' from n";
+        sqlx::query(fill).execute(&rig.store.writer).await.unwrap();
+        sqlx::query("analyze").execute(&rig.store.writer).await.unwrap();
+        let day = seconds(86_400, 2 * 86_400);
+        assert_eq!(rig.store.stretches(&id("front"), day).await.unwrap().len(), 1_440);
+        for statement in [IN_RANGE, GAPS] {
+            let plan = crate::store::statements::plan(&rig.store.readers, statement).await;
+            let searches: Vec<&String> = plan.iter().filter(|step| step.starts_with("SEARCH gap")).collect();
+            assert!(
+                searches.len() == 2 && searches.iter().all(|step| step.contains("COVERING")),
+                "{plan:#?}"
+            );
+            assert!(plan.iter().any(|step| step.contains("from_us>? AND from_us<?")), "{plan:#?}");
+            // Ids order only what begins at the same moment.
+            assert!(!plan.iter().any(|step| step == "USE TEMP B-TREE FOR ORDER BY"), "{plan:#?}");
+        }
+    }
 }
