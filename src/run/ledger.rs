@@ -289,7 +289,7 @@ impl Ledgers {
 
     /// A camera was removed: nobody wants footage of it any more.
     pub(super) fn removed(&self, camera: &CameraId, at: WallUs) {
-        self.change(camera, Duration::ZERO, |book| {
+        self.change(camera, HOLD, |book| {
             book.removed = true;
             book.ledger.want(at, false);
         });
@@ -310,8 +310,8 @@ impl Ledgers {
     /// What is on disk now of segments that are recorded.
     pub(super) fn recorded<'a>(&self, facts: impl IntoIterator<Item = &'a SegmentFacts>) {
         let mut books = self.lock();
-        books.told_alive = Some(Instant::now());
         for facts in facts {
+            books.told_alive = Some(Instant::now());
             let Some(book) = books.of.get_mut(&facts.head.camera) else { continue };
             let footage = Range { from: facts.head.start, to: facts.end() };
             if facts.state == SegmentState::Lost {
@@ -429,6 +429,8 @@ impl Ledgers {
             }
             book.written(&plan, written).into_iter().for_each(|told| hub.tell(Change::Gap(told)));
         }
+        // Their last stretch is in the index, for when they come back.
+        books.of.retain(|_, book| !book.removed || book.due.is_some());
         Ok(())
     }
 }
@@ -465,4 +467,125 @@ fn event(camera: &CameraId, stretch: &Stretch, now: WallUs) -> Option<NewEvent> 
             from.rfc3339()
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        Profile,
+        segment::{Codec, Extent, SegmentHead, Source},
+    };
+
+    struct Desk {
+        _dir: tempfile::TempDir,
+        store: Store,
+        hub: Hub,
+        ledgers: Ledgers,
+    }
+
+    impl Desk {
+        async fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(&dir.path().join("x.db")).await.unwrap();
+            Self { _dir: dir, store, hub: Hub::new().0, ledgers: Ledgers::default() }
+        }
+
+        async fn write(&self) {
+            self.ledgers.write(&self.store, &self.hub, true).await.unwrap();
+        }
+
+        /// What the index has, in seconds.
+        async fn known(&self) -> Vec<(i64, Option<i64>, &'static str)> {
+            let all = Range { from: at(0), to: at(1_000) };
+            let gaps = self.store.stretches(&front(), all).await.unwrap();
+            let second = |at: WallUs| at.0 / 1_000_000;
+            gaps.iter()
+                .map(|gap| gap.stretch)
+                .map(|Stretch { from, to, absence }| (second(from), to.map(second), absence.word()))
+                .collect()
+        }
+    }
+
+    fn front() -> CameraId {
+        "front".parse().unwrap()
+    }
+
+    fn at(second: i64) -> WallUs {
+        WallUs(second * 1_000_000)
+    }
+
+    fn footage(from: i64, to: i64) -> SegmentFacts {
+        let head = SegmentHead {
+            camera: front(),
+            profile: Profile::Main,
+            start: at(from),
+            codec: Codec::H264,
+            width: 1,
+            height: 1,
+            source: Source::Live,
+        };
+        let extent = Extent { frames: 25, bytes: 1, duration_us: (to - from) * 1_000_000 };
+        SegmentFacts { head, path: format!("front/{from}.mp4"), extent, state: SegmentState::Closed }
+    }
+
+    #[tokio::test]
+    async fn a_camera_that_is_removed_and_added_again_was_not_wanted_in_between() {
+        let desk = Desk::new().await;
+        desk.ledgers.added(&desk.store, &front(), at(1), true).await;
+        desk.ledgers.recorded(&[footage(2, 5)]);
+        desk.ledgers.removed(&front(), at(5));
+        desk.write().await;
+        assert!(desk.ledgers.lock().of.is_empty());
+        desk.ledgers.added(&desk.store, &front(), at(60), true).await;
+        desk.ledgers.recorded(&[footage(61, 70)]);
+        desk.write().await;
+        let expected = [
+            (0, Some(1), "not_wanted"),
+            (1, Some(2), "operator"),
+            (5, Some(60), "not_wanted"),
+            (60, Some(61), "operator"),
+        ];
+        assert_eq!(desk.known().await, expected);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_follows_as_it_is_then() {
+        let desk = Desk::new().await;
+        let mut changes = desk.hub.watch();
+        desk.ledgers.added(&desk.store, &front(), at(0), true).await;
+        desk.ledgers.recorded(&[footage(0, 5)]);
+        desk.write().await;
+        let away = Store::open(&desk._dir.path().join("y.db")).await.unwrap();
+        away.close().await;
+        let offline = Standing::Missing(Cause::CameraOffline);
+        desk.ledgers.stand(&front(), at(6), true, offline);
+        assert!(desk.ledgers.write(&away, &desk.hub, true).await.is_err());
+        // It is back before the database is, goes again, and some footage turns up later.
+        desk.ledgers.recorded(&[footage(8, 10)]);
+        desk.ledgers.stand(&front(), at(12), true, offline);
+        assert!(desk.ledgers.write(&away, &desk.hub, true).await.is_err());
+        desk.write().await;
+        assert_eq!(desk.known().await, [(5, Some(8), "camera_offline"), (10, None, "camera_offline")]);
+        desk.ledgers.found(&front(), Range { from: at(6), to: at(7) });
+        desk.ledgers.lost(&front(), Range { from: at(2), to: at(3) });
+        desk.write().await;
+        let expected = [
+            (2, Some(3), "disk_error"),
+            (5, Some(6), "camera_offline"),
+            (7, Some(8), "camera_offline"),
+            (10, None, "camera_offline"),
+        ];
+        assert_eq!(desk.known().await, expected);
+        // Told as it went: one event for the gap that was over, and the open one.
+        let mut events = 0;
+        while let Ok(change) = changes.try_recv() {
+            events += usize::from(matches!(change, Change::Event(_)));
+        }
+        assert_eq!(events, 1);
+        let now = desk.ledgers.now(at(20)).remove(0);
+        assert_eq!(now.open, Some((Cause::CameraOffline, at(10))));
+        // 20 s: 5 + 2 recorded, one more found, one lost.
+        assert_eq!(now.today, Some(35.0));
+    }
 }
