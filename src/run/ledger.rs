@@ -523,6 +523,7 @@ mod tests {
             codec: Codec::H264,
             width: 1,
             height: 1,
+            audio: None,
             source: Source::Live,
         };
         let extent = Extent { frames: 25, bytes: 1, duration_us: (to - from) * 1_000_000 };
