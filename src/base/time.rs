@@ -32,6 +32,11 @@ impl WallUs {
         self.plus_us(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
     }
 
+    /// This time less `duration`.
+    pub fn minus(self, duration: Duration) -> Self {
+        self.plus_us(i64::try_from(duration.as_micros()).map_or(i64::MIN, |us| -us))
+    }
+
     /// As a calendar time; out-of-range values become the epoch.
     pub fn utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.0).unwrap_or_default()

@@ -105,7 +105,7 @@ function statusRows(status) {
     ["Frames", count(status.frames), "since the service started"],
     ["Data", bytes(status.bytes), "since the service started"],
     ["Segments", count(status.segments), "since the service started"],
-    ["Not recorded", `${count(status.dropped_frames)} frames`, "since the service started; frames that came before a first keyframe count here too, for nothing can show them"],
+    ["Not recorded", `${count(status.dropped_frames)} frames`, "since the service started"],
   ];
 }
 

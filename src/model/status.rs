@@ -157,6 +157,8 @@ pub struct Observed {
     pub segments: u64,
     /// Frames that came and could not be recorded.
     pub dropped_frames: u64,
+    /// Of an armed camera, how far back the frames in memory reach.
+    pub pre_roll: Option<Duration>,
     /// Number of the last keyframe.
     pub picture: Option<u64>,
 }

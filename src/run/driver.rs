@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -23,14 +23,14 @@ use crate::{
     media::{
         bus::Lost,
         preflight,
-        recorder::{Memory, RecordSettings},
+        recorder::{Memory, RecordSettings, Want as Wanting, Wanted},
         session::{CLOSE_DEADLINE, Session, Use},
         source::KEEP_ALIVE,
         text::Texts,
     },
     model::{
         Camera,
-        demand::{self, Demand, Idle, Refusal, Trigger, Want, Window, WindowChange},
+        demand::{self, Demand, Idle, Refusal, Trigger, Want, Why, Window, WindowChange},
         event::{Kind, NewEvent, Severity},
         ledger::{Disk, Standing},
         machine::{self, Action, Event, Life, State},
@@ -57,6 +57,8 @@ pub(super) struct Deps {
     pub(super) ledgers: Ledgers,
     /// Bounds how many cameras are being connected at one moment.
     pub(super) connects: Arc<Semaphore>,
+    /// What all cameras keep in memory before their triggers.
+    pub(super) memory: Memory,
     /// Pipelines that did not stop and still hang.
     pub(super) abandoned: Arc<AtomicU64>,
     /// The zone of cameras that name none.
@@ -73,6 +75,8 @@ pub(super) struct Driver {
     pub(super) stream: Arc<Semaphore>,
     /// The open session, if there is one, for a look at it.
     pub(super) session: watch::Receiver<Option<Arc<Session>>>,
+    /// Whether there is a session, or is to be one.
+    pub(super) in_use: Arc<AtomicBool>,
     /// Keyframes of the sessions before this one, so that pictures are numbered through.
     pub(super) keyframes_before: Arc<AtomicU64>,
     task: JoinHandle<()>,
@@ -118,12 +122,16 @@ impl Driver {
         let span = tracing::info_span!("camera", camera.id = %camera.id);
         let keyframes_before = Arc::new(AtomicU64::new(0));
         let stream = Arc::new(Semaphore::new(1));
+        let in_use = Arc::new(AtomicBool::new(!matches!(demand.want, Want::Nothing(_))));
         let task = Task {
             stream: stream.clone(),
             held: None,
             keyframes_before: keyframes_before.clone(),
             demand,
             window_end: None,
+            want: Arc::default(),
+            record_since: None,
+            in_use: in_use.clone(),
             life: Life::default(),
             run: 0,
             started: delay.is_zero(),
@@ -144,7 +152,7 @@ impl Driver {
             tell,
         };
         let task = tokio::spawn(task.live(orders, told, delay).instrument(span));
-        Self { commands, status: seen_status, stream, session: seen_session, keyframes_before, task }
+        Self { commands, status: seen_status, stream, session: seen_session, in_use, keyframes_before, task }
     }
 
     /// Gives it new settings.
@@ -196,6 +204,11 @@ struct Task {
     demand: Demand,
     /// When the window of the last trigger ends.
     window_end: Option<WallUs>,
+    /// What the session records of that.
+    want: Arc<Wanting>,
+    /// Since when it is to be recorded.
+    record_since: Option<Instant>,
+    in_use: Arc<AtomicBool>,
     life: Life,
     run: u64,
     /// False while the spread of the start-up holds this camera back.
@@ -274,9 +287,28 @@ impl Task {
         let runs = |end: &WallUs| settings.enabled && settings.mode.has_triggers() && now < *end;
         self.window_end = self.window_end.filter(runs);
         self.demand = demand::demand(&settings, self.window_end, now);
+        let pre_roll = Duration::from_secs(self.camera.pre_roll_seconds.into());
+        match self.demand.want {
+            // Where it begins is settled when it begins.
+            Want::Record(_) if self.record_since.is_some() => {}
+            Want::Record(why) => {
+                self.record_since = Some(Instant::now());
+                self.want.set(match why {
+                    Why::Always => Wanted::All,
+                    Why::Schedule => Wanted::From(now),
+                    Why::Trigger => Wanted::From(now.minus(pre_roll)),
+                });
+            }
+            Want::Armed(_) | Want::Nothing(_) => {
+                self.record_since = None;
+                let kept = if settings.mode.has_triggers() { pre_roll } else { Duration::ZERO };
+                self.want.set(Wanted::Keep(kept));
+            }
+        }
         if self.started {
-            let wanted = matches!(self.demand.want, Want::Record(_));
-            self.step(if wanted { Event::Wanted } else { Event::Unwanted });
+            let open = !matches!(self.demand.want, Want::Nothing(_));
+            self.in_use.store(open, Relaxed);
+            self.step(if open { Event::Wanted } else { Event::Unwanted });
         }
     }
 
@@ -403,8 +435,8 @@ impl Task {
             camera: self.camera.id.clone(),
             profile: self.camera.record_profile,
             segment_seconds: self.segment_seconds.clone(),
-            want: Arc::default(),
-            memory: Memory::default(),
+            want: self.want.clone(),
+            memory: self.deps.memory.clone(),
         };
         let with_sound = self.camera.record_audio;
         let attempt = async move {
@@ -530,7 +562,7 @@ impl Task {
             Health::Failing { full: true, .. } => Disk::Full,
             Health::Failing { .. } => Disk::Failing,
         };
-        let note = (self.camera.record_enabled, Standing::of(shown, loss, written, disk));
+        let note = (self.record_since.is_some(), Standing::of(shown, loss, written, disk));
         if self.noted.replace(note) != Some(note) {
             self.deps.ledgers.stand(&self.camera.id, WallUs::now(), note.0, note.1);
         }
@@ -586,9 +618,12 @@ impl Task {
         let seen = session.as_ref().map(|session| session.seen()).unwrap_or_default();
         let recorded = session.as_ref().map(|session| session.recorded()).unwrap_or_default();
         let mut written = None;
-        if let (Shown::Recording, State::Recording { since }) = (shown, self.life.state) {
+        if let (Shown::Recording, State::Recording { since }, Some(wanted)) =
+            (shown, self.life.state, self.record_since)
+        {
             let last = self.deps.writer.last_written(&self.camera.id);
-            let becomes = status::written(now, since, seen.first_keyframe, last, seen.interval());
+            let keyframe = seen.first_keyframe.map(|first| first.max(wanted));
+            let becomes = status::written(now, since.max(wanted), keyframe, last, seen.interval());
             written = Some(becomes);
             let word = match becomes {
                 // Whatever else there is to say, this comes first.
@@ -618,9 +653,18 @@ impl Task {
                 (shown, reason) = word;
             }
         }
-        if shown == Shown::Disabled {
+        // Getting ready for a window is nothing to look at yet; a camera that waits for a trigger and has no frames is.
+        let early = matches!(self.demand.want, Want::Armed(Idle::OutsideSchedule(_)));
+        let idle = self.record_since.is_none()
+            && (shown == Shown::Recording || (early && shown == Shown::Connecting));
+        if idle || shown == Shown::Disabled {
             (shown, reason) = resting(self.demand.want);
             detail = self.demand.want.advice().map(str::to_owned);
+        }
+        if idle && recorded.pre_roll_short {
+            let seconds = recorded.pre_roll.as_secs_f64();
+            detail =
+                Some(format!("the pre-roll is cut short to {seconds:.1} s: it would take too much memory"));
         }
         let old = self.status.borrow();
         let since = if old.shown == shown && old.reason == reason { old.since } else { WallUs::now() };
@@ -644,6 +688,7 @@ impl Task {
                 bytes: self.before.bytes + seen.bytes,
                 segments: self.before.segments + recorded.segments,
                 dropped_frames: self.before.dropped + recorded.dropped_frames,
+                pre_roll: idle.then_some(recorded.pre_roll),
                 picture: seen
                     .keyframe
                     .map(|keyframe| self.keyframes_before.load(Relaxed) + keyframe.number)

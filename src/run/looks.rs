@@ -129,7 +129,7 @@ impl Watchkeeper {
     /// is looked at, or the reason told why it has none.
     pub async fn probe_camera(&self, id: &CameraId) -> Result<Probe, Error> {
         let camera = self.with(id, |entry| entry.camera.clone())?;
-        if !camera.record_enabled {
+        if !self.wanted(Some(id))? {
             return self.probe(camera, None).await;
         }
         let _turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
@@ -187,9 +187,9 @@ impl Watchkeeper {
         Ok(Probe { url, outcome })
     }
 
-    /// Whether this camera of ours is to be recorded.
+    /// Whether there is, or is to be, a session of this camera of ours.
     fn wanted(&self, id: Option<&CameraId>) -> Result<bool, Error> {
-        id.map_or(Ok(false), |id| self.with(id, |entry| entry.camera.record_enabled))
+        id.map_or(Ok(false), |id| self.with(id, |entry| entry.driver.in_use.load(Relaxed)))
     }
 
     /// Looks at a session that is open, or about to be.

@@ -35,7 +35,7 @@ use crate::{
         secret::{Vault, VaultError},
     },
     disk::{self, Limits, Volume, VolumeWriter},
-    media::text::Texts,
+    media::{recorder::Memory, text::Texts},
     model::{
         Camera,
         event::{Kind, NewEvent, Severity},
@@ -163,6 +163,7 @@ impl Watchkeeper {
             hub: hub.clone(),
             ledgers: ledgers.clone(),
             connects: Arc::new(Semaphore::new(CONNECTS)),
+            memory: Memory::default(),
             abandoned: Arc::new(AtomicU64::new(0)),
             zone: system_zone(),
         };

@@ -10,6 +10,7 @@ use watchkeeper::{
         demand::{Mode, Trigger, Window, WindowChange},
         event::Kind,
         schedule::Row,
+        segment::SegmentState,
         status::{CameraStatus, Shown},
     },
 };
@@ -18,7 +19,12 @@ use crate::{
     outside::{STOPS_WITHIN, ask, cli, events, path_of, record, send},
     process::Process,
     rig::{Rig, id},
-    sim::camera::{CameraSpec, Channel},
+    sim::{
+        camera::{CameraSpec, Channel},
+        footage::{Encoding, Source},
+        frames,
+        stamp::Stamp,
+    },
     wait,
 };
 
@@ -101,9 +107,9 @@ async fn a_window_opens_and_closes_within_a_second_and_nothing_else_is_touched()
     let segments = rig.segments("opens").await;
     let near = edge.plus_us(-2 * SECOND);
     let start = segments.iter().map(|segment| segment.facts.head.start).find(|start| *start > near).unwrap();
-    // To connect, and to the next keyframe, which comes each second.
+    // The session was open before, so it begins with the keyframe at or before the edge; one comes each second.
     let late = start.0 - edge.0;
-    assert!(late < 3 * SECOND, "recorded from {}", start.rfc3339());
+    assert!((-3 * SECOND / 2..SECOND / 3).contains(&late), "recorded from {}", start.rfc3339());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,4 +236,63 @@ fn a_trigger_is_answered_or_refused_with_the_reason() {
     let kinds: Vec<Value> = events(&process).into_iter().filter(|event| event["kind"] == "trigger").collect();
     assert_eq!((kinds.len(), &kinds[0]["detail"]), (1, &json!("door")));
     process.stop(STOPS_WITHIN);
+}
+
+/// Four seconds between keyframes, ten before the trigger and six after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_gives_one_clip_with_what_came_before_it() {
+    let main = Encoding { gop_frames: 100, ..Encoding::small(Source::People) };
+    let rig = Rig::recording([CameraSpec { main, ..CameraSpec::new("gate") }]).await;
+    let patch = CameraPatch {
+        pre_roll_seconds: Some(10),
+        post_roll_seconds: Some(6),
+        segment_seconds: Some(60),
+        ..mode(Mode::Event)
+    };
+    rig.service.change_camera(&id("gate"), patch).await.unwrap();
+    let ready = Duration::from_secs(10);
+    rig.until("gate", "armed", |status| status.reason == Some("armed")).await;
+    let before = rig.files("gate").len();
+    let full = |status: &CameraStatus| status.observed.pre_roll.is_some_and(|reach| reach >= ready);
+    wait::within(Duration::from_secs(40), "the pre-roll", || rig.status("gate"), full).await;
+    assert_eq!(rig.files("gate").len(), before, "nothing is written while it waits");
+
+    let (triggered, asked) = (WallUs::now(), Instant::now());
+    let trigger = Trigger { reason: "the gate".to_owned(), post_roll_seconds: None };
+    let window = rig.service.trigger(&id("gate"), trigger).await.unwrap();
+    assert!((window.end.0 - triggered.0 - 6 * SECOND).abs() < SECOND / 10);
+    let listed = async || {
+        let segments = rig.segments("gate").await;
+        segments.into_iter().find(|segment| segment.facts.end() > triggered.plus_us(-SECOND))
+    };
+    let mut clip = None;
+    while clip.is_none() {
+        assert!(asked.elapsed() < Duration::from_secs(1), "the clip is not listed");
+        clip = listed().await;
+    }
+    let early = clip.unwrap();
+    assert_eq!(early.facts.state, SegmentState::Open);
+    rig.until("gate", "armed again", |status| status.reason == Some("armed")).await;
+    let closing = Instant::now();
+    let closed = loop {
+        let clip = listed().await.unwrap();
+        if clip.facts.state == SegmentState::Closed {
+            break clip;
+        }
+        assert!(closing.elapsed() < wait::PATIENCE, "the clip stays open");
+    };
+    assert!(closed.facts.extent.frames > early.facts.extent.frames, "it grows");
+    rig.stop().await;
+
+    let files = rig.files("gate");
+    assert_eq!(files.len(), before + 1);
+    let numbers = frames::frames_in(files.last().unwrap()).unwrap();
+    assert!(numbers.windows(2).all(|pair| pair[1].number == pair[0].number + 1), "a frame is missing");
+    assert_eq!(numbers[0].number % 100, 0, "it begins with a keyframe");
+    let of = |at: &Stamp| i64::try_from(at.capture_us).unwrap() - triggered.0;
+    let (from, to) = (of(&numbers[0]), of(numbers.last().unwrap()));
+    // What is captured now arrives a quarter of a second later.
+    assert!((-14_500_000..=-10 * SECOND + 100_000).contains(&from), "from {from} us on");
+    assert!((5_500_000..=10 * SECOND).contains(&to), "until {to} us");
+    frames::decodes_clean(files.last().unwrap()).unwrap();
 }

@@ -221,6 +221,9 @@ pub(crate) struct CameraStatus {
     bytes: u64,
     segments: u64,
     dropped_frames: u64,
+    /// Of an armed camera, how far back what it keeps in memory reaches, in seconds.
+    #[schema(required)]
+    pre_roll_s: Option<f64>,
     /// Number of the last keyframe; changes when snapshot.jpg would.
     #[schema(required)]
     picture: Option<u64>,
@@ -250,6 +253,7 @@ impl From<&model::status::CameraStatus> for CameraStatus {
             bytes,
             segments,
             dropped_frames,
+            pre_roll,
             picture,
         } = observed;
         Self {
@@ -273,6 +277,7 @@ impl From<&model::status::CameraStatus> for CameraStatus {
             bytes: *bytes,
             segments: *segments,
             dropped_frames: *dropped_frames,
+            pre_roll_s: pre_roll.map(|reach| rounded(reach.as_secs_f64())),
             picture: *picture,
         }
     }
