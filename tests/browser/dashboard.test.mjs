@@ -159,6 +159,17 @@ test("a camera that goes and comes back is seen without a reload, and logged", a
       await link("front", "whole");
     }
     await inState(page, "front", "recording").waitFor({ timeout: SLOW });
+    // What was missed is on the strip, with its cause, for pointer and keyboard alike.
+    await card(page, "front").locator('.strip-gap[data-cause="camera_offline"]').last().waitFor({ state: "attached" });
+    await card(page, "front").getByTestId("camera-name").click();
+    const own = page.locator("[data-testid=camera-page] [data-testid=strip][data-state=ready]");
+    await own.getByTestId("strip-legend").getByText("camera offline").waitFor();
+    assert.match(await own.getByTestId("strip-sum").innerText(), /recorded, [\d.]+ % of what was wanted/);
+    const track = own.getByTestId("strip-track");
+    await track.focus();
+    await page.keyboard.press("End");
+    await page.keyboard.press("Shift+G");
+    assert.match(await track.getAttribute("aria-valuetext"), /missing: .+, [\d.]+ s \(/);
     assert.equal(await page.evaluate(() => window.notReloaded), true);
   });
 });
