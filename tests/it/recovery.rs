@@ -281,6 +281,11 @@ fn a_full_disk_is_told_and_recording_goes_on_when_there_is_room() {
     assert!(free.elapsed() <= Duration::from_secs(5), "recorded again after {:?}", free.elapsed());
     until_event(&process, "recorder_restored");
     frames_more(&process, "front", 75);
+    process.until("the gap, and why", "/api/v1/cameras/front/gaps", |seen| {
+        let gaps = seen["gaps"].as_array().unwrap();
+        gaps.iter().any(|gap| gap["cause"] == "disk_full" && gap["state"] == "closed")
+            && gaps.iter().all(|gap| gap["cause"] == "disk_full" || gap["cause"] == "operator")
+    });
     let log = events(&process);
     let told = |kind: &str| log.iter().filter(|event| event["kind"] == kind).count();
     assert_eq!(
