@@ -167,6 +167,12 @@ fn gstreamer() -> Vec<Finding> {
         ];
     }
     let mut all = vec![Finding::new("gstreamer", Level::Ok, media::version())];
+    all.push(match media::tls::available() {
+        true => Finding::new("tls", Level::Ok, "rtsps cameras can be reached"),
+        false => {
+            Finding::new("tls", Level::Warning, "rtsps cameras cannot be reached").remedy(media::tls::MISSING)
+        }
+    });
     let missing = media::missing();
     all.extend(missing.iter().map(|needed| {
         Finding::new("gstreamer", Level::Problem, format!("the element `{}` is missing", needed.element))

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Settings by their names in the API, and the options that set them.
-const OPTIONS: [(&str, &str); 21] = [
+const OPTIONS: [(&str, &str); 23] = [
     ("id", "ID"),
     ("name", "--name"),
     ("vendor", "--vendor"),
@@ -36,6 +36,8 @@ const OPTIONS: [(&str, &str); 21] = [
     ("sub_url", "--sub-url"),
     ("record_profile", "--record-profile"),
     ("transport", "--transport"),
+    ("tls_fingerprint", "--tls-fingerprint"),
+    ("allow_basic", "--allow-basic"),
     ("record_enabled", "--enable"),
     ("segment_seconds", "--segment-seconds"),
     ("record_mode", "--record-mode"),
@@ -53,7 +55,7 @@ pub(super) fn option(field: &str) -> Option<String> {
 }
 
 /// Fields that may be empty, by the names of their options.
-const CLEARABLE: [(&str, &str); 7] = [
+const CLEARABLE: [(&str, &str); 8] = [
     ("url", "main_url"),
     ("sub-url", "sub_url"),
     ("address", "address"),
@@ -61,6 +63,7 @@ const CLEARABLE: [(&str, &str); 7] = [
     ("password", "password"),
     ("schedule", "schedule"),
     ("time-zone", "time_zone"),
+    ("tls-fingerprint", "tls_fingerprint"),
 ];
 
 /// What can be said of a camera on the command line. Its password is never an argument: arguments are seen by every
@@ -102,6 +105,12 @@ pub(super) struct Settings {
     /// What carries the video: tcp gets through everywhere [tcp]
     #[arg(long, value_parser = words(Transport::ALL.iter().map(|transport| transport.word())))]
     transport: Option<String>,
+    /// SHA-256 of its certificate, for rtsps; the first that is seen is kept, --clear tls-fingerprint forgets it
+    #[arg(long, value_name = "SHA256")]
+    tls_fingerprint: Option<String>,
+    /// Whether the password may go in clear over plain rtsp to a camera that takes nothing else [false]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    allow_basic: Option<bool>,
     /// Length of a recorded file in seconds [60]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(2..=3600))]
     segment_seconds: Option<u32>,
@@ -176,6 +185,8 @@ impl Settings {
             password_file: _,
             name,
             transport,
+            tls_fingerprint,
+            allow_basic,
             segment_seconds,
             record_profile,
             record_mode,
@@ -198,6 +209,8 @@ impl Settings {
             ("password", password.map(|password| json!(password.reveal()))),
             ("name", text(name)),
             ("transport", text(transport)),
+            ("tls_fingerprint", text(tls_fingerprint)),
+            ("allow_basic", allow_basic.map(Value::from)),
             ("segment_seconds", segment_seconds.map(Value::from)),
             ("record_profile", text(record_profile)),
             ("record_mode", text(record_mode)),

@@ -41,6 +41,8 @@ pub(super) struct Camera {
     pub(super) sub_url: Option<String>,
     pub(super) record_profile: String,
     pub(super) transport: String,
+    pub(super) tls_fingerprint: Option<String>,
+    pub(super) allow_basic: bool,
     pub(super) record_enabled: bool,
     pub(super) segment_seconds: u32,
     pub(super) record_mode: String,
@@ -162,6 +164,8 @@ pub(super) fn camera_pairs(camera: &Camera, now: WallUs) -> Table {
     table.pair("password", if camera.has_password { "set" } else { "-" });
     table.pair("records", if camera.record_enabled { &camera.record_profile } else { "nothing (disabled)" });
     table.pair("transport", &camera.transport);
+    table.pair("certificate", dash(camera.tls_fingerprint.clone()));
+    table.pair("basic log-in", if camera.allow_basic { "allowed" } else { "refused" });
     table.pair("segment length", format!("{} s", camera.segment_seconds));
     table.pair("mode", &camera.record_mode);
     for row in &camera.schedule {
@@ -386,7 +390,7 @@ pub(super) mod tests {
             "id": id, "name": "Front door", "vendor": "generic", "address": "192.0.2.7", "rtsp_port": 554,
             "channel": 1, "username": "admin", "has_password": true, "main_url": "rtsp://192.0.2.7/stream1",
             "sub_url": null, "record_profile": "main", "transport": "tcp", "record_enabled": true,
-            "segment_seconds": 60, "record_mode": "scheduled_event", "schedule": [
+            "tls_fingerprint": null, "allow_basic": false, "segment_seconds": 60, "record_mode": "scheduled_event", "schedule": [
                 {"weekdays": [0, 1, 2, 3, 4], "start": "08:00", "end": "18:10", "enabled": true}
             ], "time_zone": "Europe/Berlin", "pre_roll_seconds": 5, "post_roll_seconds": 20,
             "event_idle_session": true, "record_audio": false, "created_at": "2026-11-20T10:00:00.000000Z", "mirror_enabled": true, "status": status,

@@ -14,6 +14,7 @@ pub mod sound;
 pub mod source;
 pub mod tap;
 pub mod text;
+pub mod tls;
 
 use gstreamer as gst;
 

@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::bus::Lost;
+use super::{bus::Lost, tls::TlsPipe};
 use crate::{
     base::{Secret, mask},
     model::{
@@ -47,6 +47,10 @@ pub struct Described {
     pub codec: Codec,
     /// Encoding names of its audio streams, as in RTP, in capitals.
     pub audio: Vec<String>,
+    /// SHA-256 of its certificate, if it was asked through TLS.
+    pub fingerprint: Option<String>,
+    /// Whether it asked for a password, in a way that keeps it secret or is allowed nevertheless.
+    pub log_in: bool,
 }
 
 impl Described {
@@ -55,15 +59,20 @@ impl Described {
         let known = |name: &String| AudioCodec::ALL.iter().copied().find(|codec| codec.rtp_name() == name);
         self.audio.iter().find_map(known)
     }
+
+    /// What opens the stream that was described, and nothing else: rtspsrc answers any challenge with what it has, so it
+    /// has a password only if one was asked for as it should be; and it talks to this certificate only.
+    pub fn settle(&self, settings: &mut SourceSettings) {
+        settings.url = self.url.clone();
+        settings.tls_fingerprint = self.fingerprint.clone();
+        if !self.log_in {
+            (settings.username, settings.password) = (None, None);
+        }
+    }
 }
 
-/// Asks the camera to describe the stream. A stream that we could not record is a [`Lost`] already here. Nothing can
-/// be asked through `rtsps` yet; there rtspsrc finds out itself.
+/// Asks the camera to describe the stream. A stream that we could not record is a [`Lost`] already here.
 pub async fn describe(settings: &SourceSettings) -> Result<Described, Lost> {
-    if settings.url.tls() {
-        let url = settings.url.clone();
-        return Ok(Described { url, codec: Codec::H264, audio: Vec::new() });
-    }
     let silent = lost(Loss::Silent, "the camera accepts the connection but does not answer");
     timeout(ANSWER_WITHIN, describe_unbounded(settings)).await.unwrap_or(Err(silent))
 }
@@ -71,11 +80,13 @@ pub async fn describe(settings: &SourceSettings) -> Result<Described, Lost> {
 async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, Lost> {
     let mut url = settings.url.clone();
     let mut redirected = false;
-    let mut asker = Asker::connect(&url).await?;
+    let mut log_in = false;
+    let mut asker = Asker::connect(&url, settings).await?;
     loop {
         let mut answer = asker.ask(Method::Describe, &url, None).await?;
         if answer.status() == StatusCode::Unauthorized {
             let authorization = authorize(settings, &url, &answer)?;
+            log_in = true;
             answer = asker.ask(Method::Describe, &url, Some(authorization)).await?;
         }
         let status = u16::from(answer.status());
@@ -88,7 +99,7 @@ async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, Lost
                     let text = format!("the stream offers {offers}; only H.264 and H.265 can be recorded");
                     return Err(lost(Loss::UnsupportedCodec, &text));
                 };
-                return Ok(Described { url, codec, audio });
+                return Ok(Described { url, codec, audio, fingerprint: asker.fingerprint(), log_in });
             }
             300..=399 => {
                 let location = answer.header(&LOCATION).map(|value| value.as_str()).unwrap_or_default();
@@ -99,7 +110,7 @@ async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, Lost
                     lost(Loss::Redirected, &text)
                 })?;
                 redirected = true;
-                asker = Asker::connect(&next).await?;
+                asker = Asker::connect(&next, settings).await?;
                 url = next;
             }
             401 | 403 => {
@@ -119,9 +130,12 @@ async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, Lost
 /// Whether an RTSP server answers at the address; asks nothing that needs a log-in.
 pub async fn knock(url: &StreamUrl) -> bool {
     let answered = async {
-        let mut asker = Asker::connect(url).await.ok()?;
+        let stream = connect(url).await.ok()?;
         // Through TLS an open port has to do.
-        if url.tls() { Some(()) } else { asker.ask(Method::Options, url, None).await.ok().map(drop) }
+        if url.tls() {
+            return Some(());
+        }
+        Asker { wire: Wire::Plain(stream), asked: 0 }.ask(Method::Options, url, None).await.ok().map(drop)
     };
     timeout(KNOCK_WITHIN, answered).await.ok().flatten().is_some()
 }
@@ -142,6 +156,12 @@ fn authorize(settings: &SourceSettings, url: &StreamUrl, answer: &Response<Vec<u
     let mut client = builder
         .build()
         .map_err(|error| refused(&format!("the camera asks for a log-in we do not know: {error}")))?;
+    if matches!(client, PasswordClient::Basic(_)) && !url.tls() && !settings.allow_basic {
+        return Err(lost(
+            Loss::BasicRefused,
+            "the camera takes the password only in clear (Basic); it was not sent",
+        ));
+    }
     let password = settings.password.as_ref().map(Secret::reveal).unwrap_or_default();
     let params = PasswordParams { username, password, uri: url.as_str(), method: "DESCRIBE", body: None };
     client
@@ -182,25 +202,63 @@ fn encodings(description: &str) -> (Vec<String>, Vec<String>) {
     (video, audio)
 }
 
+/// What carries questions and answers.
+enum Wire {
+    Plain(TcpStream),
+    Tls(TlsPipe),
+}
+
+impl Wire {
+    /// Writes, and reads what comes next; nothing at the end.
+    async fn exchange(&mut self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Plain(stream) => {
+                stream.write_all(&bytes).await?;
+                let mut read = Vec::new();
+                stream.read_buf(&mut read).await?;
+                Ok(read)
+            }
+            Self::Tls(pipe) => pipe.exchange(bytes).await,
+        }
+    }
+}
+
+async fn connect(url: &StreamUrl) -> Result<TcpStream, Lost> {
+    let (host, port) = (url.host(), url.port());
+    timeout(CONNECT_WITHIN, TcpStream::connect((host, port)))
+        .await
+        .map_err(|_| lost(Loss::Unreachable, &format!("{host}:{port} does not answer")))?
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => {
+                lost(Loss::Refused, &format!("nothing listens at {host}:{port}"))
+            }
+            _ => lost(Loss::Unreachable, &format!("cannot connect to {host}:{port}: {error}")),
+        })
+}
+
 /// A connection that asks one thing after the other.
 struct Asker {
-    stream: TcpStream,
+    wire: Wire,
     asked: u32,
 }
 
 impl Asker {
-    async fn connect(url: &StreamUrl) -> Result<Self, Lost> {
-        let (host, port) = (url.host(), url.port());
-        let stream = timeout(CONNECT_WITHIN, TcpStream::connect((host, port)))
-            .await
-            .map_err(|_| lost(Loss::Unreachable, &format!("{host}:{port} does not answer")))?
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::ConnectionRefused => {
-                    lost(Loss::Refused, &format!("nothing listens at {host}:{port}"))
-                }
-                _ => lost(Loss::Unreachable, &format!("cannot connect to {host}:{port}: {error}")),
-            })?;
-        Ok(Self { stream, asked: 0 })
+    async fn connect(url: &StreamUrl, settings: &SourceSettings) -> Result<Self, Lost> {
+        let stream = connect(url).await?;
+        let wire = if url.tls() {
+            let stream = stream.into_std().map_err(|error| lost(Loss::Internal, &error.to_string()))?;
+            Wire::Tls(TlsPipe::open(stream, settings.tls_fingerprint.clone()).await?)
+        } else {
+            Wire::Plain(stream)
+        };
+        Ok(Self { wire, asked: 0 })
+    }
+
+    fn fingerprint(&self) -> Option<String> {
+        match &self.wire {
+            Wire::Plain(_) => None,
+            Wire::Tls(pipe) => Some(pipe.fingerprint.clone()),
+        }
     }
 
     async fn ask(
@@ -226,8 +284,8 @@ impl Asker {
             .empty()
             .write(&mut bytes)
             .map_err(|error| lost(Loss::Internal, &format!("cannot write a request: {error}")))?;
-        self.stream.write_all(&bytes).await.map_err(ended)?;
-        let mut answer = Vec::new();
+        let mut answer = self.wire.exchange(bytes).await.map_err(ended)?;
+        let mut over = answer.is_empty();
         loop {
             match Message::<Vec<u8>>::parse(&answer) {
                 Ok((Message::Response(response), _)) => return Ok(response),
@@ -245,9 +303,12 @@ impl Asker {
                     return Err(lost(Loss::Protocol, "what answers there does not speak RTSP"));
                 }
             }
-            if self.stream.read_buf(&mut answer).await.map_err(ended)? == 0 {
+            if over {
                 return Err(lost(Loss::Ended, "the camera closed the connection instead of answering"));
             }
+            let more = self.wire.exchange(Vec::new()).await.map_err(ended)?;
+            over = more.is_empty();
+            answer.extend(more);
         }
     }
 }

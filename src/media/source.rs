@@ -179,6 +179,11 @@ impl RtspSource {
             Some(((picture || sound) && *chosen.get_or_init(|| number) == number).to_value())
         });
 
+        if let Some(pinned) = &settings.tls_fingerprint {
+            let tell = lost.clone();
+            super::tls::guard(&src, pinned, move |changed| tell(changed))?;
+        }
+
         let asked = AtomicU32::new(0);
         let wanted = settings.url.as_str().to_owned();
         src.connect("before-send", false, move |values| {
@@ -236,6 +241,8 @@ mod tests {
             transport: Transport::Auto,
             username: None,
             password: None,
+            tls_fingerprint: None,
+            allow_basic: false,
         };
         let (texts, purpose) = (Texts::default(), Purpose::Probe(Codec::H265));
         let pipeline = texts.pipeline(purpose, &settings.bindings()).unwrap();

@@ -176,6 +176,8 @@ mod tests {
             transport: Transport::Tcp,
             username: Some("admin".into()),
             password: Some(Secret::new(password)),
+            tls_fingerprint: None,
+            allow_basic: false,
         }
     }
 

@@ -103,6 +103,11 @@ pub struct Camera {
     pub record_profile: Profile,
     /// What carries RTP.
     pub transport: Transport,
+    /// SHA-256 of the only certificate that is talked to through `rtsps`, in 64 hexadecimal digits. The first that is seen
+    /// is kept here.
+    pub tls_fingerprint: Option<String>,
+    /// Whether the password may go in clear, over plain `rtsp`, to a camera that takes nothing else.
+    pub allow_basic: bool,
     /// Whether it is recorded at all.
     pub record_enabled: bool,
     /// Length of a segment in seconds; it ends at the first keyframe at or after it.
@@ -139,6 +144,8 @@ pub struct CameraPatch {
     pub sub_url: Option<Option<String>>,
     pub record_profile: Option<Profile>,
     pub transport: Option<Transport>,
+    pub tls_fingerprint: Option<Option<String>>,
+    pub allow_basic: Option<bool>,
     pub record_enabled: Option<bool>,
     pub segment_seconds: Option<u32>,
     pub record_mode: Option<Mode>,
@@ -184,6 +191,8 @@ impl Camera {
             sub_url: None,
             record_profile: Profile::Main,
             transport: Transport::Tcp,
+            tls_fingerprint: None,
+            allow_basic: false,
             record_enabled: true,
             segment_seconds: 60,
             record_mode: Mode::Continuous,
@@ -213,6 +222,8 @@ impl Camera {
             sub_url,
             record_profile,
             transport,
+            tls_fingerprint,
+            allow_basic,
             record_enabled,
             segment_seconds,
             record_mode,
@@ -232,6 +243,7 @@ impl Camera {
         set(&mut camera.password, password);
         set(&mut camera.record_profile, record_profile);
         set(&mut camera.transport, transport);
+        set(&mut camera.allow_basic, allow_basic);
         set(&mut camera.record_enabled, record_enabled);
         set(&mut camera.segment_seconds, segment_seconds.map(|seconds| seconds.clamp(2, 3600)));
         set(&mut camera.record_mode, record_mode);
@@ -254,6 +266,12 @@ impl Camera {
                 camera.username = Some(user);
                 camera.password = found.password;
             }
+        }
+        match tls_fingerprint {
+            Some(given) => camera.tls_fingerprint = given.as_deref().map(fingerprint).transpose()?,
+            // It was the certificate of another device.
+            None if self.place() != camera.place() => camera.tls_fingerprint = None,
+            None => {}
         }
         camera.check()?;
         Ok(camera)
@@ -312,6 +330,12 @@ impl Camera {
         }
     }
 
+    /// Where its recorded stream is: host, port and encryption.
+    fn place(&self) -> Option<(String, u16, bool)> {
+        let url = self.url(self.record_profile).ok()?;
+        Some((url.host().to_ascii_lowercase(), url.port(), url.tls()))
+    }
+
     /// The password, if `other` would give it only to where it belongs: the host, port and encryption that one of the
     /// streams of `self` has.
     pub fn password_for(&self, other: &Self) -> Option<Secret> {
@@ -328,6 +352,8 @@ impl Camera {
                 camera.url(camera.record_profile).ok(),
                 camera.record_profile,
                 camera.transport,
+                camera.tls_fingerprint.clone(),
+                camera.allow_basic,
                 camera.username.clone(),
                 camera.password.clone(),
                 camera.record_audio,
@@ -352,6 +378,15 @@ fn set<T>(slot: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *slot = value;
     }
+}
+
+/// A SHA-256 as tools write it, with or without colons between its bytes.
+fn fingerprint(text: &str) -> Result<String, BadField> {
+    let digits: String = text.chars().filter(|c| *c != ':').collect::<String>().to_ascii_lowercase();
+    if digits.len() == 64 && digits.chars().all(|c| c.is_ascii_hexdigit()) {
+        return Ok(digits);
+    }
+    Err(BadField::new("tls_fingerprint", "is a SHA-256: 64 hexadecimal digits, colons between them allowed"))
 }
 
 /// Whether a text is neither too long nor has control characters.

@@ -83,6 +83,10 @@ pub struct SourceSettings {
     pub username: Option<String>,
     /// Its password.
     pub password: Option<Secret>,
+    /// SHA-256 of the only certificate to talk to, in hexadecimal digits; any, if there is none.
+    pub tls_fingerprint: Option<String>,
+    /// Whether the password may be sent in clear to a camera that takes nothing else.
+    pub allow_basic: bool,
 }
 
 impl SourceSettings {
@@ -93,12 +97,16 @@ impl SourceSettings {
             transport: camera.transport,
             username: camera.username.clone(),
             password: camera.password.clone(),
+            tls_fingerprint: camera.tls_fingerprint.clone(),
+            allow_basic: camera.allow_basic,
         })
     }
 
     /// The bindings of the element `src` that every text with a camera has.
     pub fn bindings(&self) -> Vec<Binding> {
         let protocols = match self.transport {
+            // Datagrams would leave the encrypted connection.
+            _ if self.url.tls() => "tcp",
             Transport::Tcp => "tcp",
             Transport::Udp => "udp",
             Transport::Auto => "tcp+udp",

@@ -13,6 +13,10 @@ pub enum Loss {
     Refused,
     /// The camera did not accept the user name and password.
     Unauthorised,
+    /// The camera wants the password in clear, and nobody allowed that.
+    BasicRefused,
+    /// The camera shows another certificate than the one that is pinned.
+    CertificateChanged,
     /// The camera has no stream at this URL.
     NoSuchStream,
     /// No route, no such name, or no answer to a connection.
@@ -34,6 +38,8 @@ pub enum Loss {
 words!(Loss {
     Refused = "refused",
     Unauthorised = "unauthorised",
+    BasicRefused = "basic_refused",
+    CertificateChanged = "certificate_changed",
     NoSuchStream = "no_such_stream",
     Unreachable = "unreachable",
     Silent = "silent",
@@ -52,6 +58,12 @@ impl Loss {
             Self::Unauthorised => {
                 "set the right user name and password; until then only 4 attempts an hour are made, so that the \
                  camera does not lock the account"
+            }
+            Self::BasicRefused => {
+                "switch the camera to Digest or use rtsps, or set allow_basic if you trust the network in between"
+            }
+            Self::CertificateChanged => {
+                "if you changed the camera or its certificate, clear tls_fingerprint; otherwise somebody is in between"
             }
             Self::NoSuchStream => "check the stream's URL, channel and profile",
             Self::Unreachable => "check the camera's power, its cable and its address",

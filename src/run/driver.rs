@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 
 use super::{Change, hub::Hub, ledger::Ledgers, threads::on_thread};
 use crate::{
-    base::{Secret, WallUs, error::Chain, mask},
+    base::{CameraId, Secret, WallUs, error::Chain, mask},
     disk::{Health, VolumeWriter},
     media::{
         bus::Lost,
@@ -63,6 +63,8 @@ pub(super) struct Deps {
     pub(super) abandoned: Arc<AtomicU64>,
     /// The zone of cameras that name none.
     pub(super) zone: Zone,
+    /// Certificates to be kept, with their cameras: a few in the life of a camera.
+    pub(super) pins: mpsc::UnboundedSender<(CameraId, String)>,
 }
 
 /// A driver, seen from outside.
@@ -145,6 +147,7 @@ impl Driver {
             figures_at: Instant::now(),
             noted: None,
             segment_seconds: Arc::new(AtomicU32::new(camera.segment_seconds)),
+            fingerprint: Arc::default(),
             camera,
             deps,
             status,
@@ -232,6 +235,8 @@ struct Task {
     /// What the ledger was told last.
     noted: Option<(bool, Standing)>,
     segment_seconds: Arc<AtomicU32>,
+    /// Of the certificate that the last session was promised.
+    fingerprint: Arc<Mutex<Option<String>>>,
     status: watch::Sender<CameraStatus>,
     session: watch::Sender<Option<Arc<Session>>>,
     tell: mpsc::UnboundedSender<(u64, Told)>,
@@ -398,10 +403,22 @@ impl Task {
             self.kept_alive = now;
             session.keep_alive();
         }
+        if self.camera.tls_fingerprint.is_none() && matches!(self.life.state, State::Recording { .. }) {
+            self.pin();
+        }
         if self.life.knocks() && self.knocked.is_none_or(|at| now - at >= machine::KNOCK_EVERY) {
             self.knock();
         }
         self.step(event);
+    }
+
+    /// Frames came through TLS for the first time: from now on only this certificate counts.
+    fn pin(&mut self) {
+        let Some(seen) = self.fingerprint.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        self.camera.tls_fingerprint = Some(seen.clone());
+        let _ = self.deps.pins.send((self.camera.id.clone(), seen));
     }
 
     fn step(&mut self, event: Event) {
@@ -431,6 +448,7 @@ impl Task {
         let (cancel, cancelled) = oneshot::channel();
         self.cancel = Some(cancel);
         let settings = SourceSettings::of(&self.camera);
+        let seen_fingerprint = self.fingerprint.clone();
         let record = RecordSettings {
             camera: self.camera.id.clone(),
             profile: self.camera.record_profile,
@@ -456,7 +474,8 @@ impl Task {
                 _ = cancelled => return Err(internal("given up".to_owned())),
             };
             let streams = (described.codec, described.sound().filter(|_| with_sound));
-            settings.url = described.url;
+            described.settle(&mut settings);
+            *seen_fingerprint.lock().unwrap_or_else(PoisonError::into_inner) = described.fingerprint;
             let (texts, writer) = (deps.texts, deps.writer);
             let lost = move |lost| {
                 let _ = tell.send((run, Told::Lost(lost)));

@@ -159,7 +159,7 @@ impl Watchkeeper {
         let ours = self.entries().iter().find_map(|(id, entry)| {
             source(&entry.camera).is_ok_and(|of| of.url == settings.url).then(|| id.clone())
         });
-        settings.url = described.url.clone();
+        described.settle(&mut settings);
         let deadline = began + PROBE_WITHIN;
         let mut stream = None;
         if let Some(id) = &ours {

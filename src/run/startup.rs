@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -15,12 +15,12 @@ use std::{
 
 use futures_util::future::join_all;
 use tokio::{
-    sync::{Semaphore, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     time::timeout,
 };
 
 use super::{
-    Entry, Inner, Settings, Watchkeeper,
+    Entry, Error, Inner, Settings, Watchkeeper,
     clerk::{Clerk, Desk},
     driver::{Deps, Driver},
     hub::Hub,
@@ -38,6 +38,7 @@ use crate::{
     media::{recorder::Memory, text::Texts},
     model::{
         Camera,
+        camera::CameraPatch,
         event::{Kind, NewEvent, Severity},
         naming,
         reconcile::{FoundFile, Step},
@@ -60,6 +61,8 @@ const DECODERS: usize = 2;
 const STOP_CAMERAS_WITHIN: Duration = Duration::from_millis(6_250);
 /// What is queued for the volume is written within this.
 const FLUSH_WITHIN: Duration = Duration::from_millis(500);
+/// A certificate that could not be stored is tried again after this.
+const PIN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// And the last rows of segments and events, and then those of gaps, each within this.
 const LAST_ROWS_WITHIN: Duration = Duration::from_millis(400);
 /// And the database is closed within this; the sum stays below 8 s.
@@ -157,7 +160,9 @@ impl Watchkeeper {
         let keeper = (stop, tokio::spawn(ledgers.clone().keep(store.clone(), hub.clone(), stopped)));
         let watch = VolumeWatch::new(volume.root().to_owned());
         tokio::spawn(watch.clone().watch(writer.clone(), hub.clone()));
+        let (pins, to_pin) = mpsc::unbounded_channel();
         let deps = Deps {
+            pins,
             texts: Texts::new(settings.pipelines_dir.clone()),
             writer,
             hub: hub.clone(),
@@ -181,7 +186,7 @@ impl Watchkeeper {
             cameras.insert(camera.id.clone(), Entry { camera, created_at: stored.created, driver });
         }
         tokio::spawn(compare(store.clone(), volume, hub, ledgers.clone(), started_at));
-        Ok(Self(Arc::new(Inner {
+        let service = Self(Arc::new(Inner {
             store,
             vault,
             deps,
@@ -197,7 +202,9 @@ impl Watchkeeper {
             pictures: Mutex::default(),
             writers: Mutex::new(Some([clerk, keeper])),
             _lock: lock,
-        })))
+        }));
+        tokio::spawn(keep_pins(Arc::downgrade(&service.0), to_pin));
+        Ok(service)
     }
 
     /// Stops the service in order, within 8 s: open segments are finished side by side, then what is queued is
@@ -236,6 +243,26 @@ impl Watchkeeper {
             }
         }
         let _ = timeout(CLOSE_WITHIN, self.0.store.close()).await;
+    }
+}
+
+/// Stores the certificates that cameras showed first; a database that is away is asked again.
+async fn keep_pins(service: Weak<Inner>, mut pins: mpsc::UnboundedReceiver<(CameraId, String)>) {
+    while let Some((id, fingerprint)) = pins.recv().await {
+        loop {
+            let Some(inner) = service.upgrade() else { return };
+            let patch =
+                CameraPatch { tls_fingerprint: Some(Some(fingerprint.clone())), ..CameraPatch::default() };
+            match Watchkeeper(inner).change_camera(&id, patch).await {
+                Ok(_) => tracing::info!(camera.id = %id, "its certificate is pinned: {fingerprint}"),
+                Err(Error::DatabaseAway(_)) => {
+                    tokio::time::sleep(PIN_AGAIN_AFTER).await;
+                    continue;
+                }
+                Err(error) => tracing::warn!(camera.id = %id, "its certificate is not pinned: {error}"),
+            }
+            break;
+        }
     }
 }
 

@@ -42,17 +42,19 @@ const INSERT: &str = "
     insert into camera (id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url,
                         record_profile, transport, record_enabled, segment_seconds, record_mode, schedule,
                         time_zone, pre_roll_seconds, post_roll_seconds, event_idle_session, record_audio,
-                        created_us)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)
+                        tls_fingerprint, allow_basic, created_us)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+            ?23, ?24)
     on conflict (id) do nothing";
 
 const UPDATE: &str = "
     update camera
        set name = ?2, vendor = ?3, address = ?4, rtsp_port = ?5, channel = ?6, username = ?7,
-           password = case when ?22 then password else ?8 end, main_url = ?9, sub_url = ?10,
+           password = case when ?24 then password else ?8 end, main_url = ?9, sub_url = ?10,
            record_profile = ?11, transport = ?12, record_enabled = ?13, segment_seconds = ?14,
            record_mode = ?15, schedule = ?16, time_zone = ?17, pre_roll_seconds = ?18, post_roll_seconds = ?19,
-           event_idle_session = ?20, record_audio = ?21
+           event_idle_session = ?20, record_audio = ?21, tls_fingerprint = ?22,
+           allow_basic = ?23
      where id = ?1";
 
 const DELETE: &str = "delete from camera where id = ?1";
@@ -60,13 +62,13 @@ const DELETE: &str = "delete from camera where id = ?1";
 const LIST: &str = "
     select id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
            transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
-           post_roll_seconds, event_idle_session, record_audio, created_us
+           post_roll_seconds, event_idle_session, record_audio, tls_fingerprint, allow_basic, created_us
       from camera order by id";
 
 const GET: &str = "
     select id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
            transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
-           post_roll_seconds, event_idle_session, record_audio, created_us
+           post_roll_seconds, event_idle_session, record_audio, tls_fingerprint, allow_basic, created_us
       from camera where id = ?1";
 
 #[cfg(test)]
@@ -129,7 +131,7 @@ fn none(id: &CameraId) -> Error {
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
-/// Parameters 1 to 21 of [`INSERT`] and [`UPDATE`].
+/// Parameters 1 to 23 of [`INSERT`] and [`UPDATE`].
 fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
     // Without `..`: a new setting must be stored.
     let Camera {
@@ -145,6 +147,8 @@ fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
         sub_url,
         record_profile,
         transport,
+        tls_fingerprint,
+        allow_basic,
         record_enabled,
         segment_seconds,
         record_mode,
@@ -177,6 +181,8 @@ fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
         .bind(post_roll_seconds)
         .bind(event_idle_session)
         .bind(record_audio)
+        .bind(tls_fingerprint)
+        .bind(allow_basic)
 }
 
 #[derive(FromRow)]
@@ -202,6 +208,8 @@ struct CameraRow {
     post_roll_seconds: u32,
     event_idle_session: bool,
     record_audio: bool,
+    tls_fingerprint: Option<String>,
+    allow_basic: bool,
     created_us: i64,
 }
 
@@ -230,6 +238,8 @@ impl CameraRow {
                     .ok_or_else(|| bad("camera.record_profile", &self.record_profile))?,
                 transport: Transport::from_word(&self.transport)
                     .ok_or_else(|| bad("camera.transport", &self.transport))?,
+                tls_fingerprint: self.tls_fingerprint,
+                allow_basic: self.allow_basic,
                 record_enabled: self.record_enabled,
                 segment_seconds: self.segment_seconds,
                 record_mode: Mode::from_word(&self.record_mode)

@@ -104,6 +104,8 @@ async fn a_camera_comes_back_as_it_went() {
         sub_url: Some("rtsp://h/s".into()),
         record_profile: Profile::Sub,
         transport: Transport::Auto,
+        tls_fingerprint: Some("ab".repeat(32)),
+        allow_basic: true,
         record_enabled: false,
         segment_seconds: 7,
         record_mode: Mode::ScheduledEvent,

@@ -39,6 +39,8 @@ mod stress;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod transports;
+#[cfg(test)]
 mod wait;
 #[cfg(test)]
 mod when;

@@ -1,9 +1,9 @@
 //! The cable between the program and a camera: a TCP proxy that can be cut, silenced or slowed down.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as blocking;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +20,11 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// A slow link moves data so often per second, or byte by byte if it is slower.
 const SLOW_STEPS_PER_S: u32 = 20;
 const ORDER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Kept of what clients say.
+const SAID_BYTES: usize = 1 << 20;
+
+type Said = Arc<Mutex<Vec<u8>>>;
 
 /// What state the cable is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +59,7 @@ pub(crate) struct Link {
     port: u16,
     orders: mpsc::UnboundedSender<Order>,
     connections: Arc<AtomicUsize>,
+    said: Said,
     _background: Background,
 }
 
@@ -69,12 +75,14 @@ impl Link {
         let (orders, ordered) = mpsc::unbounded_channel();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = connections.clone();
+        let said = Said::default();
+        let heard = said.clone();
         let work = move || async move {
             let listener = TcpListener::from_std(listener).expect("a non-blocking listener in a runtime");
-            serve(at, target, listener, ordered, &counted).await;
+            serve(at, target, listener, ordered, &counted, &heard).await;
         };
         let background = Background::start(&format!("sim-link-{}", at.port()), work)?;
-        Ok(Link { port: at.port(), orders, connections, _background: background })
+        Ok(Link { port: at.port(), orders, connections, said, _background: background })
     }
 
     /// The port to connect to instead of the camera's.
@@ -94,6 +102,11 @@ impl Link {
         is_done.recv_timeout(ORDER_DEADLINE).expect("the link obeys");
     }
 
+    /// What clients said so far, all connections one after the other as it came; the first megabyte.
+    pub(crate) fn said(&self) -> String {
+        String::from_utf8_lossy(&self.said.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
     /// Connections accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -106,6 +119,7 @@ async fn serve(
     listener: TcpListener,
     mut orders: mpsc::UnboundedReceiver<Order>,
     connections: &AtomicUsize,
+    said: &Said,
 ) {
     let (wire, _) = watch::channel(Wire::Whole);
     let mut listener = Some(listener);
@@ -127,7 +141,7 @@ async fn serve(
             }
             client = accept(listener.as_ref()) => {
                 connections.fetch_add(1, Ordering::Relaxed);
-                pumps.spawn(connect(client, target, wire.subscribe()));
+                pumps.spawn(connect(client, target, wire.subscribe(), said.clone()));
             }
             Some(_) = pumps.join_next() => (),
         }
@@ -149,10 +163,10 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
 }
 
 /// One connection, until either side or the wire ends it. A camera that refuses shows as a connection that ends.
-async fn connect(mut client: TcpStream, target: SocketAddr, mut wire: watch::Receiver<Wire>) {
+async fn connect(mut client: TcpStream, target: SocketAddr, mut wire: watch::Receiver<Wire>, said: Said) {
     let mut camera = None;
     tokio::select! {
-        _ = pump(&mut client, &mut camera, target, wire.clone()) => (),
+        _ = pump(&mut client, &mut camera, target, wire.clone(), &said) => (),
         _ = wire.wait_for(|wire| wire.severed()) => (),
     }
     let reset = *wire.borrow() == Wire::Reset;
@@ -171,6 +185,7 @@ async fn pump(
     camera: &mut Option<TcpStream>,
     target: SocketAddr,
     mut wire: watch::Receiver<Wire>,
+    said: &Said,
 ) -> std::io::Result<()> {
     opened(&mut wire).await;
     let socket = tokio::net::TcpSocket::new_v4()?;
@@ -181,8 +196,8 @@ async fn pump(
     let (client_reads, client_writes) = client.split();
     let (camera_reads, camera_writes) = camera.split();
     tokio::select! {
-        ended = flow(client_reads, camera_writes, wire.clone()) => ended,
-        ended = flow(camera_reads, client_writes, wire) => ended,
+        ended = flow(client_reads, camera_writes, wire.clone(), Some(said)) => ended,
+        ended = flow(camera_reads, client_writes, wire, None) => ended,
     }
 }
 
@@ -190,6 +205,7 @@ async fn flow(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     mut wire: watch::Receiver<Wire>,
+    said: Option<&Said>,
 ) -> std::io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -202,6 +218,11 @@ async fn flow(
         let read = from.read(&mut chunk[..most]).await?;
         if read == 0 {
             return Ok(());
+        }
+        if let Some(said) = said {
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = SAID_BYTES.saturating_sub(said.len());
+            said.extend_from_slice(&chunk[..read.min(room)]);
         }
         // What was read while the wire fell silent is held as well.
         let now = opened(&mut wire).await;

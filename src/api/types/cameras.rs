@@ -56,6 +56,11 @@ pub(crate) struct Camera {
     sub_url: Option<String>,
     record_profile: ProfileWord,
     transport: TransportWord,
+    /// SHA-256 of the only certificate that is talked to through rtsps; the first that is seen is kept here.
+    #[schema(required)]
+    tls_fingerprint: Option<String>,
+    /// Whether the password may go in clear over plain rtsp to a camera that takes nothing else.
+    allow_basic: bool,
     /// Whether it is recorded at all.
     record_enabled: bool,
     /// Length of a segment in seconds; it ends at the first keyframe at or after it.
@@ -95,6 +100,8 @@ impl From<&CameraNow> for Camera {
             sub_url,
             record_profile,
             transport,
+            tls_fingerprint,
+            allow_basic,
             record_enabled,
             segment_seconds,
             record_mode,
@@ -118,6 +125,8 @@ impl From<&CameraNow> for Camera {
             sub_url: sub_url.clone(),
             record_profile: Word(*record_profile),
             transport: Word(*transport),
+            tls_fingerprint: tls_fingerprint.clone(),
+            allow_basic: *allow_basic,
             record_enabled: *record_enabled,
             segment_seconds: *segment_seconds,
             record_mode: Word(*record_mode),
@@ -367,6 +376,15 @@ macro_rules! settings {
             #[serde(default, deserialize_with = "given")]
             #[schema(nullable = false)]
             transport: Option<TransportWord>,
+            /// SHA-256 of the camera's certificate: 64 hexadecimal digits, with colons or without. null: the next that is
+            /// seen is kept.
+            #[serde(default, deserialize_with = "clearable")]
+            #[schema(value_type = Option<String>, max_length = 95)]
+            tls_fingerprint: Option<Option<String>>,
+            /// Whether the password may go in clear over plain rtsp to a camera that takes nothing else.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false)]
+            allow_basic: Option<bool>,
             /// Whether it is recorded at all. A new camera is.
             #[serde(default, deserialize_with = "given")]
             #[schema(nullable = false)]
@@ -414,7 +432,7 @@ macro_rules! patch {
         let $name {
             $($id: _,)?
             name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
-            transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
+            transport, tls_fingerprint, allow_basic, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
             post_roll_seconds, event_idle_session, record_audio,
         } = $body;
         let small = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
@@ -430,6 +448,8 @@ macro_rules! patch {
             sub_url,
             record_profile: record_profile.map(|word| word.0),
             transport: transport.map(|word| word.0),
+            tls_fingerprint,
+            allow_basic,
             record_enabled,
             segment_seconds: segment_seconds.map(Int::get),
             record_mode: record_mode.map(|word| word.0),
