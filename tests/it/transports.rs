@@ -189,10 +189,14 @@ fn rtspsrc_itself_talks_to_no_other_certificate() {
     let (tell, told) = mpsc::channel();
     let tell = Mutex::new(tell);
     let lost = Arc::new(move |lost: Lost| drop(tell.lock().unwrap().send(lost)));
-    let session =
-        let streams = (Codec::H264, None);
-        Session::open(&Texts::default(), &settings, streams, Use::Look("test".into()), move |loss| lost(loss))
-            .unwrap();
+    let session = Session::open(
+        &Texts::default(),
+        &settings,
+        (Codec::H264, None),
+        Use::Look("test".into()),
+        move |loss| lost(loss),
+    )
+    .unwrap();
     let lost = told.recv_timeout(FIRST_FRAME_WITHIN).unwrap();
     session.close();
     assert_eq!(lost.loss, Loss::CertificateChanged, "{lost:?}");
