@@ -24,6 +24,8 @@ const SEVERITIES = {
 const REASONS = {
   refused: "connection refused",
   unauthorised: "wrong user name or password",
+  basic_refused: "password only in clear",
+  certificate_changed: "certificate changed",
   no_such_stream: "no such stream",
   unreachable: "camera not reachable",
   silent: "camera sends nothing",

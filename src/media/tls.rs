@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
     os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -20,7 +20,7 @@ use crate::model::status::Loss;
 
 /// Why nothing can be done through TLS, and what to do about it.
 pub const MISSING: &str = "GLib has no TLS; install the package glib-networking";
-/// Each step on a connection has so long; whoever waits for it has a shorter deadline over all of them.
+/// Each read or write has so long. Over all of them whoever asks has a deadline, and hangs up when it is over.
 const STEP_WITHIN: Duration = Duration::from_secs(12);
 const CHUNK: usize = 16 * 1024;
 
@@ -45,12 +45,24 @@ fn changed(pinned: &str, shown: &str) -> Lost {
     Lost { loss: Loss::CertificateChanged, detail }
 }
 
-/// A connection through TLS, on a thread of its own: GIO's steps block, each for a bounded time.
+/// A connection through TLS, on a thread of its own, as GIO's steps block. Dropping it ends whatever step is under way.
 #[derive(Debug)]
 pub(super) struct TlsPipe {
+    _hang_up: HangUp,
     steps: mpsc::UnboundedSender<Step>,
     /// Of the certificate that the camera shows.
     pub(super) fingerprint: String,
+}
+
+/// Shuts the connection down: a peer that dribbles for ever must not keep our thread.
+#[derive(Debug)]
+struct HangUp(TcpStream);
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        // It may be closed already.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
 }
 
 /// Bytes to be written, and then what is read next, if it is waited for.
@@ -59,6 +71,8 @@ type Step = (Vec<u8>, oneshot::Sender<std::io::Result<Vec<u8>>>);
 impl TlsPipe {
     /// Shakes hands on a connection. The camera must show the certificate that is pinned, if one is.
     pub(super) async fn open(stream: TcpStream, pinned: Option<String>) -> Result<Self, Lost> {
+        let hang_up = stream.try_clone().map_err(|error| internal(error.to_string()))?;
+        let _hang_up = HangUp(hang_up);
         let (steps, ordered) = mpsc::unbounded_channel();
         let (opened, is_opened) = oneshot::channel();
         std::thread::Builder::new()
@@ -74,7 +88,7 @@ impl TlsPipe {
             })
             .map_err(|error| internal(format!("cannot start a thread: {error}")))?;
         let fingerprint = is_opened.await.map_err(|_| internal("the TLS thread died".to_owned()))??;
-        Ok(Self { steps, fingerprint })
+        Ok(Self { _hang_up, steps, fingerprint })
     }
 
     /// Writes, and gives what is read next; nothing at the end of the connection.

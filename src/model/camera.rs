@@ -518,6 +518,24 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_that_of_a_place() {
+        let digits = "0a".repeat(32);
+        let colons = "0A:".repeat(32);
+        let pinned = |text: &str| CameraPatch {
+            tls_fingerprint: Some(Some(text.to_owned())),
+            ..with_url("rtsps://h/x")
+        };
+        let known = camera(pinned(colons.trim_end_matches(':'))).unwrap();
+        assert_eq!(known.tls_fingerprint.as_ref(), Some(&digits));
+        let kept = |patch| known.patched(patch).unwrap().tls_fingerprint.is_some();
+        assert!(kept(with_url("rtsps://H/y")));
+        assert!(!kept(with_url("rtsps://other/x")) && !kept(with_url("rtsps://h:8322/x")));
+        for wrong in ["", "0a", &digits[1..], &"0g".repeat(32)] {
+            assert_eq!(camera(pinned(wrong)).unwrap_err().field, "tls_fingerprint", "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn segment_length_is_clamped() {
         let of = |seconds| {
             let given = CameraPatch { segment_seconds: Some(seconds), ..with_url("rtsp://h/x") };

@@ -143,9 +143,11 @@ impl Watchkeeper {
     pub async fn probe(&self, mut camera: Camera, of: Option<&CameraId>) -> Result<Probe, Error> {
         if camera.password.is_none()
             && camera.username.is_some()
-            && let Some(Ok(password)) = of.map(|id| self.with(id, |entry| entry.camera.password_for(&camera)))
+            && let Some(Ok(known)) = of.map(|id| self.with(id, |entry| entry.camera.clone()))
         {
-            camera.password = password;
+            camera.password = known.password_for(&camera);
+            // It goes to nobody with another certificate either.
+            camera.tls_fingerprint = camera.tls_fingerprint.or(known.tls_fingerprint);
         }
         let _turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
         let mut settings = source(&camera)?;

@@ -10,6 +10,7 @@ use watchkeeper::{
     media::{
         self,
         bus::Lost,
+        preflight,
         session::{Session, Use},
         text::Texts,
     },
@@ -27,6 +28,7 @@ use crate::{
     sim::{
         camera::{CameraSpec, Channel, Login, SimCamera},
         link::Link,
+        misbehave::{Misbehaviour, Peer},
         server::{Asks, Udp},
         tls::Certificate,
     },
@@ -88,7 +90,7 @@ async fn each_transport_records_every_frame() {
         assert_eq!(rig.status(name).reconnects, 0, "{name}");
     }
     for name in &names {
-        rig.frames_more(name, 150).await;
+        rig.frames_more(name, 75).await;
     }
     rig.stop().await;
     for name in &names {
@@ -217,4 +219,30 @@ async fn rtspsrc_has_no_password_for_a_camera_that_asks_for_none() {
     rig.stop().await;
     assert!(!rig.scene("open").link.said().contains("Authorization"));
     rig.prove_parts("open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_speak_tls_is_told_apart_and_keeps_no_thread() {
+    media::init().unwrap();
+    let cases = [(Misbehaviour::NeverAnswers, Loss::Silent), (Misbehaviour::ClosesOnAccept, Loss::Protocol)];
+    for (misbehaviour, loss) in cases {
+        let peer = Peer::start(misbehaviour).unwrap();
+        let settings = SourceSettings {
+            url: StreamUrl::parse(&peer.url().replace("rtsp://", "rtsps://")).unwrap(),
+            transport: Transport::Tcp,
+            username: None,
+            password: None,
+            tls_fingerprint: None,
+            allow_basic: false,
+        };
+        let began = Instant::now();
+        assert_eq!(preflight::describe(&settings).await.unwrap_err().loss, loss);
+        assert!(began.elapsed() < FIRST_FRAME_WITHIN, "{:?}", began.elapsed());
+    }
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|name| name.trim() == "tls").count()
+    };
+    crate::wait::until("the threads to end", threads, |left| *left == 0).await;
 }
