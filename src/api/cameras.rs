@@ -15,10 +15,8 @@ use super::{
     range,
     types::{
         Binary, ErrorBody,
-        cameras::{
-            Camera, CameraChange, CameraList, NewCamera, PipelineLine, ProbeReport, ProbeRequest,
-            TriggerAnswer, TriggerRequest,
-        },
+        cameras::{Camera, CameraChange, CameraList, NewCamera, ProbeRequest, TriggerAnswer, TriggerRequest},
+        probe::{PipelineLine, ProbeReport},
     },
     unbroken,
 };

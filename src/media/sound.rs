@@ -223,7 +223,7 @@ impl Kept {
             buffer.make_mut().set_pts(last + gst::ClockTime::from_useconds(1));
         }
         let begins_ns = begins(&buffer);
-        let ends_ns = begins_ns + buffer.duration().map_or(0, |length| ns(length));
+        let ends_ns = begins_ns + buffer.duration().map_or(0, ns);
         let changed = self.caps.as_ref() != Some(&caps);
         if changed || begins_ns - self.until_ns > SILENT_NS {
             self.run += 1;

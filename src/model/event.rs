@@ -22,6 +22,8 @@ pub enum Kind {
     SegmentAdopted,
     /// The index knows a segment whose file is gone.
     SegmentLost,
+    /// The host's clock was set.
+    ClockStep,
     /// The service started.
     ServiceStarted,
     /// The service stopped in order.
@@ -37,6 +39,7 @@ words!(Kind {
     RecordingGap = "recording_gap",
     SegmentAdopted = "segment_adopted",
     SegmentLost = "segment_lost",
+    ClockStep = "clock_step",
     ServiceStarted = "service_started",
     ServiceStopped = "service_stopped",
 });

@@ -17,6 +17,7 @@ use super::{Change, GapTold, hub::Hub};
 use crate::{
     base::{CameraId, WallUs, error::Chain},
     model::{
+        anchor::Jump,
         coverage::{self, Fate, Sign, Tally},
         event::{Kind, NewEvent, Severity},
         ledger::{Absence, Cause, Gap, Ledger, Standing, Stretch},
@@ -213,17 +214,20 @@ impl Ledgers {
     }
 
     /// Takes up the accounts of these cameras (with when each was added, and whether it is recorded) where the last
-    /// process left them.
+    /// process left them. Gives where each one's footage ends.
     pub(super) async fn load(
         &self,
         store: &Store,
         cameras: impl Iterator<Item = (CameraId, WallUs, bool)>,
         now: WallUs,
-    ) -> Result<(), store::Error> {
+    ) -> Result<BTreeMap<CameraId, WallUs>, store::Error> {
         let mut accounts = Vec::new();
         for (camera, created, wanted) in cameras {
             accounts.push((store.account(&camera).await?, camera, created, wanted));
         }
+        let reached =
+            accounts.iter().filter_map(|(account, camera, ..)| Some((camera.clone(), account.footage_to?)));
+        let reached = reached.collect();
         let life = store.life().await?;
         let ends = accounts.iter().filter_map(|(account, ..)| {
             account.footage_to.max(account.absent_to).max(account.open.as_ref().map(|open| open.stretch.from))
@@ -234,7 +238,7 @@ impl Ledgers {
         for (account, camera, created, wanted) in accounts {
             books.of.insert(camera, Book::open(account, created, since, wanted, alive, now));
         }
-        Ok(())
+        Ok(reached)
     }
 
     /// Counts what the index knows of this and the last UTC day, for the metrics. Once, after [`Self::load`].
@@ -293,6 +297,11 @@ impl Ledgers {
             book.removed = true;
             book.ledger.want(at, false);
         });
+    }
+
+    /// The host's clock jumped, and this camera's recording with it.
+    pub(super) fn jumped(&self, camera: &CameraId, jump: Jump) {
+        self.change(camera, HOLD, |book| book.ledger.jumped(jump.from, jump.to));
     }
 
     /// What a camera's driver sees from `at` on.

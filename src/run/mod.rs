@@ -2,6 +2,7 @@
 //! writes the index. The HTTP API and the command line call [`Watchkeeper`] and see neither rows nor elements.
 
 mod clerk;
+mod clock;
 mod coverage;
 mod driver;
 mod hub;
@@ -379,7 +380,7 @@ impl Watchkeeper {
             other => other?,
         }
         self.0.ledgers.added(&self.0.store, &id, created_at, camera.record_enabled).await;
-        let driver = Driver::start(camera.clone(), self.0.deps.clone(), Duration::ZERO);
+        let driver = Driver::start(camera.clone(), self.0.deps.clone(), Duration::ZERO, None);
         let entry = Entry { camera, created_at, driver };
         let now = entry.now();
         self.entries().insert(id.clone(), entry);

@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     Entry, Error, Inner, Settings, Watchkeeper,
     clerk::{Clerk, Desk},
+    clock,
     driver::{Deps, Driver},
     hub::Hub,
     ledger::Ledgers,
@@ -143,7 +144,7 @@ impl Watchkeeper {
         let ledgers = Ledgers::default();
         let enabled = |stored: &StoredCamera| stored.camera.record_enabled;
         let known = stored.iter().map(|stored| (stored.camera.id.clone(), stored.created, enabled(stored)));
-        ledgers.load(&store, known, started_at).await?;
+        let reached = ledgers.load(&store, known, started_at).await?;
 
         let desk = Desk::default();
         let (stop, stopped) = oneshot::channel();
@@ -160,6 +161,7 @@ impl Watchkeeper {
         let keeper = (stop, tokio::spawn(ledgers.clone().keep(store.clone(), hub.clone(), stopped)));
         let watch = VolumeWatch::new(volume.root().to_owned());
         tokio::spawn(watch.clone().watch(writer.clone(), hub.clone()));
+        tokio::spawn(clock::watch(hub.clone()));
         let (pins, to_pin) = mpsc::unbounded_channel();
         let deps = Deps {
             pins,
@@ -182,7 +184,7 @@ impl Watchkeeper {
             }
             let delay = apart * u32::try_from(n).unwrap_or(u32::MAX);
             let camera: Camera = stored.camera;
-            let driver = Driver::start(camera.clone(), deps.clone(), delay);
+            let driver = Driver::start(camera.clone(), deps.clone(), delay, reached.get(&camera.id).copied());
             cameras.insert(camera.id.clone(), Entry { camera, created_at: stored.created, driver });
         }
         tokio::spawn(compare(store.clone(), volume, hub, ledgers.clone(), started_at));

@@ -163,7 +163,7 @@ fn what_was_recorded_and_what_happened_is_listed() {
     let texts = line.json(&["pipeline", "list"]);
     let files: Vec<&str> =
         texts["pipelines"].as_array().unwrap().iter().map(|text| text["file"].as_str().unwrap()).collect();
-    assert_eq!(files, ["record-h264.launch", "probe-h264.launch", "snapshot-h264.launch"]);
+    assert!(files.contains(&"record-h264.launch") && files.contains(&"audio-opus.launch"), "{files:?}");
     assert!(line.does(&["pipeline", "show", "front"]).starts_with("gst-launch-1.0 -e rtspsrc "));
     assert!(line.does(&["pipeline", "dot", "front"]).starts_with("digraph "));
     line.does(&["pipeline", "check"]);

@@ -32,11 +32,17 @@ pub(crate) fn command(dir: &Path, listen: &str) -> Command {
 impl Process {
     /// Starts the program below `dir` and waits until it answers.
     pub(crate) fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub(crate) fn start_with(dir: &Path, variables: &[(&str, &Path)]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let listen = format!("127.0.0.1:{port}");
         let log = fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
         let child = command(dir, &listen)
             .arg("serve")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

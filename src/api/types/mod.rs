@@ -4,6 +4,7 @@
 pub(super) mod cameras;
 pub(super) mod coverage;
 pub(super) mod events;
+pub(super) mod probe;
 pub(super) mod recordings;
 pub(super) mod system;
 

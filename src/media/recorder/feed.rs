@@ -184,13 +184,12 @@ impl Feed {
         let first = *self.first_ns.get_or_insert(own.unwrap_or_default());
         let rtp = self.rtp_times.of(buffer.pts());
         // What the jitter buffer makes of a camera's jumps is not to be relied on; the time that passed is.
-        let arrival_ns = match own.filter(|_| rtp.is_none()) {
-            Some(own) => ZERO_NS + own - first,
-            None => self.zero.arrival_ns(now),
-        };
+        let arrived_ns = self.zero.arrival_ns(now);
+        let arrival_ns = own.filter(|_| rtp.is_none()).map_or(arrived_ns, |own| ZERO_NS + own - first);
         let placed = self.pace.place(rtp, arrival_ns);
-        // The anchor is set with the first frame.
-        self.shared.wall(placed);
+        // The first frame sets the anchor.
+        let end = self.shared.wall(placed + self.interval_ns.unwrap_or_default());
+        self.shared.settings.reached.set(end);
         if key { self.pace.pull() } else { placed }
     }
 

@@ -18,18 +18,25 @@ mod tests;
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use gstreamer::{self as gst, prelude::*};
+use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Error, sound::Sound, source::Sourced, text};
+use super::{
+    Error,
+    sound::{Sound, Zero},
+    source::Sourced,
+    text,
+};
 use crate::{
     base::{CameraId, WallUs},
     model::{
         Profile,
+        anchor::{Anchor, Jump},
         pipeline::Purpose,
         segment::{Codec, SegmentSink},
     },
@@ -49,6 +56,29 @@ pub struct RecordSettings {
     pub want: Arc<Want>,
     /// Where pre-roll is kept.
     pub memory: Memory,
+    /// Where the footage of the runs before ends, and of this one.
+    pub reached: Arc<Reached>,
+    /// Takes the jumps of the host's clock that the recording followed.
+    pub jumps: UnboundedSender<Jump>,
+}
+
+/// Where a camera's footage ends, in UTC.
+#[derive(Debug, Default)]
+pub struct Reached(AtomicI64);
+
+impl Reached {
+    /// Footage goes until here.
+    pub fn new(end: WallUs) -> Self {
+        Self(AtomicI64::new(end.0))
+    }
+
+    fn set(&self, end: WallUs) {
+        self.0.store(end.0, Relaxed);
+    }
+
+    fn get(&self) -> Option<WallUs> {
+        Some(WallUs(self.0.load(Relaxed))).filter(|end| end.0 > 0)
+    }
 }
 
 /// What is to be recorded of a session.
@@ -148,8 +178,9 @@ struct Shared {
     pre_roll_short: AtomicBool,
     /// How often a stretch failed; each is followed by another.
     failures: AtomicU32,
-    /// Wall-clock time of zero of this run's timeline, set once: times come from the stream from there on.
-    anchor: Mutex<Option<WallUs>>,
+    zero: Zero,
+    /// Set with the first frame.
+    anchor: Mutex<Option<Anchor>>,
     /// Stretches that have not ended yet.
     open: Mutex<Vec<Arc<Inside>>>,
 }
@@ -227,6 +258,7 @@ impl Recorder {
             pre_roll_ms: AtomicU64::new(0),
             pre_roll_short: AtomicBool::new(false),
             failures: AtomicU32::new(0),
+            zero: zero.clone(),
             anchor: Mutex::new(None),
             open: Mutex::default(),
         });
@@ -278,7 +310,21 @@ impl Shared {
     /// UTC time of a time of this run.
     fn wall(&self, at_ns: i64) -> WallUs {
         let us = at_ns / 1000;
-        lock(&self.anchor).get_or_insert_with(|| WallUs::now().plus_us(-us)).plus_us(us)
+        let mut anchor = lock(&self.anchor);
+        let reached = self.settings.reached.get();
+        anchor.get_or_insert_with(|| Anchor::new(WallUs::now(), us, reached)).wall(us)
+    }
+
+    /// UTC time of the first frame of a segment.
+    fn begins(&self, at_ns: i64) -> WallUs {
+        let at_us = self.zero.arrival_ns(Instant::now()) / 1000;
+        let jump =
+            lock(&self.anchor).as_mut().and_then(|anchor| anchor.look(WallUs::now(), at_us, at_ns / 1000));
+        if let Some(jump) = jump {
+            // Nobody listening any more is fine: the session is being closed.
+            let _ = self.settings.jumps.send(jump);
+        }
+        self.wall(at_ns)
     }
 
     /// The time of this run that a UTC time stands for.

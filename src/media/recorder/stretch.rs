@@ -377,7 +377,7 @@ fn head(shared: &Shared, at_ns: i64, (width, height): (u32, u32), audio: Option<
     SegmentHead {
         camera: shared.settings.camera.clone(),
         profile: shared.settings.profile,
-        start: shared.wall(at_ns),
+        start: shared.begins(at_ns),
         codec: shared.codec,
         width,
         height,

@@ -71,6 +71,8 @@ fn segments_begin_with_keyframes_lose_nothing_and_say_what_they_are() {
         segment_seconds: Arc::new(AtomicU32::new(2)),
         want: Arc::default(),
         memory: Memory::default(),
+        reached: Arc::default(),
+        jumps: tokio::sync::mpsc::unbounded_channel().0,
     };
     let recorder = Recorder::new(
         &pipeline,
@@ -189,6 +191,8 @@ impl Bench {
             segment_seconds: Arc::new(AtomicU32::new(segment_seconds)),
             want: Arc::default(),
             memory: Memory::default(),
+            reached: Arc::default(),
+            jumps: tokio::sync::mpsc::unbounded_channel().0,
         };
         let rtp_times = RtpTimes::default();
         let recorder = Recorder::new(

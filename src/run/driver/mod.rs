@@ -1,6 +1,8 @@
 //! One task per camera: it waits, asks the machine, acts, and publishes the state. It holds no rule; a rule belongs
 //! into [`crate::model::machine`]. Nobody else touches the camera's pipeline.
 
+mod look;
+
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -16,34 +18,35 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-use super::{Change, hub::Hub, ledger::Ledgers, threads::on_thread};
+use look::resting;
+
+use super::{Change, clock::Clocks, hub::Hub, ledger::Ledgers, threads::on_thread};
 use crate::{
     base::{CameraId, Secret, WallUs, error::Chain, mask},
-    disk::{Health, VolumeWriter},
+    disk::VolumeWriter,
     media::{
         bus::Lost,
         preflight,
-        recorder::{Memory, RecordSettings, Want as Wanting, Wanted},
+        recorder::{Memory, Reached, RecordSettings, Want as Wanting, Wanted},
         session::{CLOSE_DEADLINE, Session, Use},
         source::KEEP_ALIVE,
         text::Texts,
     },
     model::{
         Camera,
-        demand::{self, Demand, Idle, Refusal, Trigger, Want, Why, Window, WindowChange},
+        anchor::Jump,
+        demand::{self, Demand, Refusal, Trigger, Want, Why, Window, WindowChange},
         event::{Kind, NewEvent, Severity},
-        ledger::{Disk, Standing},
+        ledger::Standing,
         machine::{self, Action, Event, Life, State},
         pipeline::SourceSettings,
         schedule::Zone,
-        status::{self, CameraStatus, Loss, Observed, Shown, Written},
+        status::{CameraStatus, Loss, Observed},
     },
 };
 
 /// After this a pipeline that does not stop is given up on: the segment's deadline, and a second for the rest.
 const GIVE_UP_AFTER: Duration = CLOSE_DEADLINE.saturating_add(Duration::from_secs(1));
-/// Figures that only count are published so often.
-const FIGURES_EVERY: Duration = Duration::from_secs(1);
 
 /// An attempt waits so long for its turn, and then goes on: dead cameras must not hold up living ones.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
@@ -99,8 +102,8 @@ enum Told {
 }
 
 impl Driver {
-    /// Starts the driver; the first attempt is made after `delay`.
-    pub(super) fn start(camera: Camera, deps: Deps, delay: Duration) -> Self {
+    /// Starts the driver; the first attempt is made after `delay`. `reached` is where its footage ends.
+    pub(super) fn start(camera: Camera, deps: Deps, delay: Duration, reached: Option<WallUs>) -> Self {
         let (commands, orders) = mpsc::unbounded_channel();
         let now = WallUs::now();
         let demand = demand::demand(&camera.when(deps.zone), None, now);
@@ -121,6 +124,7 @@ impl Driver {
         let (status, seen_status) = watch::channel(blank);
         let (session, seen_session) = watch::channel(None);
         let (tell, told) = mpsc::unbounded_channel();
+        let (jumps, jumped) = mpsc::unbounded_channel();
         let span = tracing::info_span!("camera", camera.id = %camera.id);
         let keyframes_before = Arc::new(AtomicU64::new(0));
         let stream = Arc::new(Semaphore::new(1));
@@ -134,6 +138,9 @@ impl Driver {
             want: Arc::default(),
             record_since: None,
             in_use: in_use.clone(),
+            reached: Arc::new(reached.map(Reached::new).unwrap_or_default()),
+            jumps,
+            clocks: Clocks::now(),
             life: Life::default(),
             run: 0,
             started: delay.is_zero(),
@@ -154,7 +161,7 @@ impl Driver {
             session,
             tell,
         };
-        let task = tokio::spawn(task.live(orders, told, delay).instrument(span));
+        let task = tokio::spawn(task.live(orders, told, jumped, delay).instrument(span));
         Self { commands, status: seen_status, stream, session: seen_session, in_use, keyframes_before, task }
     }
 
@@ -182,15 +189,6 @@ impl Driver {
     }
 }
 
-/// What is shown of a camera without a session. One that is wanted has its turn in the start-up in a moment.
-fn resting(want: Want) -> (Shown, Option<&'static str>) {
-    match want {
-        Want::Record(_) => (Shown::Connecting, None),
-        Want::Nothing(Idle::Disabled) => (Shown::Disabled, None),
-        Want::Nothing(_) | Want::Armed(_) => (Shown::Idle, want.idle()),
-    }
-}
-
 /// Counters of the sessions before the present one.
 #[derive(Clone, Copy, Default)]
 struct Totals {
@@ -212,6 +210,10 @@ struct Task {
     /// Since when it is to be recorded.
     record_since: Option<Instant>,
     in_use: Arc<AtomicBool>,
+    /// Where the footage ends.
+    reached: Arc<Reached>,
+    jumps: mpsc::UnboundedSender<Jump>,
+    clocks: Clocks,
     life: Life,
     run: u64,
     /// False while the spread of the start-up holds this camera back.
@@ -247,6 +249,7 @@ impl Task {
         mut self,
         mut orders: mpsc::UnboundedReceiver<Command>,
         mut told: mpsc::UnboundedReceiver<(u64, Told)>,
+        mut jumped: mpsc::UnboundedReceiver<Jump>,
         delay: Duration,
     ) {
         let start = tokio::time::sleep(delay);
@@ -268,6 +271,7 @@ impl Task {
                     }
                 },
                 Some((run, told)) = told.recv() => self.hear(run, told),
+                Some(jump) = jumped.recv() => self.deps.ledgers.jumped(&self.camera.id, jump),
                 () = &mut start, if !self.started => {
                     self.started = true;
                     self.wish();
@@ -288,6 +292,9 @@ impl Task {
 
     /// Says whether this camera is wanted now.
     fn wish(&mut self) {
+        // A window lasts as long as it was asked for, whatever becomes of the host's clock.
+        let step = self.clocks.step_us();
+        self.window_end = self.window_end.map(|end| end.plus_us(step));
         let (now, settings) = (WallUs::now(), self.camera.when(self.deps.zone));
         let runs = |end: &WallUs| settings.enabled && settings.mode.has_triggers() && now < *end;
         self.window_end = self.window_end.filter(runs);
@@ -455,6 +462,8 @@ impl Task {
             segment_seconds: self.segment_seconds.clone(),
             want: self.want.clone(),
             memory: self.deps.memory.clone(),
+            reached: self.reached.clone(),
+            jumps: self.jumps.clone(),
         };
         let with_sound = self.camera.record_audio;
         let attempt = async move {
@@ -571,149 +580,5 @@ impl Task {
     fn log(&self, kind: Kind, severity: Severity, detail: String) {
         let camera = Some(self.camera.id.clone());
         self.deps.hub.log(NewEvent { at: WallUs::now(), camera, kind, severity, detail });
-    }
-
-    /// Tells the ledger what stands between the camera and the disk, when that changes.
-    fn note(&mut self, written: Option<Written>) {
-        let (shown, loss) = self.life.shown();
-        let disk = match &*self.deps.writer.health().borrow() {
-            Health::Ok => Disk::Ok,
-            Health::Failing { full: true, .. } => Disk::Full,
-            Health::Failing { .. } => Disk::Failing,
-        };
-        let note = (self.record_since.is_some(), Standing::of(shown, loss, written, disk));
-        if self.noted.replace(note) != Some(note) {
-            self.deps.ledgers.stand(&self.camera.id, WallUs::now(), note.0, note.1);
-        }
-    }
-
-    fn publish(&mut self, leaving: bool) {
-        let now = Instant::now();
-        let (new, written) = self.look(now);
-        // What happens while the service stops is no standing of the camera.
-        if !leaving {
-            self.note(written);
-        }
-        let figures_due = now - self.figures_at >= FIGURES_EVERY;
-        let changed = self.status.send_if_modified(|old| {
-            let state = |status: &CameraStatus| {
-                (
-                    status.shown,
-                    status.reason,
-                    status.detail.clone(),
-                    status.reconnects,
-                    status.observed.picture,
-                )
-            };
-            let moved = state(old) != state(&new) || (figures_due && *old != new);
-            if moved {
-                *old = new;
-            }
-            moved
-        });
-        if changed {
-            self.figures_at = now;
-            self.deps.hub.tell(Change::Camera(self.camera.id.clone()));
-        }
-    }
-
-    /// Puts together what is shown, and what becomes of frames while they come.
-    fn look(&self, now: Instant) -> (CameraStatus, Option<Written>) {
-        let wall = |at: Instant| {
-            let wall = WallUs::now();
-            if at >= now {
-                wall.plus(at - now)
-            } else {
-                wall.plus_us(-i64::try_from((now - at).as_micros()).unwrap_or(0))
-            }
-        };
-        let (mut shown, loss) = self.life.shown();
-        let mut reason = loss.map(Loss::word);
-        let mut detail = loss.map(|loss| {
-            let said = self.detail.clone().unwrap_or_else(|| loss.word().to_owned());
-            format!("{said}; {}", loss.remedy())
-        });
-        let session = self.session.borrow().clone();
-        let seen = session.as_ref().map(|session| session.seen()).unwrap_or_default();
-        let recorded = session.as_ref().map(|session| session.recorded()).unwrap_or_default();
-        let mut written = None;
-        if let (Shown::Recording, State::Recording { since }, Some(wanted)) =
-            (shown, self.life.state, self.record_since)
-        {
-            let last = self.deps.writer.last_written(&self.camera.id);
-            let keyframe = seen.first_keyframe.map(|first| first.max(wanted));
-            let becomes = status::written(now, since.max(wanted), keyframe, last, seen.interval());
-            written = Some(becomes);
-            let word = match becomes {
-                // Whatever else there is to say, this comes first.
-                _ if let Health::Failing { error, .. } = &*self.deps.writer.health().borrow() => {
-                    detail =
-                        Some(format!("frames come but cannot be written: {error}; free or replace the disk"));
-                    Some((Shown::Error, Some("disk")))
-                }
-                Written::Yes => None,
-                Written::Soon => Some((Shown::Connecting, None)),
-                Written::AwaitsKeyframe => {
-                    detail = Some("frames come; recording begins with the next keyframe".to_owned());
-                    Some((Shown::Connecting, None))
-                }
-                Written::NoKeyframe => {
-                    let text = "frames come but no keyframe; set the camera's keyframe interval to 1 or 2 s";
-                    detail = Some(text.to_owned());
-                    Some((Shown::Error, Some("no_keyframe")))
-                }
-                Written::Late => {
-                    let text = "frames come but none was written for 5 s; the disk is too slow or hangs";
-                    detail = Some(text.to_owned());
-                    Some((Shown::Error, Some("disk")))
-                }
-            };
-            if let Some(word) = word {
-                (shown, reason) = word;
-            }
-        }
-        // Getting ready for a window is nothing to look at yet; a camera that waits for a trigger and has no frames is.
-        let early = matches!(self.demand.want, Want::Armed(Idle::OutsideSchedule(_)));
-        let idle = self.record_since.is_none()
-            && (shown == Shown::Recording || (early && shown == Shown::Connecting));
-        if idle || shown == Shown::Disabled {
-            (shown, reason) = resting(self.demand.want);
-            detail = self.demand.want.advice().map(str::to_owned);
-        }
-        if idle && recorded.pre_roll_short {
-            let seconds = recorded.pre_roll.as_secs_f64();
-            detail =
-                Some(format!("the pre-roll is cut short to {seconds:.1} s: it would take too much memory"));
-        }
-        let old = self.status.borrow();
-        let since = if old.shown == shown && old.reason == reason { old.since } else { WallUs::now() };
-        let status = CameraStatus {
-            shown,
-            reason,
-            detail,
-            since,
-            last_frame_at: seen.last.map(wall).or(old.last_frame_at),
-            until: self.demand.want.opens().filter(|_| shown == Shown::Idle),
-            window_end: self.window_end,
-            next_attempt_at: self.life.next_attempt().map(wall),
-            reconnects: self.life.reconnects,
-            last_error: self.last_error.clone(),
-            observed: Observed {
-                video: seen.video.or(old.observed.video),
-                fps: seen.fps,
-                bit_rate_bps: seen.bit_rate_bps,
-                keyframe_interval: seen.keyframe_interval,
-                frames: self.before.frames + seen.frames,
-                bytes: self.before.bytes + seen.bytes,
-                segments: self.before.segments + recorded.segments,
-                dropped_frames: self.before.dropped + recorded.dropped_frames,
-                pre_roll: idle.then_some(recorded.pre_roll),
-                picture: seen
-                    .keyframe
-                    .map(|keyframe| self.keyframes_before.load(Relaxed) + keyframe.number)
-                    .or(old.observed.picture),
-            },
-        };
-        (status, written)
     }
 }
