@@ -99,6 +99,7 @@ function instant(text) {
 function statusRows(status) {
   return [
     ["Last frame", ...instant(status.last_frame_at)],
+    ...(status.pre_roll_s == null ? [] : [["In memory", `${status.pre_roll_s.toFixed(1)} s`, "a trigger writes it first"]]),
     ["Next attempt", ...instant(status.next_attempt_at)],
     ["Reconnects", count(status.reconnects)],
     ["Last error", status.last_error ?? "none"],
@@ -123,6 +124,7 @@ function settingRows(camera) {
     ...(hasSchedule(camera) ? [["Schedule", `${scheduleText(camera.schedule)} (${camera.time_zone ?? store.system?.time_zone})`]] : []),
     ...(takesTriggers(camera) ? [["A trigger keeps", `${camera.event_idle_session ? camera.pre_roll_seconds : 0} s before, ${camera.post_roll_seconds} s after`]] : []),
     ["Sound", camera.record_audio ? "recorded" : "not recorded"],
+    ...(camera.tls_fingerprint ? [["Certificate", camera.tls_fingerprint]] : []),
     ["Added", ...instant(camera.created_at)],
   ];
 }

@@ -33,6 +33,8 @@ export const FIELDS = [
   { key: "channel", label: "Channel", kind: "number", connection: true, initial: 1, min: 1, hint: "1 unless the device is a recorder with several cameras." },
   { key: "sub_url", label: "RTSP address (sub stream)", kind: "url", nullable: true, connection: true, placeholder: "rtsp://192.0.2.7/stream2" },
   { key: "transport", label: "Transport", kind: "select", connection: true, options: [["tcp", "TCP (loses nothing)"], ["udp", "UDP"], ["auto", "Automatic"]], initial: "tcp" },
+  { key: "tls_fingerprint", label: "Certificate (SHA-256)", kind: "text", nullable: true, connection: true, hint: "Of an rtsps camera. Empty: the first one that brings pictures is kept, and no other is talked to." },
+  { key: "allow_basic", label: "Let the password go in clear", kind: "check", connection: true, initial: false, hint: "Only for a camera that knows nothing better than Basic over plain RTSP, in a network that you trust." },
   { key: "record_enabled", label: "Record this camera", kind: "check", initial: true },
   { key: "record_mode", label: "When to record", kind: "select", options: Object.entries(MODES), initial: "continuous" },
   { key: "schedule", label: "Schedule", kind: "schedule", modes: SCHEDULED, hint: "Drag over the times to record. By keyboard: arrows move, Space paints, Shift with arrows paints on." },
@@ -53,7 +55,7 @@ export function layout(vendor) {
     connection: url ? ["vendor", "main_url", "username", "password"] : ["vendor", "address", "username", "password", "channel"],
     recording: ["record_enabled", "record_mode", "schedule", "time_zone", "pre_roll_seconds", "post_roll_seconds", "event_idle_session",
       "record_audio", "record_profile", "segment_seconds"],
-    more: url ? ["sub_url", "transport", "address", "rtsp_port", "channel"] : ["rtsp_port", "transport", "main_url", "sub_url"],
+    more: [...(url ? ["sub_url", "transport", "address", "rtsp_port", "channel"] : ["rtsp_port", "transport", "main_url", "sub_url"]), "tls_fingerprint", "allow_basic"],
     required: url ? "main_url" : "address",
   };
 }

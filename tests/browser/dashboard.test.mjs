@@ -432,8 +432,8 @@ test("a camera outside its schedule says until when, and is no trouble", async (
 });
 
 test("a trigger is given, and until when it records is shown", async () => {
-  await withSpare({ record_mode: "event", post_roll_seconds: 4 }, () => onPage(browser, { route: "/#/cameras/spare" }, async (page) => {
-    await page.getByTestId("trouble").getByText("Armed, waits for a trigger").waitFor();
+  await withSpare({ record_mode: "event", event_idle_session: false, post_roll_seconds: 4 }, () => onPage(browser, { route: "/#/cameras/spare" }, async (page) => {
+    await page.getByTestId("trouble").getByText("Waits for a trigger").waitFor();
     await page.getByTestId("trigger").click();
     await page.getByTestId("window").getByText(/to be recorded until \d\d:\d\d:\d\d/).waitFor();
     await page.locator("[data-testid=event][data-kind=trigger]").getByText("dashboard").waitFor();
