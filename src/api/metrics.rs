@@ -164,7 +164,7 @@ fn of_cameras(page: &mut Page, cameras: &[CameraNow]) {
     );
 
     type Read = fn(&CameraStatus, &Observed) -> Option<f64>;
-    let families: [(&str, &str, &str, Read); 10] = [
+    let families: [(&str, &str, &str, Read); 11] = [
         ("watchkeeper_camera_frames_total", "counter", "Frames received.", |_, seen| {
             Some(number(seen.frames))
         }),
@@ -200,6 +200,12 @@ fn of_cameras(page: &mut Page, cameras: &[CameraNow]) {
             "gauge",
             "Time between the last keyframes.",
             |_, seen| seen.keyframe_interval.map(|interval| interval.as_secs_f64()),
+        ),
+        (
+            "watchkeeper_camera_clock_offset_seconds",
+            "gauge",
+            "How far the camera's clock is ahead of the host's.",
+            |_, seen| seen.clock_ahead_us.map(|us| us as f64 / 1e6),
         ),
         (
             "watchkeeper_camera_last_frame_time_seconds",

@@ -58,6 +58,7 @@ pub(super) fn camera_now(id: &str) -> CameraNow {
         bytes: 987_654,
         segments: 3,
         dropped_frames: 0,
+        clock_ahead_us: None,
         pre_roll: None,
         picture: Some(17),
     };

@@ -101,6 +101,7 @@ function statusRows(status) {
     ["Last frame", ...instant(status.last_frame_at)],
     ...(status.pre_roll_s == null ? [] : [["In memory", `${status.pre_roll_s.toFixed(1)} s`, "a trigger writes it first"]]),
     ["Next attempt", ...instant(status.next_attempt_at)],
+    ...(status.clock_offset_ms == null ? [] : [["Camera's clock", `${Math.abs(status.clock_offset_ms / 1000).toFixed(1)} s ${status.clock_offset_ms < 0 ? "behind" : "ahead"}`]]),
     ["Reconnects", count(status.reconnects)],
     ["Last error", status.last_error ?? "none"],
     ["Frames", count(status.frames), "since the service started"],

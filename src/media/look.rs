@@ -8,6 +8,9 @@ use crate::model::segment::Codec;
 /// A look lasts until rates and the keyframe interval are known, or so long after the first frame.
 pub const LOOK_FOR: Duration = Duration::from_secs(6);
 
+/// A camera's clock that is further off than this, in seconds, makes a picture's own time stamp a lie.
+const CLOCK_OFF_S: f64 = 5.0;
+
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Found {
@@ -19,6 +22,8 @@ pub struct Found {
     pub fps_measured: Option<f64>,
     /// Between keyframes.
     pub keyframe_interval: Option<Duration>,
+    /// How far the camera's clock is ahead of the host's, in microseconds.
+    pub clock_ahead_us: Option<i64>,
     /// Whether pictures come out of their order of display.
     pub b_frames: bool,
     /// Bits a second.
@@ -38,7 +43,7 @@ pub fn found(seen: &Seen) -> Found {
     let mut advice = Vec::new();
     if seen.b_frames {
         advice.push(
-            "The stream has B-frames; switch them off in the camera, they cannot be recorded yet.".to_owned(),
+            "The stream has B-frames; without them pictures come sooner, if the camera lets you switch them off.".to_owned(),
         );
     }
     match seen.keyframe_interval {
@@ -59,11 +64,18 @@ pub fn found(seen: &Seen) -> Found {
              network."
         ));
     }
+    if let Some(seconds) = seen.clock_ahead_us.map(|us| us as f64 / 1e6).filter(|off| off.abs() > CLOCK_OFF_S)
+    {
+        let way = if seconds > 0.0 { "ahead" } else { "behind" };
+        let text = format!("The camera's clock is {:.0} s {way}; let it ask an NTP server.", seconds.abs());
+        advice.push(text);
+    }
     Found {
         video: seen.video,
         fps_declared: seen.fps_declared,
         fps_measured: seen.fps,
         keyframe_interval: seen.keyframe_interval,
+        clock_ahead_us: seen.clock_ahead_us,
         b_frames: seen.b_frames,
         bit_rate_bps: seen.bit_rate_bps,
         advice,

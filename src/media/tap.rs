@@ -8,8 +8,12 @@ use std::{
 
 use gstreamer::{self as gst, prelude::*};
 
-use crate::model::segment::Codec;
+use crate::{base::WallUs, model::segment::Codec};
 
+/// The camera's clock is looked at with every so manieth frame.
+const CLOCK_EVERY: u64 = 16;
+/// From 1900, where NTP begins, to 1970, in microseconds.
+const NTP_EPOCH_US: i64 = 2_208_988_800_000_000;
 /// Rates are measured over about so long.
 const WINDOW: Duration = Duration::from_secs(4);
 
@@ -47,6 +51,9 @@ pub struct Seen {
     pub first_keyframe: Option<Instant>,
     /// Between the last two keyframes.
     pub keyframe_interval: Option<Duration>,
+    /// How far the camera's clock is ahead of the host's, in microseconds, from its RTCP sender reports. What it takes a
+    /// frame to come counts against it.
+    pub clock_ahead_us: Option<i64>,
     /// Whether presentation times ever went back, which only B-frames make.
     pub b_frames: bool,
     /// The last keyframe.
@@ -55,6 +62,17 @@ pub struct Seen {
     last_pts: Option<gst::ClockTime>,
     keyframe_at: Option<Instant>,
     window: Option<(Instant, u64, u64)>,
+}
+
+/// The camera's own time of a frame: rtspsrc attaches it once sender reports have come, in nanoseconds of NTP
+/// (RFC 3550, 6.4.1), to all frames but those that a parser put together.
+fn camera_time(buffer: &gst::BufferRef) -> Option<WallUs> {
+    let metas = buffer.iter_meta::<gst::ReferenceTimestampMeta>();
+    let ntp = metas
+        .into_iter()
+        .find(|meta| meta.reference().structure(0).is_some_and(|of| of.name() == "timestamp/x-ntp"))?;
+    let us = i64::try_from(ntp.timestamp().useconds()).ok()?;
+    Some(WallUs(us - NTP_EPOCH_US))
 }
 
 impl Seen {
@@ -72,6 +90,11 @@ impl Seen {
             self.b_frames |= pts < last;
         }
         self.last_pts = buffer.pts();
+        if self.frames.is_multiple_of(CLOCK_EVERY)
+            && let Some(camera) = camera_time(buffer)
+        {
+            self.clock_ahead_us = Some(camera.0 - WallUs::now().0);
+        }
         let (since, frames, bytes) = *self.window.get_or_insert((now, self.frames, self.bytes));
         let passed = now - since;
         if passed >= WINDOW {

@@ -161,6 +161,8 @@ pub struct Observed {
     pub bit_rate_bps: Option<u64>,
     /// Between the last keyframes.
     pub keyframe_interval: Option<Duration>,
+    /// How far the camera's clock is ahead of the host's, in microseconds.
+    pub clock_ahead_us: Option<i64>,
     /// Frames received.
     pub frames: u64,
     /// Their bytes.

@@ -5,7 +5,7 @@ use watchkeeper::{
     model::{
         camera::{Camera, CameraPatch},
         segment::SegmentState,
-        status::Shown,
+        status::{CameraStatus, Shown},
     },
 };
 
@@ -15,6 +15,7 @@ use crate::{
         camera::{CameraSpec, Channel, Login},
         footage::{Encoding, Source},
         frames,
+        harm::Reports,
     },
     wait,
 };
@@ -168,4 +169,22 @@ async fn a_stored_password_is_tried_only_where_it_belongs() {
     assert_eq!(outcome(link.port(), Some(&id("unknown"))).await, Err("unauthorised"));
     rig.stop().await;
     rig.prove("front");
+}
+
+/// The camera's reports are an hour off; its footage is not, and the difference is shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cameras_wrong_clock_is_measured_and_moves_no_footage() {
+    let reports = Reports::Off { seconds: 3600 };
+    let rig = Rig::recording([CameraSpec { reports, ..CameraSpec::new("front") }]).await;
+    let told = |status: &CameraStatus| status.observed.clock_ahead_us.is_some();
+    let status = rig.until("front", "sender reports", told).await;
+    let off = status.observed.clock_ahead_us.unwrap() - 3_600_000_000;
+    assert!((-1_000_000..100_000).contains(&off), "{off} us beside an hour");
+    rig.frames_more("front", 50).await;
+    rig.stop().await;
+    rig.prove("front");
+    for segment in rig.segments("front").await {
+        let ago = watchkeeper::base::WallUs::now().0 - segment.facts.head.start.0;
+        assert!((0..120_000_000).contains(&ago), "{ago} us ago");
+    }
 }

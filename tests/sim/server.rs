@@ -4,8 +4,8 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ use super::nal::Codec;
 
 /// Ports tried before giving up. A taken one is rare.
 const PORT_TRIES: usize = 50;
+/// So many complaints of GLib are printed.
+const COMPLAINTS_MAX: usize = 200;
 /// The server needs milliseconds to close; the rest is for a busy machine.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 const CLOSE_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -119,6 +121,7 @@ impl Server {
         mounts: &Mounts,
         auth: Option<&rtsp::RTSPAuth>,
     ) -> anyhow::Result<Server> {
+        bound_complaints();
         let server = rtsp::RTSPServer::new();
         server.set_address(&address.to_string());
         server.set_auth(auth);
@@ -213,6 +216,20 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shut_down();
     }
+}
+
+/// GStreamer's RTSP server, when a client is closed in the moment in which it is read from, complains as fast as it can
+/// for as long as it lives: gigabytes in a minute.
+fn bound_complaints() {
+    static BOUNDED: Once = Once::new();
+    static COMPLAINTS: AtomicUsize = AtomicUsize::new(0);
+    BOUNDED.call_once(|| {
+        glib::log_set_default_handler(|domain, level, text| {
+            if COMPLAINTS.fetch_add(1, Relaxed) < COMPLAINTS_MAX {
+                glib::log_default_handler(domain, level, Some(text));
+            }
+        });
+    });
 }
 
 /// Binds the wanted port, or a free one below those the kernel gives to outgoing connections: one of those could

@@ -225,6 +225,9 @@ pub(crate) struct CameraStatus {
     bit_rate_bps: Option<u64>,
     #[schema(required)]
     keyframe_interval_s: Option<f64>,
+    /// How far the camera's clock is ahead of the host's; null before its first sender report.
+    #[schema(required)]
+    clock_offset_ms: Option<i64>,
     frames: u64,
     bytes: u64,
     segments: u64,
@@ -257,6 +260,7 @@ impl From<&model::status::CameraStatus> for CameraStatus {
             fps,
             bit_rate_bps,
             keyframe_interval,
+            clock_ahead_us,
             frames,
             bytes,
             segments,
@@ -281,6 +285,7 @@ impl From<&model::status::CameraStatus> for CameraStatus {
             fps: fps.map(rounded),
             bit_rate_bps: *bit_rate_bps,
             keyframe_interval_s: keyframe_interval.map(|interval| rounded(interval.as_secs_f64())),
+            clock_offset_ms: clock_ahead_us.map(|us| us / 1000),
             frames: *frames,
             bytes: *bytes,
             segments: *segments,

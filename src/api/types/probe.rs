@@ -47,7 +47,7 @@ pub(crate) struct ProbeReport {
     /// From the start of the attempt; null for a session that was already open.
     #[schema(required)]
     time_to_first_frame_ms: Option<u64>,
-    /// Not measured yet.
+    /// How far the camera's clock is ahead of the host's; null if it sent no report meanwhile.
     #[schema(required)]
     clock_offset_ms: Option<i64>,
     /// The last keyframe as a `data:` URL.
@@ -90,6 +90,7 @@ impl From<&Probe> for ProbeReport {
                 height: found.video.map(|(_, _, height)| height),
                 fps_declared: found.fps_declared.map(rounded),
                 fps_measured: found.fps_measured.map(rounded),
+                clock_offset_ms: found.clock_ahead_us.map(|us| us / 1000),
                 keyframe_interval_s: found.keyframe_interval.map(|interval| rounded(interval.as_secs_f64())),
                 b_frames: Some(found.b_frames),
                 audio_codec: audio.clone(),

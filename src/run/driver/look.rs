@@ -161,6 +161,7 @@ impl Task {
                 fps: seen.fps,
                 bit_rate_bps: seen.bit_rate_bps,
                 keyframe_interval: seen.keyframe_interval,
+                clock_ahead_us: seen.clock_ahead_us,
                 frames: self.before.frames + seen.frames,
                 bytes: self.before.bytes + seen.bytes,
                 segments: self.before.segments + recorded.segments,
