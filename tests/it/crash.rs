@@ -29,7 +29,12 @@ const RECORDS_WITHIN: Duration = Duration::from_secs(5);
 fn a_killed_service_loses_a_second_at_most_and_nothing_else() {
     let kills: usize = env::var("KILLS").map_or(3, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
-    let gops = [("gop1", 25, Source::Cars), ("gop10", 250, Source::People)];
+    let gops = [
+        ("gop1", 25, Source::Cars),
+        ("gop2", 50, Source::Cars),
+        ("gop4", 100, Source::People),
+        ("gop10", 250, Source::People),
+    ];
     let cameras: BTreeMap<&str, SimCamera> = gops
         .into_iter()
         .map(|(name, gop_frames, source)| {
