@@ -36,7 +36,7 @@ use crate::{
         camera::CameraPatch,
         event::Kind,
         schedule::Zone,
-        segment::{Codec, Extent, Segment, SegmentFacts, SegmentHead, SegmentState, Source},
+        segment::{Codec, Extent, Hash, Segment, SegmentFacts, SegmentHead, SegmentState, Source},
         status::{CameraStatus, Observed, Shown},
     },
     run::{CameraNow, System, VolumeNow},
@@ -106,7 +106,9 @@ pub(super) fn segment(id: i64, state: SegmentState) -> Segment {
         source: Source::Live,
     };
     let extent = Extent { frames: 1500, bytes: 200_000, duration_us: 60_000_000 };
-    Segment { id, facts: SegmentFacts { head, path: "front/20261120_100000.mp4".into(), extent, state } }
+    let path = "front/20261120_100000.mp4".into();
+    let hash = (state == SegmentState::Closed).then_some(Hash([0xa5; 32]));
+    Segment { id, facts: SegmentFacts { head, path, extent, state, hash } }
 }
 
 pub(super) async fn bytes_of(response: Response) -> Vec<u8> {

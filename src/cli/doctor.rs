@@ -233,7 +233,7 @@ fn database(settings: &crate::run::Settings) -> anyhow::Result<Finding> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let opened = runtime.block_on(async {
         let store = Store::open_read_only(&path).await?;
-        let asked = store.known_rows(0, 1).await;
+        let asked = store.known_rows("", None, 1).await;
         store.close().await;
         asked
     });

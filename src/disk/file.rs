@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     base::{CameraId, WallUs},
-    model::naming,
+    model::{naming, segment::Hash},
 };
 
 /// So many files of one camera may begin in the same second.
@@ -33,6 +33,8 @@ pub(super) struct SegmentFile {
     pub(super) path: String,
     /// Length of what is whole.
     bytes: u64,
+    /// Of all that was written; `None` once there is more in the file than is known. Two KiB, hence the box.
+    hasher: Option<Box<blake3::Hasher>>,
 }
 
 /// What came into being with a new file, for syncing.
@@ -62,9 +64,23 @@ impl SegmentFile {
             // Ours, and without a whole fragment: nothing is lost. If this fails too, a hidden file stays.
             let _ = rustix::fs::unlinkat(&dir, part.as_str(), AtFlags::empty());
         })?;
-        let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        let file = Self { file: Arc::new(file), path, bytes };
+        let mut file = Self { file: Arc::new(file), path, bytes: 0, hasher: Some(Box::default()) };
+        file.wrote(chunks);
         Ok(Created { file, dir, dir_is_new })
+    }
+
+    /// Hash of the file as it is now.
+    pub(super) fn hash(&self) -> Option<Hash> {
+        self.hasher.as_ref().map(|hasher| Hash(*hasher.finalize().as_bytes()))
+    }
+
+    fn wrote(&mut self, chunks: &[Bytes]) {
+        self.bytes += chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+        if let Some(hasher) = &mut self.hasher {
+            for chunk in chunks {
+                hasher.update(chunk);
+            }
+        }
     }
 
     /// Appends a whole fragment, or nothing.
@@ -80,10 +96,11 @@ impl SegmentFile {
             if let Err(error) = rustix::fs::ftruncate(&*self.file, self.bytes) {
                 // The next start measures the file up to its last whole fragment.
                 tracing::warn!(segment.path = self.path, %error, "a torn fragment stays at the end of a segment");
+                self.hasher = None;
             }
             return Err(failed("write", path(), source));
         }
-        self.bytes += chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+        self.wrote(chunks);
         Ok(())
     }
 }

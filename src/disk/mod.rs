@@ -5,6 +5,7 @@ mod assemble;
 mod boxes;
 mod facts;
 mod file;
+mod hash;
 mod health;
 mod measure;
 mod scan;
@@ -19,9 +20,10 @@ use std::{io, path::PathBuf};
 
 pub use boxes::BadBoxes;
 pub use facts::{Facts, SegmentKey};
+pub use hash::hash;
 pub use health::Health;
 pub use measure::{Measured, measure};
-pub use scan::scan;
+pub use scan::Listing;
 pub use volume::{OpenFile, Space, Volume};
 pub use writer::{Limits, VolumeWriter};
 

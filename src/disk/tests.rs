@@ -15,11 +15,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    base::{CameraId, WallUs},
+    base::WallUs,
     model::{
         camera::Profile,
         naming,
-        segment::{Codec, SegmentFacts, SegmentHead, SegmentSink, SegmentState, SinkRefused, Source},
+        reconcile::FoundFile,
+        segment::{Codec, Hash, SegmentFacts, SegmentHead, SegmentSink, SegmentState, SinkRefused, Source},
     },
 };
 
@@ -164,6 +165,8 @@ fn a_file_is_what_came_and_its_facts_are_what_ffprobe_sees() {
         let [facts] = facts.as_slice() else { panic!("{facts:?}") };
         let file = fs::read(rig.at(&facts.path)).unwrap();
         assert!(file == whole(&buffers), "the file is not what came");
+        assert_eq!(facts.hash, Some(hash(rig.writer.volume(), &facts.path).unwrap()));
+        assert_eq!(facts.hash, Some(Hash(*blake3::hash(&file).as_bytes())));
         assert_eq!((facts.state, facts.path.as_str()), (SegmentState::Closed, "front/20261120_100000.mp4"));
         assert_eq!((facts.extent.frames, facts.extent.bytes), (200, file.len() as u64));
         assert!((facts.extent.duration_us - 8_000_000).abs() < 1_000, "{:?}", facts.extent);
@@ -298,7 +301,7 @@ fn a_file_appears_with_its_first_fragment_and_grows_by_whole_ones() {
     let before = Instant::now();
     segment.write(file.slice(ends[0] - 1..ends[1] + 5)).unwrap();
     let [facts] = rig.flushed().try_into().unwrap();
-    assert_eq!((facts.state, facts.extent.bytes), (SegmentState::Open, ends[1] as u64));
+    assert_eq!((facts.state, facts.extent.bytes, facts.hash), (SegmentState::Open, ends[1] as u64, None));
     assert_eq!(fs::read(rig.at(&facts.path)).unwrap(), &file[..ends[1]]);
     rig.agrees(&facts);
     assert!(rig.writer.last_written(&"front".parse().unwrap()).unwrap() >= before);
@@ -310,6 +313,7 @@ fn a_file_appears_with_its_first_fragment_and_grows_by_whole_ones() {
     let [facts] = rig.flushed().try_into().unwrap();
     assert_eq!((facts.state, facts.extent.bytes), (SegmentState::Closed, ends[2] as u64));
     assert_eq!(fs::read(rig.at(&facts.path)).unwrap(), &file[..ends[2]]);
+    assert_eq!(facts.hash, Some(Hash(*blake3::hash(&file[..ends[2]]).as_bytes())));
     rig.agrees(&facts);
     assert_eq!(rig.writer.queued_bytes(), 0);
 }
@@ -435,6 +439,7 @@ fn a_full_disk_ends_the_segment_at_a_whole_fragment_and_room_mends_it() {
     assert!(ends.contains(&(facts.extent.bytes as usize)));
     assert_eq!(fs::metadata(root.join(&facts.path)).unwrap().len(), facts.extent.bytes);
     assert_eq!(measure(writer.volume(), &facts.path).unwrap().extent, facts.extent);
+    assert_eq!(hash(writer.volume(), &facts.path).unwrap(), facts.hash.unwrap(), "without the torn fragment");
 
     // Not even a first fragment fits: no file, no hidden file, no facts.
     filler(writer.volume().space().unwrap().free_bytes + free - room as u64 - 8_192);
@@ -562,8 +567,42 @@ fn what_the_writer_made_is_found_by_a_scan() {
     let rig = Rig::new();
     write_slowly(&rig.writer, head("front", START), &Bytes::from(whole(footage()))).unwrap();
     let [facts] = rig.flushed().try_into().unwrap();
-    let found = scan(rig.writer.volume()).unwrap();
-    assert_eq!(found.len(), 1);
-    assert_eq!((&found[0].path, found[0].bytes), (&facts.path, facts.extent.bytes));
-    let _: CameraId = found[0].path.split_once('/').unwrap().0.parse().unwrap();
+    let listed = |since| Listing::new(rig.writer.volume(), since).unwrap().page().unwrap().unwrap();
+    let found = |bytes| [FoundFile { path: facts.path.clone(), bytes }];
+    assert_eq!(listed(WallUs(0)), found(Some(facts.extent.bytes)));
+    assert_eq!(listed(START.plus(LONG)), found(None), "no inode is read");
+}
+
+#[test]
+fn a_list_in_pieces_is_the_whole_list_in_order_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let volume = Volume::open(dir.path()).unwrap();
+    let mut ours = Vec::new();
+    for camera in ["a", "a-b", "b"] {
+        fs::create_dir(dir.path().join(camera)).unwrap();
+        for n in 0..7 {
+            let copy = if n % 2 == 0 { String::new() } else { format!("_{n}") };
+            ours.push(format!("{camera}/20261120_10000{}{copy}.mp4", n / 2));
+        }
+    }
+    ours.sort();
+    ours.iter().for_each(|path| fs::write(dir.path().join(path), "12345").unwrap());
+    for other in ["a/notes.txt", "a/holiday.mp4", "a/.20261120_100000.mp4.part", "20261120_100000.mp4"] {
+        fs::write(dir.path().join(other), "x").unwrap();
+    }
+    fs::create_dir_all(dir.path().join("NoSlug")).unwrap();
+    fs::write(dir.path().join("NoSlug/20261120_100000.mp4"), "x").unwrap();
+    fs::create_dir(dir.path().join("a/20261120_110000.mp4")).unwrap();
+    std::os::unix::fs::symlink("20261120_100000.mp4", dir.path().join("a/20261120_120000.mp4")).unwrap();
+    for names in [1, 3, 7, 8, 100] {
+        let mut listing = Listing::new(&volume, WallUs(0)).unwrap().by(names);
+        assert_eq!(listing.count(WallUs(i64::MAX)).unwrap(), 21);
+        let mut found = Vec::new();
+        while let Some(page) = listing.page().unwrap() {
+            assert!((1..=names).contains(&page.len()), "{}", page.len());
+            found.extend(page);
+        }
+        assert!(found.iter().all(|file| file.bytes == Some(5)));
+        assert_eq!(found.into_iter().map(|file| file.path).collect::<Vec<_>>(), ours, "{names}");
+    }
 }

@@ -444,7 +444,8 @@ impl Writer {
         // Without a file there is nothing to say.
         let Some(file) = &segment.file else { return };
         let (head, path) = (segment.begin.head.clone(), file.path.clone());
-        self.shared.facts.publish(key, SegmentFacts { head, path, extent: segment.extent, state });
+        let hash = if state == SegmentState::Closed { file.hash() } else { None };
+        self.shared.facts.publish(key, SegmentFacts { head, path, extent: segment.extent, state, hash });
     }
 
     fn path(&self, key: SegmentKey) -> PathBuf {

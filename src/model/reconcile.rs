@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{naming, segment::SegmentState};
+use super::{
+    naming,
+    segment::{Hash, SegmentState},
+};
 use crate::base::CameraId;
 
 /// A file below the volume's root.
@@ -10,8 +13,8 @@ use crate::base::CameraId;
 pub struct FoundFile {
     /// Path below the root, `/` between its parts.
     pub path: String,
-    /// Its length.
-    pub bytes: u64,
+    /// Its length, if it was looked at.
+    pub bytes: Option<u64>,
 }
 
 /// A row, as far as this needs it.
@@ -21,10 +24,14 @@ pub struct KnownRow {
     pub id: i64,
     /// Path below the root.
     pub path: String,
-    /// What the row claims to be on disk.
+    /// Frames that the row claims to be on disk.
+    pub frames: u64,
+    /// Bytes that the row claims to be on disk.
     pub bytes: u64,
     /// How far the row says it is.
     pub state: SegmentState,
+    /// What its file must be, if that is known.
+    pub hash: Option<Hash>,
 }
 
 /// One thing to do.
@@ -58,16 +65,18 @@ pub enum Step {
 
 /// What to do so that the rows say what is on disk. Lost rows whose file came back are finished again.
 pub fn plan(files: &[FoundFile], rows: &[KnownRow]) -> Vec<Step> {
-    let mut unknown: BTreeMap<&str, u64> =
+    let mut unknown: BTreeMap<&str, Option<u64>> =
         files.iter().map(|file| (file.path.as_str(), file.bytes)).collect();
     let mut steps = Vec::new();
-    for KnownRow { id, path, bytes, state } in rows {
+    for KnownRow { id, path, bytes, state, .. } in rows {
         let on_disk = unknown.remove(path.as_str());
         let (id, path) = (*id, path.clone());
         match (on_disk, state) {
             (None, SegmentState::Lost) => {}
             (None, _) => steps.push(Step::Lost { id, path }),
-            (Some(held), SegmentState::Closed) if held >= *bytes => {}
+            (Some(held), SegmentState::Closed) if held.is_none_or(|held| held >= *bytes) => {}
+            // Only its bytes could tell more.
+            (Some(_), SegmentState::Suspect) => {}
             (Some(_), _) => {
                 steps.push(Step::Finish { id, path, was_lost: *state == SegmentState::Lost });
             }
@@ -87,21 +96,23 @@ mod tests {
     use proptest::prelude::*;
 
     fn file(path: &str, bytes: u64) -> FoundFile {
-        FoundFile { path: path.to_owned(), bytes }
+        FoundFile { path: path.to_owned(), bytes: Some(bytes) }
     }
 
     fn row(id: i64, path: &str, bytes: u64, state: SegmentState) -> KnownRow {
-        KnownRow { id, path: path.to_owned(), bytes, state }
+        KnownRow { id, path: path.to_owned(), frames: 0, bytes, state, hash: None }
     }
 
     #[test]
     fn each_case_has_its_step() {
-        use SegmentState::{Closed, Lost, Open};
+        use SegmentState::{Closed, Lost, Open, Suspect};
         let files = [
             file("a/20260101_000000.mp4", 10),
             file("a/20260101_000100.mp4", 10),
             file("a/20260101_000200.mp4", 5),
             file("a/20260101_000300.mp4", 7),
+            file("a/20260101_000600.mp4", 7),
+            FoundFile { path: "a/20260101_000700.mp4".into(), bytes: None },
             file("a/notes.txt", 1),
             file("NoSlug/20260101_000000.mp4", 1),
             file("a/b/20260101_000000.mp4", 1),
@@ -112,6 +123,9 @@ mod tests {
             row(3, "a/20260101_000200.mp4", 6, Closed),
             row(4, "a/20260101_000400.mp4", 6, Closed),
             row(5, "a/20260101_000500.mp4", 6, Lost),
+            row(6, "a/20260101_000600.mp4", 8, Suspect),
+            row(7, "a/20260101_000700.mp4", 8, Closed),
+            row(8, "a/20260101_000800.mp4", 8, Suspect),
         ];
         let steps = plan(&files, &rows);
         assert_eq!(
@@ -120,6 +134,7 @@ mod tests {
                 Step::Finish { id: 2, path: "a/20260101_000100.mp4".into(), was_lost: false },
                 Step::Finish { id: 3, path: "a/20260101_000200.mp4".into(), was_lost: false },
                 Step::Lost { id: 4, path: "a/20260101_000400.mp4".into() },
+                Step::Lost { id: 8, path: "a/20260101_000800.mp4".into() },
                 Step::Adopt { camera: "a".parse().unwrap(), path: "a/20260101_000300.mp4".into() },
             ]
         );

@@ -1,5 +1,7 @@
 //! A segment: one recorded MP4 file, and what is known of it while it grows.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::camera::{Profile, words};
@@ -74,11 +76,13 @@ pub enum SegmentState {
     Open,
     /// It is whole.
     Closed,
+    /// It was not surely put on the medium (a sync failed), or it is not what was recorded any more.
+    Suspect,
     /// The index knows it, but its file is gone.
     Lost,
 }
 
-words!(SegmentState { Open = "open", Closed = "closed", Lost = "lost" });
+words!(SegmentState { Open = "open", Closed = "closed", Suspect = "suspect", Lost = "lost" });
 
 /// What is known of a segment when its first frame arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +116,22 @@ pub struct Extent {
     pub duration_us: i64,
 }
 
+/// BLAKE3 of a file, from its first byte to its last. Prints itself as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Hash(pub [u8; 32]);
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// A row of the index before it has an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentFacts {
@@ -123,6 +143,8 @@ pub struct SegmentFacts {
     pub extent: Extent,
     /// How far it is.
     pub state: SegmentState,
+    /// Hash of the file; `None` while it grows, and for one that nobody hashed while it was written.
+    pub hash: Option<Hash>,
 }
 
 impl SegmentFacts {

@@ -536,7 +536,8 @@ mod tests {
             source: Source::Live,
         };
         let extent = Extent { frames: 25, bytes: 1, duration_us: (to - from) * 1_000_000 };
-        SegmentFacts { head, path: format!("front/{from}.mp4"), extent, state: SegmentState::Closed }
+        let path = format!("front/{from}.mp4");
+        SegmentFacts { head, path, extent, state: SegmentState::Closed, hash: None }
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ use super::{
     driver::{Deps, Driver},
     hub::Hub,
     ledger::Ledgers,
-    recovery::{self, Repaired},
+    recovery::{self, Hashing, Moved, Repaired, Scope, Walk},
     watch::VolumeWatch,
 };
 use crate::{
@@ -41,8 +41,7 @@ use crate::{
         Camera,
         camera::CameraPatch,
         event::{Kind, NewEvent, Severity},
-        naming,
-        reconcile::{FoundFile, Step},
+        reconcile::Step,
         schedule::{self, Zone},
     },
     store::{self, Store, StoredCamera},
@@ -68,6 +67,11 @@ const PIN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const LAST_ROWS_WITHIN: Duration = Duration::from_millis(400);
 /// And the database is closed within this; the sum stays below 8 s.
 const CLOSE_WITHIN: Duration = Duration::from_millis(250);
+/// After each page of the comparison of all files with all rows it rests so many times as long as the page took: the
+/// disk and the processor are for the cameras.
+const REST: u32 = 4;
+/// That comparison looks at the sizes of the files of the last day.
+const SIZES_US: i64 = 86_400_000_000;
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -134,11 +138,13 @@ impl Watchkeeper {
         let writer = VolumeWriter::start(volume.clone(), Limits::default())?;
         let (hub, events) = Hub::new();
 
-        let adopted = match recovery::unfinished(&store, &volume).await {
-            Ok(steps) => recovery::repair(&store, &volume, steps).await,
-            Err(error) => Err(error),
+        let mut adopted = Repaired::default();
+        let unfinished = async {
+            let steps = recovery::unfinished(&store, &volume).await?;
+            recovery::repair(&store, &volume, steps, Hashing::Never, &mut adopted).await
         };
-        report(&hub, adopted);
+        let ended = unfinished.await;
+        report(&hub, adopted, ended);
         let stored = store.cameras(&vault).await?;
 
         let ledgers = Ledgers::default();
@@ -299,68 +305,61 @@ async fn compare(store: Store, volume: Volume, hub: Hub, ledgers: Ledgers, start
     if let Err(error) = ledgers.count(&store, started_at).await {
         tracing::warn!("the coverage of this day and the last is not known: {}", Chain(&error));
     }
-    let steps = recovery::everything(&store, &volume, started_at).await;
-    let lost = |step: &Step| matches!(step, Step::Lost { .. });
-    if steps.as_ref().is_ok_and(|steps| !steps.is_empty() && steps.iter().all(lost))
-        && is_empty(&volume, started_at).await
-    {
-        let root = volume.root().display();
-        tracing::error!(
-            "the index knows segments, but none is below `{root}`; is the disk mounted? nothing is changed"
-        );
-        return;
-    }
-    let done = match steps {
-        Ok(steps) => recovery::repair(&store, &volume, steps).await,
-        Err(error) => Err(error),
-    };
-    if let Ok(done) = &done {
-        done.found.iter().for_each(|(camera, range)| ledgers.found(camera, *range));
-        done.gone.iter().for_each(|(camera, range)| ledgers.lost(camera, *range));
-    }
-    report(&hub, done);
+    let mut done = Repaired::default();
+    let ended = compare_all(&store, &volume, &ledgers, started_at, &mut done).await;
+    account(&ledgers, done.moved(true));
+    report(&hub, done, ended);
 }
 
-/// Whether not one segment from before this start is on the volume: then it is not mounted, and nothing is lost.
-async fn is_empty(volume: &Volume, started_at: WallUs) -> bool {
-    let volume = volume.clone();
-    let old = move |file: &FoundFile| {
-        let start = file.path.rsplit('/').next().and_then(naming::start_of);
-        start.is_some_and(|start| start.plus_us(999_999) < started_at)
-    };
-    let none = move || disk::scan(&volume).is_ok_and(|files| !files.iter().any(old));
-    tokio::task::spawn_blocking(none).await.unwrap_or(false)
-}
-
-fn report(hub: &Hub, done: Result<Repaired, recovery::Error>) {
-    let done = match done {
-        Ok(done) => done,
-        Err(error) => {
-            tracing::error!("recovery could not finish: {}", Chain(&error));
-            return;
+async fn compare_all(
+    store: &Store,
+    volume: &Volume,
+    ledgers: &Ledgers,
+    started_at: WallUs,
+    done: &mut Repaired,
+) -> Result<(), recovery::Error> {
+    let sizes_since = started_at.plus_us(-SIZES_US);
+    let mut walk = Walk::new(Some(store), volume, Scope { before: started_at, closed: false, sizes_since })?;
+    let unmounted = walk.files().await? == 0;
+    loop {
+        let began = Instant::now();
+        let Some(page) = walk.next().await? else { return Ok(()) };
+        if unmounted && page.steps.iter().any(|step| matches!(step, Step::Lost { .. })) {
+            let root = volume.root().display();
+            tracing::error!(
+                "the index knows segments, but none is below `{root}`; is the disk mounted? nothing is changed"
+            );
+            return Ok(());
         }
-    };
-    let some = |paths: &[String]| match paths {
-        [one] => one.clone(),
-        [first, ..] => format!("{first} and {} more", paths.len() - 1),
-        [] => String::new(),
-    };
-    let Repaired { finished, adopted, lost, empty, found: _, gone: _ } = done;
-    if !finished.is_empty() {
-        log(
-            hub,
-            Kind::SegmentAdopted,
-            format!("unfinished, kept up to the last fragment: {}", some(&finished)),
-        );
+        recovery::repair(store, volume, page.steps, Hashing::Never, done).await?;
+        account(ledgers, done.moved(false));
+        tokio::time::sleep(began.elapsed() * REST).await;
     }
-    if !adopted.is_empty() {
-        log(hub, Kind::SegmentAdopted, format!("files that the index did not know: {}", some(&adopted)));
+}
+
+fn account(ledgers: &Ledgers, Moved { found, gone }: Moved) {
+    found.iter().for_each(|(camera, range)| ledgers.found(camera, *range));
+    gone.iter().for_each(|(camera, range)| ledgers.lost(camera, *range));
+}
+
+fn report(hub: &Hub, done: Repaired, ended: Result<(), recovery::Error>) {
+    if let Err(error) = ended {
+        tracing::error!("recovery could not finish: {}", Chain(&error));
     }
-    if !lost.is_empty() {
-        log(hub, Kind::SegmentLost, format!("in the index, but not on disk: {}", some(&lost)));
+    let Repaired { finished, adopted, lost, empty, .. } = done;
+    if let Some(some) = finished.text() {
+        let detail = format!("unfinished, kept up to the last fragment, without a hash: {some}");
+        log(hub, Kind::SegmentAdopted, detail);
     }
-    if !empty.is_empty() {
-        tracing::info!("files without footage, left alone: {}", some(&empty));
+    if let Some(some) = adopted.text() {
+        let detail = format!("files that the index did not know, without a hash: {some}");
+        log(hub, Kind::SegmentAdopted, detail);
+    }
+    if let Some(some) = lost.text() {
+        log(hub, Kind::SegmentLost, format!("in the index, but not on disk: {some}"));
+    }
+    if let Some(some) = empty.text() {
+        tracing::info!("files without footage, left alone: {some}");
     }
 }
 

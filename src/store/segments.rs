@@ -11,7 +11,9 @@ use crate::{
     model::{
         Profile,
         reconcile::KnownRow,
-        segment::{AudioCodec, Codec, Extent, Segment, SegmentFacts, SegmentHead, SegmentState, Source},
+        segment::{
+            AudioCodec, Codec, Extent, Hash, Segment, SegmentFacts, SegmentHead, SegmentState, Source,
+        },
         timeline::Range,
     },
 };
@@ -19,32 +21,40 @@ use crate::{
 /// By path, so that a row that was written without anybody hearing of it is not written twice.
 const UPSERT: &str = "
     insert into segment (camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state,
-                         audio)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                         audio, hash)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
     on conflict (path) do update
        set camera_id = excluded.camera_id, profile = excluded.profile, start_us = excluded.start_us,
            end_us = excluded.end_us, frames = excluded.frames, bytes = excluded.bytes, codec = excluded.codec,
            width = excluded.width, height = excluded.height, source = excluded.source, state = excluded.state,
-           audio = excluded.audio
+           audio = excluded.audio, hash = excluded.hash
     returning id";
 
 const GROW: &str = "
-    update segment set end_us = ?2, frames = ?3, bytes = ?4, state = ?5
-     where id = ?1 and path = ?6";
+    update segment set end_us = ?2, frames = ?3, bytes = ?4, state = ?5, hash = ?6
+     where id = ?1 and path = ?7";
 
+// A file that contradicts the hash it was closed with is not what was recorded; the hash stays, to tell so.
 const FINISH: &str = "
-    update segment set end_us = start_us + ?2, frames = ?3, bytes = ?4, state = 'closed' where id = ?1";
+    update segment
+       set end_us = start_us + ?2, frames = ?3, bytes = ?4,
+           state = iif(hash is null or (frames = ?3 and bytes = ?4), 'closed', 'suspect')
+     where id = ?1";
 
-const MARK_LOST: &str = "update segment set state = 'lost' where id = ?1";
+const MARK: &str = "update segment set state = ?2 where id = ?1 returning camera_id, start_us, end_us";
+
+const SET_HASH: &str = "update segment set hash = ?2 where id = ?1 and hash is null";
 
 const GET: &str = "
-    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio
+    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio,
+           hash
       from segment where id = ?1";
 
 // A camera's segments do not overlap, as a rule: the one before `from` may reach into the range. Eight of them are
 // looked at, because a clock that was set back, or a change from main to sub, can lay some over each other.
 const TOUCHING: &str = "
-    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio
+    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio,
+           hash
       from segment
      where camera_id = ?1 and end_us > ?2 and start_us < ?3
        and start_us >= max(?4, coalesce((select min(start_us) from (select start_us from segment
@@ -63,13 +73,16 @@ const RANGES: &str = "
      order by start_us";
 
 const OPEN: &str = "
-    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio
+    select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio,
+           hash
       from segment where state = 'open' order by id";
 
-const KNOWN: &str = "select id, path, bytes, state from segment where id > ?1 order by id limit ?2";
+const KNOWN: &str = "
+    select id, path, frames, bytes, state, hash from segment where path > ?1 and path <= ?2 order by path limit ?3";
 
 #[cfg(test)]
-pub(super) const STATEMENTS: &[&str] = &[UPSERT, GROW, FINISH, MARK_LOST, GET, TOUCHING, RANGES, OPEN, KNOWN];
+pub(super) const STATEMENTS: &[&str] =
+    &[UPSERT, GROW, FINISH, MARK, SET_HASH, GET, TOUCHING, RANGES, OPEN, KNOWN];
 
 impl Store {
     /// Writes what is on disk now, in one transaction: all of it or, with an error, none. Rows whose id is known grow;
@@ -79,7 +92,8 @@ impl Store {
         let mut db = self.begin(what).await?;
         let mut ids = Vec::with_capacity(facts.len());
         for (known, facts) in facts {
-            let SegmentFacts { head, path, extent, state } = facts;
+            let SegmentFacts { head, path, extent, state, hash } = facts;
+            let hash = hash.as_ref().map(|hash| &hash.0[..]);
             if let Some(id) = known {
                 let grown = sqlx::query(GROW)
                     .bind(id)
@@ -87,6 +101,7 @@ impl Store {
                     .bind(number(extent.frames))
                     .bind(number(extent.bytes))
                     .bind(state.word())
+                    .bind(hash)
                     .bind(path)
                     .execute(&mut *db)
                     .await
@@ -111,6 +126,7 @@ impl Store {
                 .bind(source.word())
                 .bind(state.word())
                 .bind(audio.map(AudioCodec::word))
+                .bind(hash)
                 .fetch_one(&mut *db)
                 .await
                 .doing(what)?;
@@ -120,7 +136,8 @@ impl Store {
         Ok(ids)
     }
 
-    /// Closes a row with what its file was measured to hold. [`Error::NotFound`] if there is none of this id.
+    /// Closes a row with what its file was measured to hold; as suspect, if that contradicts the row's hash.
+    /// [`Error::NotFound`] if there is none of this id.
     pub async fn finish(&self, id: i64, extent: Extent) -> Result<(), Error> {
         let done = sqlx::query(FINISH)
             .bind(id)
@@ -133,11 +150,38 @@ impl Store {
         if done.rows_affected() == 1 { Ok(()) } else { Err(none(id)) }
     }
 
-    /// Says that a row's file is gone. [`Error::NotFound`] if there is no row of this id.
-    pub async fn mark_lost(&self, id: i64) -> Result<(), Error> {
-        let done =
-            sqlx::query(MARK_LOST).bind(id).execute(&self.writer).await.doing("mark a segment as lost")?;
-        if done.rows_affected() == 1 { Ok(()) } else { Err(none(id)) }
+    /// Changes what is said of these rows, in one transaction, and gives what footage they speak of.
+    /// [`Error::NotFound`], and nothing is changed, if there is no row of one of these ids.
+    pub async fn mark(&self, ids: &[i64], state: SegmentState) -> Result<Vec<(CameraId, Range)>, Error> {
+        let what = "mark segments";
+        let mut marked = Vec::with_capacity(ids.len());
+        if ids.is_empty() {
+            return Ok(marked);
+        }
+        let mut db = self.begin(what).await?;
+        for id in ids {
+            let row: Option<(String, i64, i64)> = sqlx::query_as(MARK)
+                .bind(id)
+                .bind(state.word())
+                .fetch_optional(&mut *db)
+                .await
+                .doing(what)?;
+            let (camera, from, to) = row.ok_or_else(|| none(*id))?;
+            let camera = word("segment.camera_id", &camera, |id| id.parse().ok()).doing(what)?;
+            marked.push((camera, Range { from: WallUs(from), to: WallUs(to) }));
+        }
+        db.commit().await.doing(what)?;
+        Ok(marked)
+    }
+
+    /// Gives rows that have none the hash of their file, in one transaction. One that is there is never replaced.
+    pub async fn set_hashes(&self, hashes: &[(i64, Hash)]) -> Result<(), Error> {
+        let what = "store hashes";
+        let mut db = self.begin(what).await?;
+        for (id, hash) in hashes {
+            sqlx::query(SET_HASH).bind(id).bind(&hash.0[..]).execute(&mut *db).await.doing(what)?;
+        }
+        db.commit().await.doing(what)
     }
 
     /// One segment. [`Error::NotFound`] if there is none of this id.
@@ -195,19 +239,24 @@ impl Store {
         values(what, rows)
     }
 
-    /// A page of all rows, by id: at most `limit` after `after` (0 for the first page). The last page is empty.
-    pub async fn known_rows(&self, after: i64, limit: u32) -> Result<Vec<KnownRow>, Error> {
+    /// A page of all rows, in the order of their paths: at most `limit` after `after` (empty for the first page) and up
+    /// to `upto` (`None`: the end).
+    pub async fn known_rows(
+        &self,
+        after: &str,
+        upto: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<KnownRow>, Error> {
         let what = "list known segments";
-        let rows: Vec<(i64, String, i64, String)> =
-            sqlx::query_as(KNOWN).bind(after).bind(limit).fetch_all(&self.readers).await.doing(what)?;
-        rows.into_iter()
-            .map(|(id, path, bytes, state)| {
-                let bytes = size("segment.bytes", bytes)?;
-                let state = word("segment.state", &state, SegmentState::from_word)?;
-                Ok(KnownRow { id, path, bytes, state })
-            })
-            .collect::<Result<_, BadValue>>()
-            .doing(what)
+        let rows: Vec<Known> = sqlx::query_as(KNOWN)
+            .bind(after)
+            // Greater than every path.
+            .bind(upto.unwrap_or("\u{10ffff}"))
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await
+            .doing(what)?;
+        rows.into_iter().map(KnownRow::try_from).collect::<Result<_, BadValue>>().doing(what)
     }
 }
 
@@ -228,6 +277,36 @@ fn word<T>(column: &'static str, word: &str, known: fn(&str) -> Option<T>) -> Re
     known(word).ok_or_else(|| BadValue { column, value: word.to_owned() })
 }
 
+fn hash(bytes: Vec<u8>) -> Result<Hash, BadValue> {
+    let of = |bytes: Vec<u8>| BadValue { column: "segment.hash", value: format!("{} bytes", bytes.len()) };
+    bytes.try_into().map(Hash).map_err(of)
+}
+
+#[derive(FromRow)]
+struct Known {
+    id: i64,
+    path: String,
+    frames: i64,
+    bytes: i64,
+    state: String,
+    hash: Option<Vec<u8>>,
+}
+
+impl TryFrom<Known> for KnownRow {
+    type Error = BadValue;
+
+    fn try_from(row: Known) -> Result<Self, BadValue> {
+        Ok(Self {
+            id: row.id,
+            path: row.path,
+            frames: size("segment.frames", row.frames)?,
+            bytes: size("segment.bytes", row.bytes)?,
+            state: word("segment.state", &row.state, SegmentState::from_word)?,
+            hash: row.hash.map(hash).transpose()?,
+        })
+    }
+}
+
 #[derive(FromRow)]
 struct Row {
     id: i64,
@@ -244,6 +323,7 @@ struct Row {
     source: String,
     state: String,
     audio: Option<String>,
+    hash: Option<Vec<u8>>,
 }
 
 impl TryFrom<Row> for Segment {
@@ -273,6 +353,7 @@ impl TryFrom<Row> for Segment {
                     duration_us: row.end_us.saturating_sub(row.start_us),
                 },
                 state: word("segment.state", &row.state, SegmentState::from_word)?,
+                hash: row.hash.map(hash).transpose()?,
             },
         })
     }

@@ -16,7 +16,7 @@ use crate::{
         event::{Kind, NewEvent, Severity},
         naming,
         schedule::{Row, Schedule, Zone},
-        segment::{Codec, Extent, SegmentFacts, SegmentHead, SegmentState, Source},
+        segment::{Codec, Extent, Hash, SegmentFacts, SegmentHead, SegmentState, Source},
         timeline::Range,
     },
 };
@@ -81,6 +81,7 @@ fn facts(camera: &str, start: i64, end: i64) -> SegmentFacts {
         path: naming::relative_path(&id(camera), start, 0),
         extent,
         state: SegmentState::Closed,
+        hash: Some(Hash([7; 32])),
     }
 }
 
@@ -176,7 +177,7 @@ async fn a_password_of_another_key_hides_no_camera_and_is_kept() {
 async fn a_segment_grows_in_its_row() {
     let rig = Rig::new().await;
     let store = &rig.store;
-    let open = SegmentFacts { state: SegmentState::Open, ..facts("front", 10, 11) };
+    let open = SegmentFacts { state: SegmentState::Open, hash: None, ..facts("front", 10, 11) };
     let ids = store.record(&[(None, facts("front", 0, 10)), (None, open.clone())]).await.unwrap();
     assert_eq!(store.open_rows().await.unwrap().len(), 1);
     let grown = SegmentFacts { extent: facts("front", 10, 12).extent, ..open };
@@ -193,15 +194,29 @@ async fn a_segment_grows_in_its_row() {
     store.finish(ids[1], extent).await.unwrap();
     let finished = SegmentFacts { extent, state: SegmentState::Closed, ..grown };
     assert_eq!(store.segment(ids[1]).await.unwrap().facts, finished);
+    // A hash is given once and never replaced, and a file that contradicts it is not what was recorded.
+    store.set_hashes(&[(ids[1], Hash([1; 32]))]).await.unwrap();
+    store.set_hashes(&[(ids[1], Hash([2; 32]))]).await.unwrap();
+    let hashed = SegmentFacts { hash: Some(Hash([1; 32])), ..finished };
+    assert_eq!(store.segment(ids[1]).await.unwrap().facts, hashed);
+    store.finish(ids[1], extent).await.unwrap();
+    assert_eq!(store.segment(ids[1]).await.unwrap().facts, hashed);
+    let shorter = Extent { frames: 6, bytes: 60, duration_us: 600 };
+    store.finish(ids[1], shorter).await.unwrap();
+    let suspect = SegmentFacts { extent: shorter, state: SegmentState::Suspect, ..hashed };
+    assert_eq!(store.segment(ids[1]).await.unwrap().facts, suspect);
     assert_eq!(store.open_rows().await.unwrap(), []);
     assert_eq!(store.record(&[]).await.unwrap(), [0; 0]);
 
-    store.mark_lost(ids[0]).await.unwrap();
+    let marked = store.mark(&ids[..1], SegmentState::Lost).await.unwrap();
+    assert_eq!(marked, [(id("front"), seconds(0, 10))]);
     assert_eq!(store.ranges(&id("front"), seconds(0, 10)).await.unwrap(), []);
     let listed = store.segments_touching(&id("front"), seconds(0, 10), None, 10).await.unwrap();
     assert_eq!(listed[0].facts.state, SegmentState::Lost);
     let gone = |result| matches!(result, Err(Error::NotFound { what: "segment", .. }));
-    assert!(gone(store.finish(99, extent).await) && gone(store.mark_lost(99).await));
+    assert!(gone(store.finish(99, extent).await));
+    assert!(gone(store.mark(&[ids[1], 99], SegmentState::Lost).await.map(|_| ())));
+    assert_eq!(store.segment(ids[1]).await.unwrap().facts, suspect, "all of it or nothing");
     assert!(gone(store.segment(99).await.map(|_| ())));
 }
 
@@ -212,13 +227,15 @@ async fn rows_are_known_page_by_page_and_outlive_their_camera() {
     let all: Vec<_> = (0..25).map(|n| (None, facts("front", n, n + 1))).collect();
     let ids = rig.store.record(&all).await.unwrap();
     rig.store.delete_camera(&id("front")).await.unwrap();
-    let (mut after, mut known) = (0, Vec::new());
+    let (mut after, mut known) = (String::new(), Vec::new());
     loop {
-        let page = rig.store.known_rows(after, 10).await.unwrap();
+        let page = rig.store.known_rows(&after, None, 10).await.unwrap();
         let Some(last) = page.last() else { break };
-        after = last.id;
+        after.clone_from(&last.path);
         known.extend(page);
     }
+    let upto = rig.store.known_rows(&known[2].path, Some(&known[5].path), 10).await.unwrap();
+    assert_eq!(upto, known[3..6]);
     assert_eq!(known.iter().map(|row| row.id).collect::<Vec<_>>(), ids);
     assert!(known.iter().all(|row| row.bytes == 1_000 && row.state == SegmentState::Closed));
     assert_eq!(known[3].path, all[3].1.path);
@@ -402,7 +419,7 @@ async fn a_full_disk_is_away_and_leaves_no_half_of_a_batch() {
     let many: Vec<_> = (0..500).map(|n| (None, facts("front", n, n + 1))).collect();
     let error = rig.store.record(&many).await.unwrap_err();
     assert!(matches!(&error, Error::Away { source, .. } if source.to_string().contains("full")), "{error:?}");
-    assert_eq!(rig.store.known_rows(0, 10).await.unwrap(), []);
+    assert_eq!(rig.store.known_rows("", None, 10).await.unwrap(), []);
     limit(1_000_000).await;
     assert_eq!(rig.store.record(&many).await.unwrap().len(), 500);
 }
@@ -455,8 +472,8 @@ async fn a_database_of_another_version_is_refused_with_a_remedy() {
     let path = rig.path();
     let reader = Store::open_read_only(&path).await.unwrap();
     rig.store.record(&[(None, facts("front", 0, 10))]).await.unwrap();
-    assert_eq!(reader.known_rows(0, 9).await.unwrap().len(), 1, "reads beside the writer");
-    assert!(reader.mark_lost(1).await.is_err());
+    assert_eq!(reader.known_rows("", None, 9).await.unwrap().len(), 1, "reads beside the writer");
+    assert!(reader.mark(&[1], SegmentState::Lost).await.is_err());
     reader.close().await;
 
     let future = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::FileExt as _,
     path::Path,
     process::Output,
     time::{Duration, Instant},
@@ -236,16 +237,8 @@ fn check_finds_what_is_missing_or_cut_and_is_content_with_the_rest() {
     let line = Line { dir: dir.path(), url: NOWHERE };
     let camera = record(&process, CameraSpec::new("front"), 2);
     closed_segments(&process, "front", 3);
-    line.does(&["check"]);
-    process.stop(STOPS_WITHIN);
-    prove(dir.path(), &camera);
-    let fine = line.json(&["check"]);
-    let files = recordings(dir.path(), "front");
-    assert_eq!((&fine["ok"], &fine["measured_files"]), (&json!(true), &json!(files.len())), "{fine:#}");
-    assert_eq!(fine["findings"], json!([]));
-
-    let finds = |kind: &str, file: &Path| {
-        let (code, said, _) = line.run("", &["check", "--json"]);
+    let finds = |args: &[&str], kind: &str, file: &Path| {
+        let (code, said, _) = line.run("", &[&["check", "--json"], args].concat());
         let report: Value = serde_json::from_str(&said).unwrap();
         assert_eq!((code, &report["ok"]), (1, &json!(false)), "{kind}: {report:#}");
         let findings = report["findings"].as_array().unwrap();
@@ -253,14 +246,40 @@ fn check_finds_what_is_missing_or_cut_and_is_content_with_the_rest() {
         assert_eq!(findings[0]["kind"], kind, "{report:#}");
         assert!(file.ends_with(findings[0]["path"].as_str().unwrap()), "{report:#}");
     };
+    // What is closed is looked at while the service records, too.
+    let deep = line.json(&["check", "--deep"]);
+    let read = deep["measured_files"].as_u64().unwrap();
+    assert!(deep["running"] == true && deep["ok"] == true && read >= 3, "{deep:#}");
+    assert_eq!(deep["without_hash"], 0, "{deep:#}");
+    let first = recordings(dir.path(), "front").remove(0);
+    let flip = || {
+        let file = fs::File::options().read(true).write(true).open(&first).unwrap();
+        let (mut byte, middle) = ([0], file.metadata().unwrap().len() / 2);
+        file.read_exact_at(&mut byte, middle).unwrap();
+        file.write_all_at(&[byte[0] ^ 0x10], middle).unwrap();
+    };
+    flip();
+    finds(&["--deep"], "altered", &first);
+    line.does(&["check"]);
+    process.stop(STOPS_WITHIN);
+    finds(&["--deep", "--repair"], "altered", &first);
+    finds(&[], "suspect", &first);
+    flip();
+    assert_eq!(line.json(&["check", "--deep", "--repair"])["findings"][0]["kind"], "cleared");
+    prove(dir.path(), &camera);
+    let fine = line.json(&["check", "--deep"]);
+    let files = recordings(dir.path(), "front");
+    assert_eq!((&fine["ok"], &fine["measured_files"]), (&json!(true), &json!(files.len())), "{fine:#}");
+    assert_eq!((&fine["findings"], &fine["without_hash"]), (&json!([]), &json!(0)));
+
     let whole = fs::read(&files[1]).unwrap();
     fs::write(&files[1], &whole[..whole.len() - 1000]).unwrap();
-    finds("shrunk", &files[1]);
+    finds(&[], "altered", &files[1]);
     fs::write(&files[1], &whole).unwrap();
     line.does(&["check"]);
     let away = dir.path().join("away");
     fs::rename(&files[0], &away).unwrap();
-    finds("lost", &files[0]);
+    finds(&[], "lost", &files[0]);
     let (code, said, told) = line.run("", &["check"]);
     assert_eq!(code, 1);
     assert!(said.contains("not on disk") && told.contains("hint: "), "{said}{told}");
@@ -268,12 +287,12 @@ fn check_finds_what_is_missing_or_cut_and_is_content_with_the_rest() {
     fs::write(files[0].with_file_name("notes.txt"), "mine").unwrap();
     line.does(&["check"]);
 
-    // A repair deletes nothing, and then all is well.
+    // A repair deletes nothing, and believes no file that contradicts its hash.
     fs::write(&files[1], &whole[..whole.len() - 1000]).unwrap();
     fs::rename(&files[0], &away).unwrap();
     let (_, said, _) = line.run("", &["check", "--repair", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["repaired"], true, "{said}");
-    line.does(&["check"]);
+    finds(&[], "suspect", &files[1]);
     assert_eq!(recordings(dir.path(), "front"), files[1..]);
 }
 

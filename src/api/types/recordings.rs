@@ -30,6 +30,9 @@ pub(crate) struct Segment {
     /// Encoding of the sound in the file; null without.
     audio: Option<AudioWord>,
     source: SourceWord,
+    /// BLAKE3 of the file, computed while it was written; null while it grows, and if a kill ended it.
+    #[schema(min_length = 64, max_length = 64)]
+    hash: Option<String>,
     /// Path below the directory of recordings.
     file: String,
     /// Where the file is served.
@@ -40,7 +43,7 @@ impl From<&model::segment::Segment> for Segment {
     fn from(segment: &model::segment::Segment) -> Self {
         let model::segment::Segment { id, facts } = segment;
         let end = facts.end();
-        let model::segment::SegmentFacts { head, path, extent, state } = facts;
+        let model::segment::SegmentFacts { head, path, extent, state, hash } = facts;
         let SegmentHead { camera, profile, start, codec, width, height, audio, source } = head;
         let model::segment::Extent { frames, bytes, duration_us } = extent;
         Self {
@@ -59,6 +62,7 @@ impl From<&model::segment::Segment> for Segment {
             height: *height,
             audio: audio.map(Word),
             source: Word(*source),
+            hash: hash.map(|hash| hash.to_string()),
             file: path.clone(),
             url: format!("/api/v1/segments/{id}.mp4"),
         }

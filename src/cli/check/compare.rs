@@ -9,20 +9,20 @@ use std::{
 use anyhow::Context as _;
 use serde::Serialize;
 
+use super::super::fail::Failure;
 use crate::{
     base::{WallUs, error::Chain},
     disk::{self, Volume, measure},
     model::{
         event::{Kind as EventKind, Severity},
-        naming,
-        reconcile::{self, KnownRow, Step},
-        segment::SegmentState,
+        reconcile::{KnownRow, Step},
+        segment::{Hash, SegmentState},
     },
-    run::recovery,
-    store::{EventPage, Store},
+    run::recovery::{self, Hashing, Repaired, Walk},
+    store::{self, EventPage, Store},
 };
 
-/// Rows and events read at once.
+/// Events read at once.
 const PAGE: u32 = 1000;
 /// A file that was written within this is being written, whatever its name says of its beginning: the recorder writes
 /// at least once a second, and the host's clock may have been set back meanwhile.
@@ -44,6 +44,12 @@ pub(super) enum Kind {
     Lost,
     /// The row says other frames or bytes than the file has.
     Differs,
+    /// The file is not what was recorded: it contradicts the hash in its row.
+    Altered,
+    /// A sync failed while it was recorded, or it was altered when it was last read.
+    Suspect,
+    /// The row is suspect, and the file is what was recorded after all.
+    Cleared,
     /// The file is no segment any more.
     Damaged,
     /// The file cannot be read.
@@ -60,7 +66,7 @@ impl Kind {
 
     /// Whether a repair mends it.
     pub(super) fn is_mended(self) -> bool {
-        !matches!(self, Self::Empty | Self::Unreadable)
+        !matches!(self, Self::Empty | Self::Unreadable | Self::Altered | Self::Suspect)
     }
 
     /// What a repair does about it, or what a person can.
@@ -70,6 +76,9 @@ impl Kind {
                 "a repair writes into the index what the file holds"
             }
             Self::Unindexed => "a repair adds it to the index",
+            Self::Altered => "put a good copy in its place if you have one; a repair marks it as suspect",
+            Self::Suspect => "`check --deep` reads it and compares its hash, if it has one",
+            Self::Cleared => "a repair takes it back",
             Self::Lost => "put the file back if you have it; a repair marks it as lost",
             Self::Damaged => "put a good copy in its place if you have one; a repair marks it as lost",
             Self::Unreadable => "check the disk, and the rights of the file",
@@ -88,11 +97,10 @@ pub(super) struct Finding {
     pub(super) detail: String,
 }
 
-/// What was found, and what a repair would do.
+/// What was found, and what was done about it.
 #[derive(Debug, Default)]
 pub(super) struct Compared {
     pub(super) findings: Vec<Finding>,
-    pub(super) steps: Vec<Step>,
     /// Rows that were looked at.
     pub(super) rows: u64,
     /// Files that were measured.
@@ -101,23 +109,32 @@ pub(super) struct Compared {
     pub(super) bytes: u64,
     /// Rows that were marked lost before; nothing is to be done about them.
     pub(super) lost_before: u64,
-    /// Every row's file is gone.
-    pub(super) all_gone: bool,
+    /// Closed rows without a hash, before a repair.
+    pub(super) without_hash: u64,
+    /// Hashes that the repair added to rows.
+    pub(super) hashed: u64,
+    pub(super) repaired: Option<Repaired>,
 }
 
-impl Compared {
-    fn found(&mut self, kind: Kind, path: &str, detail: impl Into<String>) {
-        self.findings.push(Finding { kind, path: path.to_owned(), detail: detail.into() });
-    }
+/// What a repair changes.
+#[derive(Debug, Default)]
+struct Mend {
+    steps: Vec<Step>,
+    suspect: Vec<i64>,
+    cleared: Vec<i64>,
+    hashes: Vec<(i64, Hash)>,
 }
 
-/// Which part is looked at.
+/// Which part is looked at, and how.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope {
-    /// Only what was begun before this.
+    /// Only what was begun before this, and of what came later what is closed.
     pub(super) before: WallUs,
     /// A service is writing.
     pub(super) running: bool,
+    /// Every file is read, and its hash compared.
+    pub(super) deep: bool,
+    pub(super) repair: bool,
 }
 
 /// When the running service started, as its log says: everything older is not its own. Its first event stands before
@@ -137,146 +154,225 @@ pub(super) async fn last_start(store: &Store) -> anyhow::Result<Option<WallUs>> 
     }
 }
 
-/// Compares every file with every row, and measures every file. `tick` hears how many of how many are done.
+/// Compares every file with every row, measures or reads every file, and repairs if that is wanted, all a page at a
+/// time. `tick` hears how many of how many are done.
 pub(super) async fn compare(
     store: Option<&Store>,
     volume: &Volume,
     scope: Scope,
     tick: impl Fn(u64, u64),
 ) -> anyhow::Result<Compared> {
-    let (rows, steps) = match store {
-        Some(store) => (
-            known_rows(store, scope.before).await?,
-            recovery::everything(store, volume, scope.before)
-                .await
-                .context("cannot compare files and rows")?,
-        ),
-        None => {
-            let mut files = disk::scan(volume)?;
-            files.retain(|file| begun_before(&file.path, scope.before));
-            (Vec::new(), reconcile::plan(&files, &[]))
+    let Scope { before, running, repair, .. } = scope;
+    let wanted = recovery::Scope { before, closed: running, sizes_since: WallUs(0) };
+    let mut walk = Walk::new(store, volume, wanted)?;
+    let files = walk.files().await?;
+    let mut look = Look { store, volume, scope, out: Compared::default(), mend: Mend::default() };
+    look.out.repaired = repair.then(Repaired::default);
+    let mut done = 0;
+    while let Some(page) = walk.next().await.context("cannot compare files and rows")? {
+        let lost = |step: &Step| matches!(step, Step::Lost { .. });
+        if repair && files == 0 && page.steps.iter().any(lost) {
+            let root = volume.root().display();
+            let why = format!("the index knows recordings, and not one is in `{root}`");
+            return Err(Failure::new(why).hint("is the disk mounted? Nothing was changed").into());
         }
-    };
-    let mut out = Compared { rows: rows.len() as u64, ..Compared::default() };
-    let mut planned: HashMap<i64, Step> = HashMap::new();
-    let mut adopt = Vec::new();
-    for step in steps {
-        match step {
-            Step::Finish { id, .. } | Step::Lost { id, .. } => {
-                planned.insert(id, step);
+        let mut planned = HashMap::new();
+        let mut adopt = Vec::new();
+        for step in page.steps {
+            match step {
+                Step::Finish { id, .. } | Step::Lost { id, .. } => {
+                    planned.insert(id, step);
+                }
+                Step::Adopt { .. } => adopt.push(step),
             }
-            Step::Adopt { .. } => adopt.push(step),
         }
-    }
-    let all = (rows.len() + adopt.len()) as u64;
-    for (n, row) in rows.iter().enumerate() {
-        tick(n as u64, all);
-        match planned.remove(&row.id) {
-            Some(step @ Step::Lost { .. }) => {
-                out.found(Kind::Lost, &row.path, "is in the index, but not on disk");
-                out.steps.push(step);
-            }
-            Some(step) => unsettled(&mut out, volume, row, step, scope),
-            None if row.state == SegmentState::Closed => settled(&mut out, store, volume, row).await?,
-            None if row.state == SegmentState::Lost => out.lost_before += 1,
-            None => {}
+        look.out.rows += page.rows.len() as u64;
+        for row in &page.rows {
+            look.row(row, planned.remove(&row.id)).await?;
+            done += 1;
+            tick(done, files.max(done));
         }
+        for step in adopt {
+            look.unknown(step);
+            done += 1;
+            tick(done, files.max(done));
+        }
+        look.repair().await?;
     }
-    for (n, step) in adopt.into_iter().enumerate() {
-        tick((rows.len() + n) as u64, all);
-        unknown(&mut out, volume, step, scope);
+    if let (Some(store), Some(done)) = (store, &mut look.out.repaired) {
+        recovery::put_into_gaps(store, done.moved(true)).await?;
     }
-    tick(all, all);
-    let gone = out.findings.iter().filter(|finding| finding.kind == Kind::Lost).count() as u64;
-    out.all_gone = gone > 0 && gone + out.lost_before == out.rows && out.measured == 0;
-    Ok(out)
+    Ok(look.out)
 }
 
-/// A row that the plan wants to close with what its file holds.
-fn unsettled(out: &mut Compared, volume: &Volume, row: &KnownRow, step: Step, scope: Scope) {
-    if scope.running && is_being_written(volume, &row.path) {
-        return;
-    }
-    let was_lost = row.state == SegmentState::Lost;
-    match measure(volume, &row.path) {
-        Ok(held) => {
-            out.measured += 1;
-            let (kind, said) = match row.state {
-                SegmentState::Open => (Kind::Unfinished, "was not finished".to_owned()),
-                SegmentState::Closed => (Kind::Shrunk, format!("should have {} bytes", row.bytes)),
-                SegmentState::Lost => (Kind::Returned, "was marked as lost, and is there".to_owned()),
-            };
-            out.found(kind, &row.path, format!("{said}; holds {}", holds(&held)));
-            out.steps.push(step);
-        }
-        Err(error @ disk::Error::Io { .. }) => out.found(Kind::Unreadable, &row.path, said(&error)),
-        // It is known already that this footage is lost.
-        Err(_) if was_lost => {
-            out.lost_before += 1;
-            out.found(Kind::Empty, &row.path, "is marked as lost; the file holds no footage");
-        }
-        Err(error) => {
-            out.found(Kind::Damaged, &row.path, said(&error));
-            out.steps.push(step);
-        }
-    }
+/// A walk, and what it found so far.
+struct Look<'a> {
+    store: Option<&'a Store>,
+    volume: &'a Volume,
+    scope: Scope,
+    out: Compared,
+    /// Of the page.
+    mend: Mend,
 }
 
-/// A closed row whose file seems to be there.
-async fn settled(
-    out: &mut Compared,
-    store: Option<&Store>,
-    volume: &Volume,
-    row: &KnownRow,
-) -> anyhow::Result<()> {
-    let finish = || Step::Finish { id: row.id, path: row.path.clone(), was_lost: false };
-    let held = match measure(volume, &row.path) {
-        Ok(held) => held,
-        Err(error @ disk::Error::Io { .. }) => {
-            out.found(Kind::Unreadable, &row.path, said(&error));
+impl Look<'_> {
+    fn found(&mut self, kind: Kind, path: &str, detail: impl Into<String>) {
+        self.out.findings.push(Finding { kind, path: path.to_owned(), detail: detail.into() });
+    }
+
+    async fn repair(&mut self) -> anyhow::Result<()> {
+        let Mend { steps, suspect, cleared, hashes } = std::mem::take(&mut self.mend);
+        if let (Some(store), Some(done)) = (self.store, &mut self.out.repaired) {
+            recovery::repair(store, self.volume, steps, Hashing::Read, done).await?;
+            recovery::put_into_gaps(store, done.moved(false)).await?;
+            store.mark(&suspect, SegmentState::Suspect).await?;
+            store.mark(&cleared, SegmentState::Closed).await?;
+            store.set_hashes(&hashes).await?;
+            self.out.hashed += hashes.len() as u64;
+        }
+        Ok(())
+    }
+
+    async fn row(&mut self, row: &KnownRow, step: Option<Step>) -> anyhow::Result<()> {
+        match (step, row.state) {
+            (Some(step @ Step::Lost { .. }), _) => {
+                if !self.is_gone_meanwhile(row).await? {
+                    self.found(Kind::Lost, &row.path, "is in the index, but not on disk");
+                    self.mend.steps.push(step);
+                }
+            }
+            (Some(step), _) => self.unsettled(row, step),
+            (None, SegmentState::Closed | SegmentState::Suspect) => self.settled(row).await?,
+            (None, SegmentState::Lost) => self.out.lost_before += 1,
+            (None, SegmentState::Open) => {}
+        }
+        Ok(())
+    }
+
+    /// Whether the running service took a closed row away, or gave it up, since it was read.
+    async fn is_gone_meanwhile(&self, row: &KnownRow) -> anyhow::Result<bool> {
+        let Some(store) = self.store.filter(|_| self.scope.running) else { return Ok(false) };
+        match store.segment(row.id).await {
+            Ok(now) => Ok(now.facts.state == SegmentState::Lost && row.state != SegmentState::Lost),
+            Err(store::Error::NotFound { .. }) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A row that the plan wants to close with what its file holds.
+    fn unsettled(&mut self, row: &KnownRow, step: Step) {
+        if self.scope.running && is_being_written(self.volume, &row.path) {
+            return;
+        }
+        let was_lost = row.state == SegmentState::Lost;
+        match measure(self.volume, &row.path) {
+            Ok(held) => {
+                self.out.measured += 1;
+                let (kind, said) = match row.state {
+                    SegmentState::Open => (Kind::Unfinished, "was not finished".to_owned()),
+                    SegmentState::Lost => (Kind::Returned, "was marked as lost, and is there".to_owned()),
+                    SegmentState::Closed | SegmentState::Suspect => {
+                        (differs(row, Kind::Shrunk), format!("should have {} bytes", row.bytes))
+                    }
+                };
+                self.found(kind, &row.path, format!("{said}; holds {}", holds(&held)));
+                self.mend.steps.push(step);
+            }
+            Err(error @ disk::Error::Io { .. }) => self.found(Kind::Unreadable, &row.path, said(&error)),
+            // It is known already that this footage is lost.
+            Err(_) if was_lost => {
+                self.out.lost_before += 1;
+                self.found(Kind::Empty, &row.path, "is marked as lost; the file holds no footage");
+            }
+            Err(error) => {
+                self.found(Kind::Damaged, &row.path, said(&error));
+                self.mend.steps.push(step);
+            }
+        }
+    }
+
+    /// A closed or suspect row whose file seems to be there.
+    async fn settled(&mut self, row: &KnownRow) -> anyhow::Result<()> {
+        let finish = || Step::Finish { id: row.id, path: row.path.clone(), was_lost: false };
+        let held = match measure(self.volume, &row.path) {
+            Ok(held) => held,
+            Err(disk::Error::NotFound { .. }) if self.is_gone_meanwhile(row).await? => return Ok(()),
+            Err(error @ disk::Error::Io { .. }) => {
+                self.found(Kind::Unreadable, &row.path, said(&error));
+                return Ok(());
+            }
+            Err(error) => {
+                self.found(Kind::Damaged, &row.path, said(&error));
+                self.mend.steps.push(finish());
+                return Ok(());
+            }
+        };
+        self.out.measured += 1;
+        if (row.frames, row.bytes) != (held.extent.frames, held.extent.bytes) {
+            let (frames, bytes) = (row.frames, row.bytes);
+            let says =
+                format!("the index says {frames} frames in {bytes} bytes; the file holds {}", holds(&held));
+            self.found(differs(row, Kind::Differs), &row.path, says);
+            self.mend.steps.push(finish());
             return Ok(());
         }
-        Err(error) => {
-            out.found(Kind::Damaged, &row.path, said(&error));
-            out.steps.push(finish());
+        let suspect = row.state == SegmentState::Suspect;
+        self.out.without_hash += u64::from(row.hash.is_none());
+        if !self.scope.deep {
+            if suspect {
+                self.found(Kind::Suspect, &row.path, "may not be what was recorded");
+            } else {
+                self.out.bytes += row.bytes;
+            }
             return Ok(());
         }
-    };
-    out.measured += 1;
-    let Some(store) = store else { return Ok(()) };
-    let says = store.segment(row.id).await?.facts.extent;
-    if (says.frames, says.bytes) == (held.extent.frames, held.extent.bytes) {
-        out.bytes += says.bytes;
-    } else {
-        let detail = format!(
-            "the index says {} frames in {} bytes; the file holds {}",
-            says.frames,
-            says.bytes,
-            holds(&held)
-        );
-        out.found(Kind::Differs, &row.path, detail);
-        out.steps.push(finish());
+        match (disk::hash(self.volume, &row.path), row.hash) {
+            (Err(error), _) => self.found(Kind::Unreadable, &row.path, said(&error)),
+            (Ok(hash), Some(right)) if hash != right => {
+                self.found(Kind::Altered, &row.path, format!("its hash is {hash} and not {right}"));
+                self.mend.suspect.push(row.id);
+            }
+            (Ok(_), Some(_)) if suspect => {
+                self.found(Kind::Cleared, &row.path, "is marked as suspect, and its hash is right");
+                self.mend.cleared.push(row.id);
+            }
+            (Ok(_), None) if suspect => {
+                self.found(Kind::Suspect, &row.path, "has no hash that would tell whether it is whole");
+            }
+            (Ok(hash), known) => {
+                self.out.bytes += row.bytes;
+                // What ends torn is not whole: it stays without.
+                if known.is_none() && held.torn_bytes == 0 {
+                    self.mend.hashes.push((row.id, hash));
+                }
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// A file that no row speaks of.
+    fn unknown(&mut self, step: Step) {
+        let Step::Adopt { path, .. } = &step else { return };
+        let path = path.clone();
+        if self.scope.running && is_being_written(self.volume, &path) {
+            return;
+        }
+        match measure(self.volume, &path) {
+            Ok(held) => {
+                self.out.measured += 1;
+                self.found(Kind::Unindexed, &path, format!("is not in the index; holds {}", holds(&held)));
+                self.mend.steps.push(step);
+            }
+            Err(error @ disk::Error::Io { .. }) => self.found(Kind::Unreadable, &path, said(&error)),
+            Err(disk::Error::NotFound { .. }) => {}
+            Err(error) => self.found(Kind::Empty, &path, said(&error)),
+        }
+    }
 }
 
-/// A file that no row speaks of.
-fn unknown(out: &mut Compared, volume: &Volume, step: Step, scope: Scope) {
-    let Step::Adopt { path, .. } = &step else { return };
-    let path = path.clone();
-    if scope.running && is_being_written(volume, &path) {
-        return;
-    }
-    match measure(volume, &path) {
-        Ok(held) => {
-            out.measured += 1;
-            out.found(Kind::Unindexed, &path, format!("is not in the index; holds {}", holds(&held)));
-            out.steps.push(step);
-        }
-        Err(error @ disk::Error::Io { .. }) => out.found(Kind::Unreadable, &path, said(&error)),
-        Err(disk::Error::NotFound { .. }) => {}
-        Err(error) => out.found(Kind::Empty, &path, said(&error)),
-    }
+/// What it is when file and row differ: with a hash it is certain that the row is right.
+fn differs(row: &KnownRow, without_hash: Kind) -> Kind {
+    if row.hash.is_some() { Kind::Altered } else { without_hash }
 }
 
 fn holds(held: &disk::Measured) -> String {
@@ -296,22 +392,6 @@ fn said(error: &disk::Error) -> String {
         disk::Error::Refused { .. } => "is no plain file".to_owned(),
         other => Chain(other).to_string(),
     }
-}
-
-async fn known_rows(store: &Store, before: WallUs) -> anyhow::Result<Vec<KnownRow>> {
-    let (mut rows, mut after) = (Vec::new(), 0);
-    loop {
-        let page = store.known_rows(after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(rows) };
-        after = last.id;
-        rows.extend(page.into_iter().filter(|row| begun_before(&row.path, before)));
-    }
-}
-
-/// As [`recovery::everything`] decides it: the whole second of the name is past.
-fn begun_before(path: &str, before: WallUs) -> bool {
-    let start = path.rsplit('/').next().and_then(naming::start_of);
-    start.is_some_and(|start| start.plus_us(999_999) < before)
 }
 
 fn is_being_written(volume: &Volume, path: &str) -> bool {

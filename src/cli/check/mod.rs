@@ -1,7 +1,8 @@
 //! `watchkeeper check`: do the files and the index agree, and is every file whole?
 //!
 //! It opens the database and the recordings itself, whether the service runs or not. While it runs, what it records is
-//! its own and grows; only what is older is looked at, and nothing is changed: the service repairs when it starts.
+//! its own and grows; only what is older or closed is looked at, and nothing is changed: the service repairs when it
+//! starts.
 
 mod compare;
 
@@ -25,18 +26,18 @@ use crate::{
     base::WallUs,
     disk::Volume,
     model::event::{Kind as EventKind, NewEvent, Severity},
-    run::{
-        Settings,
-        recovery::{self, Repaired},
-    },
+    run::{Settings, recovery::Repaired},
     store::{self, Store},
 };
 use compare::{Compared, Scope, compare, last_start};
 
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Check {
-    /// Make the index say what is on disk; deletes nothing. The service must be stopped, and does the same when it
-    /// starts
+    /// Read every file, and compare it with the hash that was computed while it was recorded
+    #[arg(long)]
+    deep: bool,
+    /// Make the index say what is on disk; deletes nothing. The service must be stopped, and does much of it when it
+    /// starts. Files that get into the index are read for their hash; with --deep, so are those that have none there
     #[arg(long)]
     repair: bool,
     #[command(flatten)]
@@ -64,15 +65,11 @@ pub(super) fn run(env: &mut Env, wanted: Check) -> anyhow::Result<Verdict> {
     directory(&settings.data_dir, "the data")?;
     directory(&settings.recordings_dir, "the recordings")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let checked = if wanted.repair {
-        let lock = lock_for_repair(&settings)?;
-        let checked = runtime.block_on(checked(&settings, false, true));
-        drop(lock);
-        checked
-    } else {
-        let running = is_running(&settings)?;
-        runtime.block_on(checked(&settings, running, false))
-    }?;
+    // Held until the end.
+    let lock = if wanted.repair { Some(lock_for_repair(&settings)?) } else { None };
+    let running = lock.is_none() && is_running(&settings)?;
+    let how = How { running, deep: wanted.deep, repair: wanted.repair };
+    let checked = runtime.block_on(checked(&settings, how))?;
     print(env, &settings, &checked, wanted)?;
     Ok(if checked.is_well() { Verdict::Fine } else { Verdict::Problems })
 }
@@ -99,12 +96,20 @@ struct Checked {
     before: WallUs,
     /// There is an index.
     indexed: bool,
-    repaired: Option<Repaired>,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct How {
+    /// A service has the data directory.
+    running: bool,
+    deep: bool,
+    repair: bool,
 }
 
 impl Checked {
     fn is_mended(&self, kind: compare::Kind) -> bool {
-        self.repaired.is_some() && kind.is_mended()
+        self.compared.repaired.is_some() && kind.is_mended()
     }
 
     fn is_well(&self) -> bool {
@@ -113,7 +118,8 @@ impl Checked {
     }
 }
 
-async fn checked(settings: &Settings, running: bool, repair: bool) -> anyhow::Result<Checked> {
+async fn checked(settings: &Settings, how: How) -> anyhow::Result<Checked> {
+    let How { running, deep, repair } = how;
     let volume = Volume::open(&settings.recordings_dir)?;
     let store = if repair {
         Some(Store::open(&settings.database()).await?)
@@ -129,38 +135,25 @@ async fn checked(settings: &Settings, running: bool, repair: bool) -> anyhow::Re
             .ok_or_else(|| Failure::new("the service is just starting").hint("try again in a few seconds"))?,
         _ => WallUs::now(),
     };
-    let bar = term::progress(0, "measuring");
+    let bar = term::progress(0, if deep { "reading" } else { "measuring" });
     let tick = |done: u64, all: u64| {
         bar.set_length(all);
         bar.set_position(done);
     };
-    let mut compared = compare(store.as_ref(), &volume, Scope { before, running }, tick).await?;
+    let compared = compare(store.as_ref(), &volume, Scope { before, running, deep, repair }, tick).await?;
     bar.finish_and_clear();
-    let mut repaired = None;
     if let Some(store) = &store {
-        if repair {
-            if compared.all_gone {
-                return Err(Failure::new(format!(
-                    "not one of {} recorded files is in `{}`",
-                    compared.rows,
-                    settings.recordings_dir.display()
-                ))
-                .hint("is the disk mounted? Nothing was changed")
-                .into());
-            }
-            let done = recovery::repair(store, &volume, std::mem::take(&mut compared.steps)).await?;
-            recovery::put_into_gaps(store, &done).await?;
-            store.append_events(&events(&done)).await?;
-            repaired = Some(done);
+        if let Some(done) = &compared.repaired {
+            store.append_events(&events(done)).await?;
         }
         store.close().await;
     }
-    Ok(Checked { compared, running, before, indexed: store.is_some(), repaired })
+    Ok(Checked { compared, running, before, indexed: store.is_some() })
 }
 
 /// What the log says of a repair.
 fn events(done: &Repaired) -> Vec<NewEvent> {
-    let Repaired { finished, adopted, lost, empty: _, found: _, gone: _ } = done;
+    let Repaired { finished, adopted, lost, .. } = done;
     [
         (finished, EventKind::SegmentAdopted, Severity::Info, "taken from their files"),
         (adopted, EventKind::SegmentAdopted, Severity::Info, "files that the index did not know"),
@@ -168,18 +161,15 @@ fn events(done: &Repaired) -> Vec<NewEvent> {
     ]
     .into_iter()
     .filter_map(|(paths, kind, severity, what)| {
-        let more = match paths.len() - usize::from(!paths.is_empty()) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let detail = format!("check --repair: {what}: {}{more}", paths.first()?);
+        let detail = format!("check --repair: {what}: {}", paths.text()?);
         Some(NewEvent { at: WallUs::now(), camera: None, kind, severity, detail })
     })
     .collect()
 }
 
 fn print(env: &mut Env, settings: &Settings, checked: &Checked, wanted: Check) -> anyhow::Result<()> {
-    let Checked { compared, running, before, indexed, repaired } = checked;
+    let Checked { compared, running, before, indexed } = checked;
+    let repaired = &compared.repaired;
     if wanted.output.json {
         let findings: Vec<Value> = compared
             .findings
@@ -201,6 +191,9 @@ fn print(env: &mut Env, settings: &Settings, checked: &Checked, wanted: Check) -
             "measured_files": compared.measured,
             "sound_bytes": compared.bytes,
             "lost_before": compared.lost_before,
+            "deep": wanted.deep,
+            "without_hash": compared.without_hash - compared.hashed,
+            "hashed": compared.hashed,
             "repaired": repaired.is_some(),
             "findings": findings,
         }));
@@ -225,14 +218,21 @@ fn print(env: &mut Env, settings: &Settings, checked: &Checked, wanted: Check) -
     env.out.table(&table)?;
     let problems = compared.findings.iter().filter(|finding| finding.kind.is_problem()).count();
     let mended = compared.findings.iter().filter(|finding| checked.is_mended(finding.kind)).count();
-    let rows = compared.rows + repaired.as_ref().map_or(0, |done| done.adopted.len() as u64);
+    let rows = compared.rows + repaired.as_ref().map_or(0, |done| done.adopted.count());
     let lost = match compared.lost_before {
         0 => String::new(),
         lost => format!(", {lost} lost before"),
     };
     let sound = table::bytes(compared.bytes);
+    let read = if wanted.deep { "read" } else { "measured" };
+    let hashes = match (compared.hashed, compared.without_hash - compared.hashed) {
+        (0, 0) => String::new(),
+        (0, without) => format!("{without} without a hash; "),
+        (hashed, 0) => format!("{hashed} hashes added; "),
+        (hashed, without) => format!("{hashed} hashes added, {without} still without; "),
+    };
     env.out.line(&format!(
-        "{rows} segments in the index{lost}; {} files measured, {sound} sound; {}",
+        "{rows} segments in the index{lost}; {} files {read}, {sound} sound; {hashes}{}",
         compared.measured,
         match (problems, repaired) {
             (0, _) => "all is well".to_owned(),
@@ -242,7 +242,7 @@ fn print(env: &mut Env, settings: &Settings, checked: &Checked, wanted: Check) -
         }
     ))?;
     if *running {
-        term::note("the service is running: only what was recorded before it started was looked at");
+        term::note("the service is running: what it is recording now was left out");
         if problems > 0 {
             term::note("hint: it repairs by itself when it starts: restart it");
         }

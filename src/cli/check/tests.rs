@@ -6,7 +6,7 @@ use gstreamer::prelude::*;
 
 use super::*;
 use crate::{
-    disk::measure,
+    disk::{self, measure},
     model::{
         Profile,
         segment::{Codec, SegmentFacts, SegmentHead, SegmentState, Source},
@@ -36,6 +36,8 @@ fn footage() -> &'static [u8] {
         fs::read(file).unwrap()
     })
 }
+
+const REPAIR: How = How { running: false, deep: false, repair: true };
 
 struct Rig {
     _dir: tempfile::TempDir,
@@ -74,7 +76,16 @@ impl Rig {
             audio: None,
             source: Source::Live,
         };
-        SegmentFacts { head, path: path.to_owned(), extent, state }
+        SegmentFacts { head, path: path.to_owned(), extent, state, hash: None }
+    }
+
+    async fn row(&self, path: &str) -> SegmentFacts {
+        let store = Store::open_read_only(&self.settings.database()).await.unwrap();
+        let before = path.replace(".mp4", "");
+        let [row] = store.known_rows(&before, Some(path), 9).await.unwrap().try_into().unwrap();
+        let facts = store.segment(row.id).await.unwrap().facts;
+        store.close().await;
+        facts
     }
 
     async fn record(&self, facts: Vec<SegmentFacts>) {
@@ -121,7 +132,7 @@ async fn each_disagreement_is_found_mended_and_gone() {
     rig.file("a/20260101_000800.mp4", &whole[..700]);
     rig.file("a/notes.txt", b"x");
 
-    let checked_now = checked(&rig.settings, false, false).await.unwrap();
+    let checked_now = checked(&rig.settings, How::default()).await.unwrap();
     assert_eq!(
         kinds(&checked_now),
         [
@@ -137,12 +148,12 @@ async fn each_disagreement_is_found_mended_and_gone() {
     );
     assert!(!checked_now.is_well());
 
-    let mended = checked(&rig.settings, false, true).await.unwrap();
+    let mended = checked(&rig.settings, REPAIR).await.unwrap();
     assert!(mended.is_well());
-    let repaired = mended.repaired.unwrap();
-    assert_eq!((repaired.finished.len(), repaired.adopted.len(), repaired.lost.len()), (4, 1, 2));
+    let repaired = mended.compared.repaired.unwrap();
+    assert_eq!((repaired.finished.count(), repaired.adopted.count(), repaired.lost.count()), (4, 1, 2));
 
-    let after = checked(&rig.settings, false, false).await.unwrap();
+    let after = checked(&rig.settings, How::default()).await.unwrap();
     assert!(after.is_well(), "{:?}", after.compared.findings);
     // What holds no footage stays, and is said, but is nothing to be done about.
     assert_eq!(kinds(&after), [(Kind::Empty, "20260101_000600"), (Kind::Empty, "20260101_000800")]);
@@ -162,7 +173,10 @@ async fn what_a_running_service_writes_is_its_own_and_what_an_older_one_left_is_
     rig.record(vec![open(old), open(new), open(growing)]).await;
     let long_ago = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
     File::options().write(true).open(rig.volume.root().join(old)).unwrap().set_times(long_ago).unwrap();
-    assert!(checked(&rig.settings, true, false).await.is_err(), "no start is known yet");
+    assert!(
+        checked(&rig.settings, How { running: true, ..How::default() }).await.is_err(),
+        "no start is known yet"
+    );
 
     let started = NewEvent {
         at: WallUs::parse("2026-01-01T12:00:00Z").unwrap(),
@@ -174,7 +188,7 @@ async fn what_a_running_service_writes_is_its_own_and_what_an_older_one_left_is_
     let store = Store::open(&rig.settings.database()).await.unwrap();
     store.append_events(&[started]).await.unwrap();
     store.close().await;
-    let checked = checked(&rig.settings, true, false).await.unwrap();
+    let checked = checked(&rig.settings, How { running: true, ..How::default() }).await.unwrap();
     assert_eq!(kinds(&checked), [(Kind::Unfinished, "20260101_000000")]);
 }
 
@@ -182,11 +196,11 @@ async fn what_a_running_service_writes_is_its_own_and_what_an_older_one_left_is_
 async fn without_a_database_the_files_make_one() {
     let rig = Rig::new();
     rig.file("a/20260101_000000.mp4", footage());
-    let before = checked(&rig.settings, false, false).await.unwrap();
+    let before = checked(&rig.settings, How::default()).await.unwrap();
     assert!(!before.indexed && !before.is_well());
     assert!(!rig.settings.database().exists(), "a look makes nothing");
-    assert!(checked(&rig.settings, false, true).await.unwrap().is_well());
-    let after = checked(&rig.settings, false, false).await.unwrap();
+    assert!(checked(&rig.settings, REPAIR).await.unwrap().is_well());
+    let after = checked(&rig.settings, How::default()).await.unwrap();
     assert!(after.is_well() && after.compared.rows == 1);
 }
 
@@ -197,9 +211,9 @@ async fn an_unmounted_disk_is_no_reason_to_mark_everything_as_lost() {
     rig.file(name, footage());
     rig.record(vec![rig.facts(name, SegmentState::Closed, 0)]).await;
     fs::remove_file(rig.volume.root().join(name)).unwrap();
-    let error = checked(&rig.settings, false, true).await.unwrap_err();
-    assert!(error.to_string().contains("not one of 1"), "{error}");
-    let found = checked(&rig.settings, false, false).await.unwrap();
+    let error = checked(&rig.settings, REPAIR).await.unwrap_err();
+    assert!(error.to_string().contains("not one is in"), "{error}");
+    let found = checked(&rig.settings, How::default()).await.unwrap();
     assert_eq!(kinds(&found), [(Kind::Lost, "20260101_000000")]);
 }
 
@@ -215,4 +229,58 @@ fn the_lock_says_whether_a_service_runs() {
     drop(held);
     assert!(!is_running(&rig.settings).unwrap());
     assert!(lock_for_repair(&rig.settings).is_ok());
+}
+
+#[tokio::test]
+async fn one_flipped_byte_is_found_named_and_never_blessed() {
+    let rig = Rig::new();
+    let names: Vec<String> = (0..4).map(|minute| format!("a/20260101_000{minute}00.mp4")).collect();
+    let mut rows = Vec::new();
+    for name in &names {
+        rig.file(name, footage());
+        let hash = Some(disk::hash(&rig.volume, name).unwrap());
+        rows.push(SegmentFacts { hash, ..rig.facts(name, SegmentState::Closed, 0) });
+    }
+    // As after a recovery: it gets its hash when it is asked for.
+    rows[3].hash = None;
+    rig.record(rows).await;
+    let mut altered = footage().to_vec();
+    let middle = altered.len() / 2;
+    altered[middle] ^= 1;
+    rig.file(&names[1], &altered);
+
+    let deep = How { deep: true, ..How::default() };
+    assert!(checked(&rig.settings, How::default()).await.unwrap().is_well(), "its boxes are whole");
+    for how in [deep, How { repair: true, ..deep }, deep] {
+        let found = checked(&rig.settings, how).await.unwrap();
+        assert_eq!(kinds(&found), [(Kind::Altered, "20260101_000100")]);
+        assert!(!found.is_well());
+        assert_eq!(
+            (found.compared.hashed, found.compared.bytes),
+            (u64::from(how.repair), 3 * footage().len() as u64)
+        );
+    }
+    assert_eq!(rig.row(&names[1]).await.state, SegmentState::Suspect);
+    assert_eq!(rig.row(&names[3]).await.hash, Some(disk::hash(&rig.volume, &names[0]).unwrap()));
+    assert_eq!(kinds(&checked(&rig.settings, REPAIR).await.unwrap()), [(Kind::Suspect, "20260101_000100")]);
+
+    // Cut, too: the index says what is there, and that it is not what was recorded.
+    rig.file(&names[0], &footage()[..footage().len() - 10]);
+    let cut = checked(&rig.settings, REPAIR).await.unwrap();
+    let (one, two) = ((Kind::Altered, "20260101_000000"), (Kind::Suspect, "20260101_000100"));
+    assert_eq!(kinds(&cut), [one, two]);
+    assert_eq!(kinds(&checked(&rig.settings, REPAIR).await.unwrap()), [(Kind::Suspect, one.1), two]);
+
+    // Good copies put in their places are taken back.
+    names[..2].iter().for_each(|name| rig.file(name, footage()));
+    let mended = checked(&rig.settings, How { repair: true, ..deep }).await.unwrap();
+    assert_eq!(
+        kinds(&mended),
+        [one, (Kind::Cleared, two.1)],
+        "the row of the cut one has yet to follow its file"
+    );
+    checked(&rig.settings, How { repair: true, ..deep }).await.unwrap();
+    let well = checked(&rig.settings, deep).await.unwrap();
+    assert!(well.is_well() && well.compared.without_hash == 0, "{:?}", well.compared.findings);
+    assert_eq!(rig.row(&names[0]).await.state, SegmentState::Closed);
 }
