@@ -320,11 +320,17 @@ async fn compare_all(
 ) -> Result<(), recovery::Error> {
     let sizes_since = started_at.plus_us(-SIZES_US);
     let mut walk = Walk::new(Some(store), volume, Scope { before: started_at, closed: false, sizes_since })?;
-    let unmounted = walk.files().await? == 0;
+    let (files, start) = (walk.files().await?, Instant::now());
+    let mut rows = 0;
     loop {
         let began = Instant::now();
-        let Some(page) = walk.next().await? else { return Ok(()) };
-        if unmounted && page.steps.iter().any(|step| matches!(step, Step::Lost { .. })) {
+        let Some(page) = walk.next().await? else {
+            let seconds = start.elapsed().as_secs_f32();
+            tracing::info!(rows, files, seconds, "files and index agree");
+            return Ok(());
+        };
+        rows += page.rows.len();
+        if files == 0 && page.steps.iter().any(|step| matches!(step, Step::Lost { .. })) {
             let root = volume.root().display();
             tracing::error!(
                 "the index knows segments, but none is below `{root}`; is the disk mounted? nothing is changed"

@@ -19,6 +19,8 @@ mod fault_camera;
 #[cfg(test)]
 mod gaps;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod leaks;
