@@ -25,8 +25,8 @@ struct Inner {
 }
 
 impl Facts {
-    /// What changed since the last call, in the order in which the segments began. A segment whose state is not
-    /// `Open` does not come again.
+    /// What changed since the last call, in the order in which the segments began; all of it is synced. A segment whose
+    /// state is neither `Open` nor `Suspect` does not come again.
     pub fn take(&self) -> Vec<(SegmentKey, SegmentFacts)> {
         std::mem::take(&mut *self.lock()).into_iter().collect()
     }

@@ -1,7 +1,12 @@
-//! The second thread: what was written reaches the medium about once a second, without the writer waiting for it.
+//! The second thread: what was written reaches the medium about once a second, without the writer waiting for it, and
+//! only then does anybody hear of it: a row of the index never speaks of bytes that a power cut could still take.
+//!
+//! One pass for all cameras, with one `fdatasync` for each file that was written to. `syncfs` would be one call for all of
+//! them, but it waits for whatever else is being written on that file system, and does not say which file failed. A new
+//! file does not wait for the pass: it is synced at once, with its entry in the directory.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::File,
     io,
     os::fd::OwnedFd,
@@ -13,11 +18,12 @@ use std::{
 
 use super::{
     Error,
-    facts::SegmentKey,
+    facts::{Facts, SegmentKey},
     failed,
     health::{Monitor, Part},
     volume::Volume,
 };
+use crate::model::segment::{SegmentFacts, SegmentState};
 
 /// Between two passes. With a second of footage in a fragment, power loss costs at most 2 s.
 const EVERY: Duration = Duration::from_secs(1);
@@ -30,44 +36,68 @@ pub(super) struct Syncer(Arc<Shared>);
 struct Shared {
     due: Mutex<Due>,
     wake: Condvar,
+    facts: Facts,
     health: Arc<Monitor>,
+    /// A pass waits for it.
+    #[cfg(test)]
+    gate: Arc<Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Due {
     /// Files written since the last pass. A file that a pass syncs for ever holds one entry, not one per write.
-    files: BTreeMap<SegmentKey, (Arc<File>, PathBuf)>,
-    /// Directories with new entries.
-    dirs: Vec<(OwnedFd, PathBuf)>,
-    /// The root has a new entry.
-    root: Option<Volume>,
+    files: BTreeMap<SegmentKey, Written>,
     /// To be told when everything so far is synced.
     acks: Vec<mpsc::Sender<()>>,
     stop: bool,
 }
 
+/// A file that was written to.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) file: Arc<File>,
+    pub(super) path: PathBuf,
+    /// What is true once it is synced.
+    pub(super) facts: SegmentFacts,
+    /// If it is new.
+    pub(super) entry: Option<Entry>,
+}
+
+/// A new file's entry in its directory.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) dir: OwnedFd,
+    pub(super) path: PathBuf,
+    /// If the directory is new, too.
+    pub(super) root: Option<Volume>,
+}
+
 impl Syncer {
-    pub(super) fn start(health: Arc<Monitor>) -> io::Result<Self> {
-        let shared = Arc::new(Shared { due: Mutex::default(), wake: Condvar::new(), health });
+    pub(super) fn start(facts: Facts, health: Arc<Monitor>) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            due: Mutex::default(),
+            wake: Condvar::new(),
+            facts,
+            health,
+            #[cfg(test)]
+            gate: Arc::default(),
+        });
         let syncer = Self(Arc::clone(&shared));
         thread::Builder::new().name("volume-sync".to_owned()).spawn(move || shared.run())?;
         Ok(syncer)
     }
 
-    /// `file` was written to.
-    pub(super) fn written(&self, key: SegmentKey, file: &Arc<File>, path: PathBuf) {
-        self.0.lock().files.entry(key).or_insert_with(|| (Arc::clone(file), path));
-        self.0.wake.notify_one();
-    }
-
-    /// `dir` has a new entry.
-    pub(super) fn entered(&self, dir: OwnedFd, path: PathBuf) {
-        self.0.lock().dirs.push((dir, path));
-    }
-
-    /// The root has a new entry.
-    pub(super) fn entered_root(&self, volume: &Volume) {
-        self.0.lock().root = Some(volume.clone());
+    /// A file was written to, or its segment ended.
+    pub(super) fn written(&self, key: SegmentKey, mut written: Written) {
+        let mut due = self.0.lock();
+        let wakes = due.files.is_empty() || written.entry.is_some();
+        if let Some(before) = due.files.remove(&key) {
+            written.entry = written.entry.or(before.entry);
+        }
+        due.files.insert(key, written);
+        if wakes {
+            self.0.wake.notify_one();
+        }
     }
 
     /// Syncs now, and then tells `ack`.
@@ -81,6 +111,12 @@ impl Syncer {
         self.0.lock().stop = true;
         self.0.wake.notify_one();
     }
+
+    /// Lets the next pass wait until this is unlocked.
+    #[cfg(test)]
+    pub(super) fn gate(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.0.gate)
+    }
 }
 
 impl Shared {
@@ -90,10 +126,13 @@ impl Shared {
 
     fn run(&self) {
         let mut last = Instant::now();
+        // Segments that are not over and of which a sync failed.
+        let mut suspect = HashSet::new();
         loop {
-            let due = self.wait(last);
-            last = Instant::now();
-            self.pass(&due);
+            let due = self.wait(&mut last);
+            #[cfg(test)]
+            drop(self.gate.lock());
+            self.pass(due.files, &mut suspect);
             for ack in &due.acks {
                 // Whoever asked may have stopped waiting.
                 let _ = ack.send(());
@@ -104,13 +143,21 @@ impl Shared {
         }
     }
 
-    /// Waits until something is due and the last pass is [`EVERY`] ago, or somebody asks for it now.
-    fn wait(&self, last: Instant) -> Due {
+    /// Waits until there is a new file, or something is due and the last pass is [`EVERY`] ago, or somebody asks for it
+    /// now.
+    fn wait(&self, last: &mut Instant) -> Due {
         let mut due = self.lock();
         loop {
             let wait = EVERY.saturating_sub(last.elapsed());
             if due.stop || !due.acks.is_empty() || (wait.is_zero() && !due.files.is_empty()) {
+                *last = Instant::now();
                 return std::mem::take(&mut *due);
+            }
+            if due.files.values().any(|written| written.entry.is_some()) {
+                let all = std::mem::take(&mut due.files).into_iter();
+                let (new, known) = all.partition(|(_, written)| written.entry.is_some());
+                due.files = known;
+                return Due { files: new, ..Due::default() };
             }
             due = if due.files.is_empty() {
                 self.wake.wait(due).unwrap_or_else(PoisonError::into_inner)
@@ -120,29 +167,40 @@ impl Shared {
         }
     }
 
-    /// The kernel marks pages clean after a failed sync, so trying the same file again would lie: it is reported once,
-    /// and only another success of the volume counts as mended.
-    fn pass(&self, due: &Due) {
-        let mut fine = true;
-        let mut check = |what, path: &Path, result: rustix::io::Result<()>| {
-            if let Err(source) = result {
-                fine = false;
-                let error: Error = failed(what, path, source);
-                tracing::error!(file.path = %path.display(), error = %source, "a sync failed; the file may be damaged");
-                self.health.failed(Part::Sync, path, &error);
+    /// The kernel marks pages clean after a failed sync, so trying the same file again would lie: its segment is suspect
+    /// from then on, and only the success of another one counts as mended.
+    fn pass(&self, files: BTreeMap<SegmentKey, Written>, suspect: &mut HashSet<SegmentKey>) {
+        let (mut mended, mut failed) = (false, false);
+        for (key, Written { file, path, mut facts, entry }) in files {
+            let mut synced = self.check("sync", &path, rustix::fs::fdatasync(&*file));
+            if let Some(Entry { dir, path, root }) = entry {
+                synced &= self.check("sync the directory", &path, rustix::fs::fsync(dir));
+                if let Some(root) = root {
+                    synced &= self.check("sync the directory", root.root(), rustix::fs::fsync(root.fd()));
+                }
             }
-        };
-        for (file, path) in due.files.values() {
-            check("sync", path, rustix::fs::fdatasync(&**file));
+            if !synced {
+                suspect.insert(key);
+            }
+            failed |= !synced;
+            mended |= !suspect.contains(&key);
+            let over = facts.state != SegmentState::Open;
+            let is_suspect = if over { suspect.remove(&key) } else { suspect.contains(&key) };
+            if is_suspect && facts.state != SegmentState::Lost {
+                facts.state = SegmentState::Suspect;
+            }
+            self.facts.publish(key, facts);
         }
-        for (dir, path) in &due.dirs {
-            check("sync the directory", path, rustix::fs::fsync(dir));
-        }
-        if let Some(volume) = &due.root {
-            check("sync the directory", volume.root(), rustix::fs::fsync(volume.fd()));
-        }
-        if fine && !due.files.is_empty() {
+        if mended && !failed {
             self.health.worked(Part::Sync);
         }
+    }
+
+    fn check(&self, what: &'static str, path: &Path, result: rustix::io::Result<()>) -> bool {
+        let Err(source) = result else { return true };
+        let error: Error = failed(what, path, source);
+        tracing::error!(file.path = %path.display(), error = %source, "a sync failed; the segment is suspect");
+        self.health.failed(Part::Sync, path, &error);
+        false
     }
 }

@@ -29,7 +29,7 @@ use super::{
     failed,
     file::SegmentFile,
     health::{Health, Monitor, Part},
-    sync::Syncer,
+    sync::{Entry, Syncer, Written},
     volume::Volume,
 };
 use crate::{
@@ -101,6 +101,9 @@ enum Command {
     /// What no bytes are known to cause.
     #[cfg(test)]
     Panic(SegmentKey),
+    /// Give what holds up the syncs while it is locked.
+    #[cfg(test)]
+    Gate(mpsc::Sender<Arc<Mutex<()>>>),
 }
 
 struct Begin {
@@ -125,7 +128,7 @@ impl VolumeWriter {
             volume: volume.clone(),
         });
         let (queue, commands) = mpsc::channel();
-        let syncer = Syncer::start(health).map_err(no_thread)?;
+        let syncer = Syncer::start(shared.facts.clone(), health).map_err(no_thread)?;
         let writer = Writer { shared: Arc::clone(&shared), syncer, segments: HashMap::new() };
         thread::Builder::new()
             .name("volume-write".to_owned())
@@ -139,7 +142,7 @@ impl VolumeWriter {
         &self.shared.volume
     }
 
-    /// What is on disk, as it comes to be there.
+    /// What is on disk and synced, as it comes to be so.
     pub fn facts(&self) -> Facts {
         self.shared.facts.clone()
     }
@@ -188,6 +191,13 @@ impl VolumeWriter {
         let (release, held) = mpsc::channel();
         self.queue.send(Command::Hang(held)).unwrap();
         release
+    }
+
+    #[cfg(test)]
+    pub(super) fn sync_gate(&self) -> Arc<Mutex<()>> {
+        let (tell, told) = mpsc::channel();
+        self.queue.send(Command::Gate(tell)).unwrap();
+        told.recv().unwrap()
     }
 
     #[cfg(test)]
@@ -334,6 +344,8 @@ impl Writer {
                 #[cfg(test)]
                 Command::Hang(held) => assert!(held.recv().is_err()),
                 #[cfg(test)]
+                Command::Gate(tell) => tell.send(self.syncer.gate()).unwrap(),
+                #[cfg(test)]
                 Command::Panic(key) => self.guarded(key, |_| panic!("a test asked for it")),
             }
         }
@@ -379,31 +391,27 @@ impl Writer {
 
     /// Writes whole boxes and reports what is on disk then.
     fn write(&mut self, key: SegmentKey, fragment: &Fragment) -> Result<(), Error> {
-        let Self { shared, syncer, segments } = self;
+        let Self { shared, segments, .. } = self;
         let Some(segment) = segments.get_mut(&key) else { return Ok(()) };
         let (head, slot) = (&segment.begin.head, &segment.begin.slot);
         let done = match &mut segment.file {
-            Some(file) => file.append(&shared.volume, &fragment.chunks),
+            Some(file) => file.append(&shared.volume, &fragment.chunks).map(|()| None),
             None => {
                 SegmentFile::create(&shared.volume, &head.camera, head.start, &fragment.chunks).map(|made| {
-                    syncer.entered(made.dir, shared.volume.root().join(head.camera.as_str()));
-                    if made.dir_is_new {
-                        syncer.entered_root(&shared.volume);
-                    }
                     segment.file = Some(made.file);
+                    let path = shared.volume.root().join(head.camera.as_str());
+                    let root = made.dir_is_new.then(|| shared.volume.clone());
+                    Some(Entry { dir: made.dir, path, root })
                 })
             }
         };
         segment.reserved.release(fragment.bytes);
-        done?;
+        let entry = done?;
         segment.extent = fragment.extent;
         let us = u64::try_from(shared.started.elapsed().as_micros()).unwrap_or(u64::MAX - 1);
         slot.written.store(us + 1, Ordering::Relaxed);
         shared.health.worked(Part::Write);
-        if let Some(file) = &segment.file {
-            syncer.written(key, &file.file, shared.volume.root().join(&file.path));
-        }
-        self.report(key, SegmentState::Open);
+        self.report(key, SegmentState::Open, entry);
         Ok(())
     }
 
@@ -415,7 +423,7 @@ impl Writer {
         {
             return self.fail(key, &error);
         }
-        self.report(key, SegmentState::Closed);
+        self.report(key, SegmentState::Closed, None);
         self.segments.remove(&key);
     }
 
@@ -435,17 +443,20 @@ impl Writer {
             self.shared.health.failed(Part::Write, &path, error);
         }
         let gone = matches!(error, Error::Removed { .. });
-        self.report(key, if gone { SegmentState::Lost } else { SegmentState::Closed });
+        self.report(key, if gone { SegmentState::Lost } else { SegmentState::Closed }, None);
         self.segments.remove(&key);
     }
 
-    fn report(&self, key: SegmentKey, state: SegmentState) {
+    /// What will be true once it is synced.
+    fn report(&self, key: SegmentKey, state: SegmentState, entry: Option<Entry>) {
         let Some(segment) = self.segments.get(&key) else { return };
         // Without a file there is nothing to say.
         let Some(file) = &segment.file else { return };
         let (head, path) = (segment.begin.head.clone(), file.path.clone());
         let hash = if state == SegmentState::Closed { file.hash() } else { None };
-        self.shared.facts.publish(key, SegmentFacts { head, path, extent: segment.extent, state, hash });
+        let facts = SegmentFacts { head, path, extent: segment.extent, state, hash };
+        let path = self.shared.volume.root().join(&facts.path);
+        self.syncer.written(key, Written { file: Arc::clone(&file.file), path, facts, entry });
     }
 
     fn path(&self, key: SegmentKey) -> PathBuf {

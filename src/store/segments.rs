@@ -38,7 +38,7 @@ const GROW: &str = "
 const FINISH: &str = "
     update segment
        set end_us = start_us + ?2, frames = ?3, bytes = ?4,
-           state = iif(hash is null or (frames = ?3 and bytes = ?4), 'closed', 'suspect')
+           state = iif(state = 'suspect' or (hash is not null and (frames, bytes) <> (?3, ?4)), 'suspect', 'closed')
      where id = ?1";
 
 const MARK: &str = "update segment set state = ?2 where id = ?1 returning camera_id, start_us, end_us";

@@ -1,5 +1,7 @@
 //! The disk with what Debian's muxer really writes, and with faults.
 
+mod durable;
+
 use std::{
     collections::HashSet,
     fs,
@@ -385,9 +387,9 @@ fn a_hanging_disk_costs_bounded_memory_and_delays_nobody() {
 struct Tmpfs(tempfile::TempDir);
 
 impl Tmpfs {
-    fn new() -> Self {
+    fn sized(size: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        mount(&["-t", "tmpfs", "-o", "size=2m", "tmpfs"], dir.path());
+        mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], dir.path());
         Self(dir)
     }
 }
@@ -417,7 +419,7 @@ fn write_slowly(writer: &VolumeWriter, head: SegmentHead, file: &Bytes) -> Resul
 
 #[test]
 fn a_full_disk_ends_the_segment_at_a_whole_fragment_and_room_mends_it() {
-    let tmpfs = Tmpfs::new();
+    let tmpfs = Tmpfs::sized("2m");
     let root = tmpfs.0.path();
     let writer = VolumeWriter::start(Volume::open(root).unwrap(), Limits::default()).unwrap();
     let health = writer.health();
