@@ -29,6 +29,8 @@ mod outside;
 #[cfg(test)]
 mod pipelines;
 #[cfg(test)]
+mod power_cut;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod record;
