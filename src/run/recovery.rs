@@ -185,9 +185,11 @@ pub struct Page {
 }
 
 impl<'a> Walk<'a> {
-    /// Begins a walk; without a store, as if it had no rows. Blocks as long as the volume does.
-    pub fn new(store: Option<&'a Store>, volume: &Volume, scope: Scope) -> Result<Self, Error> {
-        let listing = Some(Listing::new(volume, scope.sizes_since)?);
+    /// Begins a walk; without a store, as if it had no rows.
+    pub async fn new(store: Option<&'a Store>, volume: &Volume, scope: Scope) -> Result<Self, Error> {
+        let root = volume.clone();
+        let list = move || Listing::new(&root, scope.sizes_since);
+        let listing = Some(tokio::task::spawn_blocking(list).await??);
         let (volume, files, after) = (volume.clone(), Vec::new(), String::new());
         Ok(Self { store, volume, scope, listing, files, after, rows: ROWS, done: false })
     }
@@ -443,7 +445,7 @@ mod tests {
                 let mut expected = reconcile::plan(&files, &rows);
                 expected.sort_by_key(key);
 
-                let mut walk = Walk::new(Some(&store), &volume, scope).unwrap();
+                let mut walk = Walk::new(Some(&store), &volume, scope).await.unwrap();
                 assert_eq!(walk.files().await.unwrap(), files.len() as u64);
                 walk.listing = Some(Listing::new(&volume, scope.sizes_since).unwrap().by(names_at_once));
                 walk.rows = rows_at_once;

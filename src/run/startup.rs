@@ -319,7 +319,8 @@ async fn compare_all(
     done: &mut Repaired,
 ) -> Result<(), recovery::Error> {
     let sizes_since = started_at.plus_us(-SIZES_US);
-    let mut walk = Walk::new(Some(store), volume, Scope { before: started_at, closed: false, sizes_since })?;
+    let scope = Scope { before: started_at, closed: false, sizes_since };
+    let mut walk = Walk::new(Some(store), volume, scope).await?;
     let (files, start) = (walk.files().await?, Instant::now());
     let mut rows = 0;
     loop {

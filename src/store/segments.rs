@@ -89,6 +89,9 @@ impl Store {
     /// the others are added, or found again by their path. The ids, in the order of `facts`.
     pub async fn record(&self, facts: &[(Option<i64>, SegmentFacts)]) -> Result<Vec<i64>, Error> {
         let what = "record segments";
+        if facts.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut db = self.begin(what).await?;
         let mut ids = Vec::with_capacity(facts.len());
         for (known, facts) in facts {
@@ -177,6 +180,9 @@ impl Store {
     /// Gives rows that have none the hash of their file, in one transaction. One that is there is never replaced.
     pub async fn set_hashes(&self, hashes: &[(i64, Hash)]) -> Result<(), Error> {
         let what = "store hashes";
+        if hashes.is_empty() {
+            return Ok(());
+        }
         let mut db = self.begin(what).await?;
         for (id, hash) in hashes {
             sqlx::query(SET_HASH).bind(id).bind(&hash.0[..]).execute(&mut *db).await.doing(what)?;

@@ -321,6 +321,9 @@ async fn a_day_of_a_long_history_is_read_from_the_index_alone() {
     for statement in segments::STATEMENTS {
         let plan = statements::plan(&rig.store.readers, statement).await;
         assert!(!plan.iter().any(|step| step.starts_with("SCAN segment")), "{statement}\n{plan:#?}");
+        if statement.contains("order by path") {
+            assert!(plan.len() == 1 && plan[0].contains("path>? AND path<?"), "{plan:#?}");
+        }
         if statement.contains("select start_us, end_us") {
             let covered = plan.iter().filter(|step| step.starts_with("SEARCH segment"));
             assert!(

@@ -58,6 +58,22 @@ impl Database {
     }
 }
 
+/// The hash of every row that has one, by its path.
+fn hashes(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let Database { runtime, mut connection } = Database::open(dir);
+    let sql = "select path, hash from segment where hash is not null";
+    let hashes: Vec<(String, Vec<u8>)> =
+        runtime.block_on(sqlx::query_as(sql).fetch_all(&mut connection)).unwrap();
+    hashes.into_iter().collect()
+}
+
+fn delete_database(dir: &Path) {
+    for end in ["", "-wal", "-shm"] {
+        let file = dir.join(format!("data/watchkeeper.db{end}"));
+        assert!(fs::remove_file(&file).is_ok() || !end.is_empty(), "{}", file.display());
+    }
+}
+
 fn rows(dir: &Path) -> BTreeMap<String, Row> {
     Database::open(dir).rows()
 }
@@ -169,10 +185,7 @@ fn without_its_database_the_index_is_made_again_from_the_files() {
     let (before, files) = (rows(dir.path()), recordings(dir.path(), "front"));
     let bytes = |files: &[PathBuf]| files.iter().map(|file| fs::read(file).unwrap()).collect::<Vec<_>>();
     let contents = bytes(&files);
-    for end in ["", "-wal", "-shm"] {
-        let file = dir.path().join(format!("data/watchkeeper.db{end}"));
-        assert!(fs::remove_file(&file).is_ok() || !end.is_empty(), "{}", file.display());
-    }
+    delete_database(dir.path());
     let process = Process::start(dir.path());
     process.until("every file", "/api/v1/cameras/front/segments?limit=1000", |seen| {
         seen["segments"].as_array().unwrap().len() == files.len()
@@ -184,6 +197,30 @@ fn without_its_database_the_index_is_made_again_from_the_files() {
     assert!(bytes(&files) == contents, "a file was changed");
     check_is_content(dir.path());
     prove(dir.path(), &camera);
+}
+
+#[test]
+fn a_repair_makes_the_whole_index_of_all_cameras_again_with_its_hashes() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path());
+    let _cameras: Vec<_> =
+        ["front", "front-door"].map(|name| record(&process, CameraSpec::new(name), 2)).into_iter().collect();
+    closed_segments(&process, "front", 2);
+    closed_segments(&process, "front-door", 2);
+    // In the middle of a segment, which gets no hash from its recorder.
+    process.kill();
+    Process::start(dir.path()).stop(STOPS_WITHIN);
+    let (before, recorded) = (rows(dir.path()), hashes(dir.path()));
+    assert!((4..before.len()).contains(&recorded.len()), "{recorded:?} of {before:#?}");
+    delete_database(dir.path());
+    let repaired = command(dir.path(), "127.0.0.1:1").args(["check", "--repair"]).output().unwrap();
+    assert!(repaired.status.success(), "{}", String::from_utf8_lossy(&repaired.stdout));
+    assert_eq!(rows(dir.path()), before);
+    let read = hashes(dir.path());
+    assert_eq!(read.len(), before.len(), "every whole file has its hash");
+    assert!(recorded.iter().all(|(path, hash)| read.get(path) == Some(hash)));
+    let deep = command(dir.path(), "127.0.0.1:1").args(["check", "--deep"]).output().unwrap();
+    assert!(deep.status.success(), "{}", String::from_utf8_lossy(&deep.stdout));
 }
 
 #[test]

@@ -164,7 +164,7 @@ pub(super) async fn compare(
 ) -> anyhow::Result<Compared> {
     let Scope { before, running, repair, .. } = scope;
     let wanted = recovery::Scope { before, closed: running, sizes_since: WallUs(0) };
-    let mut walk = Walk::new(store, volume, wanted)?;
+    let mut walk = Walk::new(store, volume, wanted).await?;
     let files = walk.files().await?;
     let mut look = Look { store, volume, scope, out: Compared::default(), mend: Mend::default() };
     look.out.repaired = repair.then(Repaired::default);
