@@ -1,9 +1,10 @@
 //! The second thread: what was written reaches the medium about once a second, without the writer waiting for it, and
 //! only then does anybody hear of it: a row of the index never speaks of bytes that a power cut could still take.
 //!
-//! One pass for all cameras, with one `fdatasync` for each file that was written to. `syncfs` would be one call for all of
-//! them, but it waits for whatever else is being written on that file system, and does not say which file failed. A new
-//! file does not wait for the pass: it is synced at once, with its entry in the directory.
+//! One pass for all cameras, with one `fdatasync` for each file that was written to, a few side by side: a file system with
+//! a journal then commits once for several, and a pass takes a fifth of the time. `syncfs` would be one call and no faster,
+//! but it waits for whatever else is being written on that file system, and does not say which file failed. A new file does
+//! not wait for the pass: it is synced at once, with its entry in the directory.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -28,6 +29,9 @@ use crate::model::segment::{SegmentFacts, SegmentState};
 /// Between two passes. With a second of footage in a fragment, power loss costs at most 2 s.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// So many files are synced side by side.
+const SIDE_BY_SIDE: usize = 4;
+
 /// Collects what is to be synced.
 #[derive(Clone, Debug)]
 pub(super) struct Syncer(Arc<Shared>);
@@ -38,6 +42,8 @@ struct Shared {
     wake: Condvar,
     facts: Facts,
     health: Arc<Monitor>,
+    /// Segments that are not over and of which a sync failed.
+    suspect: Mutex<HashSet<SegmentKey>>,
     /// A pass waits for it.
     #[cfg(test)]
     gate: Arc<Mutex<()>>,
@@ -79,6 +85,7 @@ impl Syncer {
             wake: Condvar::new(),
             facts,
             health,
+            suspect: Mutex::default(),
             #[cfg(test)]
             gate: Arc::default(),
         });
@@ -126,13 +133,11 @@ impl Shared {
 
     fn run(&self) {
         let mut last = Instant::now();
-        // Segments that are not over and of which a sync failed.
-        let mut suspect = HashSet::new();
         loop {
             let due = self.wait(&mut last);
             #[cfg(test)]
             drop(self.gate.lock());
-            self.pass(due.files, &mut suspect);
+            self.pass(due.files);
             for ack in &due.acks {
                 // Whoever asked may have stopped waiting.
                 let _ = ack.send(());
@@ -167,33 +172,56 @@ impl Shared {
         }
     }
 
-    /// The kernel marks pages clean after a failed sync, so trying the same file again would lie: its segment is suspect
-    /// from then on, and only the success of another one counts as mended.
-    fn pass(&self, files: BTreeMap<SegmentKey, Written>, suspect: &mut HashSet<SegmentKey>) {
-        let (mut mended, mut failed) = (false, false);
-        for (key, Written { file, path, mut facts, entry }) in files {
-            let mut synced = self.check("sync", &path, rustix::fs::fdatasync(&*file));
-            if let Some(Entry { dir, path, root }) = entry {
-                synced &= self.check("sync the directory", &path, rustix::fs::fsync(dir));
-                if let Some(root) = root {
-                    synced &= self.check("sync the directory", root.root(), rustix::fs::fsync(root.fd()));
-                }
+    fn pass(&self, files: BTreeMap<SegmentKey, Written>) {
+        let threads = files.len().min(SIDE_BY_SIDE);
+        let files = Mutex::new(files.into_iter());
+        let work = || {
+            let (mut mended, mut failed) = (false, false);
+            // In a statement of its own, so that the others need not wait.
+            while let Some((key, written)) = { files.lock().unwrap_or_else(PoisonError::into_inner).next() } {
+                let (synced, sound) = self.sync(key, written);
+                failed |= !synced;
+                mended |= sound;
             }
-            if !synced {
-                suspect.insert(key);
-            }
-            failed |= !synced;
-            mended |= !suspect.contains(&key);
-            let over = facts.state != SegmentState::Open;
-            let is_suspect = if over { suspect.remove(&key) } else { suspect.contains(&key) };
-            if is_suspect && facts.state != SegmentState::Lost {
-                facts.state = SegmentState::Suspect;
-            }
-            self.facts.publish(key, facts);
-        }
+            (mended, failed)
+        };
+        let (mended, failed) = thread::scope(|scope| {
+            let spawn = |_| thread::Builder::new().name("volume-sync".to_owned()).spawn_scoped(scope, work);
+            // Without a thread more, this one does it all.
+            let others: Vec<_> = (1..threads).filter_map(|n| spawn(n).ok()).collect();
+            let mine = work();
+            others.into_iter().filter_map(|other| other.join().ok()).fold(mine, |a, b| (a.0 | b.0, a.1 | b.1))
+        });
         if mended && !failed {
             self.health.worked(Part::Sync);
         }
+    }
+
+    /// Syncs a file, and tells what is true of it then; whether it worked, and whether it says anything. The kernel marks pages clean after a failed sync, so trying the
+    /// same file again would lie: its segment is suspect from then on, and only the success of others counts as mended.
+    fn sync(&self, key: SegmentKey, Written { file, path, mut facts, entry }: Written) -> (bool, bool) {
+        let mut synced = self.check("sync", &path, rustix::fs::fdatasync(&*file));
+        if let Some(Entry { dir, path, root }) = entry {
+            synced &= self.check("sync the directory", &path, rustix::fs::fsync(dir));
+            if let Some(root) = root {
+                synced &= self.check("sync the directory", root.root(), rustix::fs::fsync(root.fd()));
+            }
+        }
+        let is_suspect = {
+            let mut suspect = self.suspect.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_suspect = !synced || suspect.contains(&key);
+            if is_suspect && facts.state == SegmentState::Open {
+                suspect.insert(key);
+            } else {
+                suspect.remove(&key);
+            }
+            is_suspect
+        };
+        if is_suspect && facts.state != SegmentState::Lost {
+            facts.state = SegmentState::Suspect;
+        }
+        self.facts.publish(key, facts);
+        (synced, !is_suspect)
     }
 
     fn check(&self, what: &'static str, path: &Path, result: rustix::io::Result<()>) -> bool {

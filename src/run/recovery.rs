@@ -151,7 +151,7 @@ pub async fn unfinished(store: &Store, volume: &Volume) -> Result<Vec<Step>, Err
 pub struct Scope {
     /// What was begun before this. While a recorder runs, what it writes is its own.
     pub before: WallUs,
-    /// And closed rows, whenever they were begun: those are written to no more.
+    /// And closed and suspect rows, whenever they were begun.
     pub closed: bool,
     /// The sizes of files begun since this are looked at. A closed row is written after its file was synced, so an
     /// older file that shrank is damage, which `watchkeeper check` finds, and nothing that a kill or a power cut did.
@@ -224,7 +224,7 @@ impl<'a> Walk<'a> {
         let work = move || {
             rows.retain(|row| {
                 begun_before(&volume, &row.path, scope.before)
-                    || (scope.closed && row.state == SegmentState::Closed)
+                    || (scope.closed && matches!(row.state, SegmentState::Closed | SegmentState::Suspect))
             });
             let known: HashSet<&str> = rows.iter().map(|row| &*row.path).collect();
             let files: Vec<FoundFile> = files

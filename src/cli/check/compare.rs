@@ -293,6 +293,11 @@ impl Look<'_> {
 
     /// A closed or suspect row whose file seems to be there.
     async fn settled(&mut self, row: &KnownRow) -> anyhow::Result<()> {
+        let suspect = row.state == SegmentState::Suspect;
+        if suspect && self.scope.running && is_being_written(self.volume, &row.path) {
+            self.found(Kind::Suspect, &row.path, "may not be what was recorded, and still grows");
+            return Ok(());
+        }
         let finish = || Step::Finish { id: row.id, path: row.path.clone(), was_lost: false };
         let held = match measure(self.volume, &row.path) {
             Ok(held) => held,
@@ -316,7 +321,6 @@ impl Look<'_> {
             self.mend.steps.push(finish());
             return Ok(());
         }
-        let suspect = row.state == SegmentState::Suspect;
         self.out.without_hash += u64::from(row.hash.is_none());
         if !self.scope.deep {
             if suspect {
