@@ -1,5 +1,5 @@
-//! Reading a whole file back, for what only its bytes tell. Never on the way of footage to the disk: what is recorded is
-//! hashed while it is written.
+//! Reading a whole file back, for what only its bytes tell. Never on the way of footage to the disk: what is recorded
+//! is hashed while it is written.
 
 use std::io::Read as _;
 

@@ -1,10 +1,10 @@
 //! The second thread: what was written reaches the medium about once a second, without the writer waiting for it, and
 //! only then does anybody hear of it: a row of the index never speaks of bytes that a power cut could still take.
 //!
-//! One pass for all cameras, with one `fdatasync` for each file that was written to, a few side by side: a file system with
-//! a journal then commits once for several, and a pass takes a fifth of the time. `syncfs` would be one call and no faster,
-//! but it waits for whatever else is being written on that file system, and does not say which file failed. A new file does
-//! not wait for the pass: it is synced at once, with its entry in the directory.
+//! One pass for all cameras, with one `fdatasync` for each file that was written to, a few side by side: a file system
+//! with a journal then commits once for several, and a pass takes a fifth of the time. `syncfs` would be one call and no
+//! faster, but it waits for whatever else is being written on that file system, and does not say which file failed. A
+//! new file does not wait for the pass: it is synced at once, with its entry in the directory.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -197,8 +197,9 @@ impl Shared {
         }
     }
 
-    /// Syncs a file, and tells what is true of it then; whether it worked, and whether it says anything. The kernel marks pages clean after a failed sync, so trying the
-    /// same file again would lie: its segment is suspect from then on, and only the success of others counts as mended.
+    /// Syncs a file and tells what is true of it then; whether it worked, and whether that means anything. The kernel
+    /// marks pages clean after a failed sync, so trying the same file again would lie: its segment is suspect from then
+    /// on, and only the success of others counts as mended.
     fn sync(&self, key: SegmentKey, Written { file, path, mut facts, entry }: Written) -> (bool, bool) {
         let mut synced = self.check("sync", &path, rustix::fs::fdatasync(&*file));
         if let Some(Entry { dir, path, root }) = entry {

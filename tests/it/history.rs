@@ -31,7 +31,8 @@ const DAY_US: i64 = 1440 * MINUTE_US;
 /// Segments of a minute, back to back, of eight cameras that begin at different seconds; the last ends at `?2`.
 const FILL: &str = "
     with recursive n (i) as (select 0 union all select i + 1 from n where i < ?1 - 1),
-         at (camera, start) as (select 'cam' || (1 + i % 8), ?2 - ((?1 - 1 - i) / 8 + 1) * 60000000 - i % 8 * 7300000 from n)
+         at (camera, start) as
+            (select 'cam' || (1 + i % 8), ?2 - ((?1 - 1 - i) / 8 + 1) * 60000000 - i % 8 * 7300000 from n)
     insert into segment (camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state,
                          hash)
     select camera, 'main', camera || strftime('/%Y%m%d_%H%M%S.mp4', start / 1000000, 'unixepoch'), start,

@@ -15,6 +15,7 @@ use std::{
 };
 
 use serde_json::Value;
+use watchkeeper::base::WallUs;
 
 use crate::{
     outside::{STOPS_WITHIN, path_of, record},
@@ -29,7 +30,8 @@ use crate::{
 const FPS: f64 = 25.0;
 /// Of video, for each camera.
 const LOST_AT_MOST: f64 = 2.0;
-/// `_IOR('X', 125, u32)` with 2: no more writes, and the log is not written either. Rust's standard library has no ioctl.
+/// `_IOR('X', 125, u32)` with 2: no more writes, and the log is not written either. Python, because Rust's standard
+/// library has no ioctl.
 const CUT: &str = "import fcntl, os, struct, sys\n\
                    fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
 
@@ -136,6 +138,7 @@ fn a_power_cut_costs_two_seconds_of_video_and_no_row_that_was_shown() {
         }
     };
     let at = disk.at.as_path();
+    let mut since = WallUs::now().rfc3339();
     let mut process = Process::start(at);
     let cameras: Vec<SimCamera> = [("gop1", 25), ("gop2", 50), ("gop4", 100)]
         .into_iter()
@@ -147,7 +150,6 @@ fn a_power_cut_costs_two_seconds_of_video_and_no_row_that_was_shown() {
     let (mut lost, mut rows, mut events, mut torn) = (Vec::new(), 0, 0, 0);
     for cut in 0..cuts {
         process.until_recording();
-        let since = watchkeeper::base::WallUs::now().rfc3339();
         let (mut shown, end) =
             (Shown::default(), Instant::now() + Duration::from_millis(rand::random_range(7_000..14_000)));
         while Instant::now() < end {
@@ -161,6 +163,7 @@ fn a_power_cut_costs_two_seconds_of_video_and_no_row_that_was_shown() {
         disk.unmount().unwrap();
         disk.mount().unwrap();
 
+        let run = std::mem::replace(&mut since, WallUs::now().rfc3339());
         process = Process::start(at);
         process.until_recording();
         for (url, before) in &shown.segments {
@@ -181,7 +184,7 @@ fn a_power_cut_costs_two_seconds_of_video_and_no_row_that_was_shown() {
         }
         (rows, events) = (rows + shown.segments.len(), events + shown.events.len());
         for (camera, last_sent) in cameras.iter().zip(sent) {
-            let (numbers, n) = frames_of(&process, at, camera.name(), &since);
+            let (numbers, n) = frames_of(&process, at, camera.name(), &run);
             // The end of a segment, and of the one before it if that was just closed.
             let kept = numbers.iter().filter(|number| **number <= last_sent).count() as u64;
             lost.push((last_sent + 1 - numbers[0] - kept) as f64 / FPS);
