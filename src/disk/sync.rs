@@ -4,7 +4,8 @@
 //! One pass for all cameras, with one `fdatasync` for each file that was written to, a few side by side: a file system
 //! with a journal then commits once for several, and a pass takes a fifth of the time. `syncfs` would be one call and no
 //! faster, but it waits for whatever else is being written on that file system, and does not say which file failed. A
-//! new file does not wait for the pass: it is synced at once, with its entry in the directory.
+//! new file does not wait for the pass: it is synced at once, with its entry in the directory; and so is one that ended,
+//! so that its row is closed before that of the next begins.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -69,6 +70,12 @@ pub(super) struct Written {
     pub(super) entry: Option<Entry>,
 }
 
+impl Written {
+    fn is_urgent(&self) -> bool {
+        self.entry.is_some() || self.facts.state != SegmentState::Open
+    }
+}
+
 /// A new file's entry in its directory.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -97,7 +104,7 @@ impl Syncer {
     /// A file was written to, or its segment ended.
     pub(super) fn written(&self, key: SegmentKey, mut written: Written) {
         let mut due = self.0.lock();
-        let wakes = due.files.is_empty() || written.entry.is_some();
+        let wakes = due.files.is_empty() || written.is_urgent();
         if let Some(before) = due.files.remove(&key) {
             written.entry = written.entry.or(before.entry);
         }
@@ -148,7 +155,7 @@ impl Shared {
         }
     }
 
-    /// Waits until there is a new file, or something is due and the last pass is [`EVERY`] ago, or somebody asks for it
+    /// Waits until a file began or ended, or something is due and the last pass is [`EVERY`] ago, or somebody asks for it
     /// now.
     fn wait(&self, last: &mut Instant) -> Due {
         let mut due = self.lock();
@@ -158,11 +165,11 @@ impl Shared {
                 *last = Instant::now();
                 return std::mem::take(&mut *due);
             }
-            if due.files.values().any(|written| written.entry.is_some()) {
+            if due.files.values().any(Written::is_urgent) {
                 let all = std::mem::take(&mut due.files).into_iter();
-                let (new, known) = all.partition(|(_, written)| written.entry.is_some());
-                due.files = known;
-                return Due { files: new, ..Due::default() };
+                let (urgent, others) = all.partition(|(_, written)| written.is_urgent());
+                due.files = others;
+                return Due { files: urgent, ..Due::default() };
             }
             due = if due.files.is_empty() {
                 self.wake.wait(due).unwrap_or_else(PoisonError::into_inner)

@@ -36,8 +36,9 @@ fn recordings_are_listed_by_time_and_served_in_any_part() {
     let dir = tempfile::tempdir().unwrap();
     let process = Process::start(dir.path());
     let _camera = record(&process, CameraSpec::new("front"), 2);
-    let closed = closed_segments(&process, "front", 4);
-    let end = word(&closed[3], "end");
+    let closed = closed_segments(&process, "front", 5);
+    // A segment may begin a little before the end of the one before it, by what the timeline was pulled.
+    let end = word(&closed[4], "start");
     let ids = |segments: &[Value]| -> Vec<i64> {
         segments.iter().map(|segment| segment["id"].as_i64().unwrap()).collect()
     };
