@@ -6,6 +6,7 @@ use std::{
     os::fd::OwnedFd,
     path::PathBuf,
     sync::Arc,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -31,6 +32,8 @@ pub(super) struct SegmentFile {
     pub(super) file: Arc<File>,
     /// Path below the root.
     pub(super) path: String,
+    /// When it got its name.
+    pub(super) created: Instant,
     /// Length of what is whole.
     bytes: u64,
     /// Of all that was written; `None` once there is more in the file than is known. Two KiB, hence the box.
@@ -64,7 +67,8 @@ impl SegmentFile {
             // Ours, and without a whole fragment: nothing is lost. If this fails too, a hidden file stays.
             let _ = rustix::fs::unlinkat(&dir, part.as_str(), AtFlags::empty());
         })?;
-        let mut file = Self { file: Arc::new(file), path, bytes: 0, hasher: Some(Box::default()) };
+        let (file, created) = (Arc::new(file), Instant::now());
+        let mut file = Self { file, path, created, bytes: 0, hasher: Some(Box::default()) };
         file.wrote(chunks);
         Ok(Created { file, dir, dir_is_new })
     }

@@ -4,8 +4,9 @@
 //! One pass for all cameras, with one `fdatasync` for each file that was written to, a few side by side: a file system
 //! with a journal then commits once for several, and a pass takes a fifth of the time. `syncfs` would be one call and no
 //! faster, but it waits for whatever else is being written on that file system, and does not say which file failed. A
-//! new file does not wait for the pass: it is synced at once, with its entry in the directory; and so is one that ended,
-//! so that its row is closed before that of the next begins.
+//! new file does not wait for the pass: it is synced at once, with its entry in the directory, and again as it grows in
+//! its first second, for then come all the frames from before a trigger; and so is one that ended, so that its row is
+//! closed before that of the next begins.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -64,6 +65,8 @@ struct Due {
 pub(super) struct Written {
     pub(super) file: Arc<File>,
     pub(super) path: PathBuf,
+    /// When it began.
+    pub(super) created: Instant,
     /// What is true once it is synced.
     pub(super) facts: SegmentFacts,
     /// If it is new.
@@ -72,7 +75,7 @@ pub(super) struct Written {
 
 impl Written {
     fn is_urgent(&self) -> bool {
-        self.entry.is_some() || self.facts.state != SegmentState::Open
+        self.entry.is_some() || self.facts.state != SegmentState::Open || self.created.elapsed() < EVERY
     }
 }
 
@@ -155,7 +158,7 @@ impl Shared {
         }
     }
 
-    /// Waits until a file began or ended, or something is due and the last pass is [`EVERY`] ago, or somebody asks for it
+    /// Waits until a file began, is young or ended, or something is due and the last pass is [`EVERY`] ago, or somebody asks for it
     /// now.
     fn wait(&self, last: &mut Instant) -> Due {
         let mut due = self.lock();
@@ -207,7 +210,7 @@ impl Shared {
     /// Syncs a file and tells what is true of it then; whether it worked, and whether that means anything. The kernel
     /// marks pages clean after a failed sync, so trying the same file again would lie: its segment is suspect from then
     /// on, and only the success of others counts as mended.
-    fn sync(&self, key: SegmentKey, Written { file, path, mut facts, entry }: Written) -> (bool, bool) {
+    fn sync(&self, key: SegmentKey, Written { file, path, mut facts, entry, .. }: Written) -> (bool, bool) {
         let mut synced = self.check("sync", &path, rustix::fs::fdatasync(&*file));
         if let Some(Entry { dir, path, root }) = entry {
             synced &= self.check("sync the directory", &path, rustix::fs::fsync(dir));

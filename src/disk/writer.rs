@@ -456,7 +456,8 @@ impl Writer {
         let hash = if state == SegmentState::Closed { file.hash() } else { None };
         let facts = SegmentFacts { head, path, extent: segment.extent, state, hash };
         let path = self.shared.volume.root().join(&facts.path);
-        self.syncer.written(key, Written { file: Arc::clone(&file.file), path, facts, entry });
+        let (file, created) = (Arc::clone(&file.file), file.created);
+        self.syncer.written(key, Written { file, path, created, facts, entry });
     }
 
     fn path(&self, key: SegmentKey) -> PathBuf {
