@@ -9,6 +9,8 @@
 use super::pace;
 use crate::base::WallUs;
 
+/// Nearer than this is near enough: segments then meet exactly.
+const NEAR_US: i64 = 5_000;
 /// A clock that is this much ahead was set; less is steering.
 const STEP_US: i64 = 1_000_000;
 /// Footage that is further in the future than this was dated by a wrong clock.
@@ -56,7 +58,8 @@ impl Anchor {
         }
         if ahead_us < STEP_US {
             let most_us = pace::slew(passed_us.max(0));
-            self.zero = self.zero.plus_us(ahead_us.clamp(-most_us, most_us));
+            let near = ahead_us.abs() < NEAR_US;
+            self.zero = self.zero.plus_us(if near { 0 } else { ahead_us.clamp(-most_us, most_us) });
             return None;
         }
         self.zero = self.zero.plus_us(ahead_us);
