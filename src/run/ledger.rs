@@ -308,8 +308,8 @@ impl Ledgers {
     pub(super) fn stand(&self, camera: &CameraId, at: WallUs, wanted: bool, standing: Standing) {
         let mut books = self.lock();
         let Some(book) = books.of.get_mut(camera) else { return };
-        // Whether it was wanted is what a kill must not take away.
-        let hold = if book.ledger.wanted() == wanted { HOLD } else { Duration::ZERO };
+        // That it is wanted is what a kill must not take away. Where it ends to be, the last footage is still on its way.
+        let hold = if wanted && !book.ledger.wanted() { Duration::ZERO } else { HOLD };
         book.ledger.want(at, wanted);
         book.ledger.stand(at, standing);
         book.changed(hold);

@@ -208,6 +208,10 @@ fn a_repair_makes_the_whole_index_of_all_cameras_again_with_its_hashes() {
     closed_segments(&process, "front", 2);
     closed_segments(&process, "front-door", 2);
     // In the middle of a segment, which gets no hash from its recorder.
+    process.until("a segment to be under way", "/api/v1/cameras/front/segments?limit=1000", |seen| {
+        let newest = seen["segments"].as_array().unwrap().last().unwrap();
+        newest["state"] == "open" && newest["frames"].as_u64().unwrap() < 30
+    });
     process.kill();
     Process::start(dir.path()).stop(STOPS_WITHIN);
     let (before, recorded) = (rows(dir.path()), hashes(dir.path()));
