@@ -1,6 +1,6 @@
 //! What GStreamer 1.22 says when something goes wrong, and what that means. The one place that knows.
 
-use gstreamer::{self as gst, glib};
+use gstreamer::{self as gst, glib, prelude::*};
 
 use crate::{base::mask, model::status::Loss};
 
@@ -19,6 +19,7 @@ pub struct Lost {
 pub fn loss(message: &gst::MessageRef) -> Option<Lost> {
     match message.view() {
         gst::MessageView::Eos(_) => Some(ended()),
+        gst::MessageView::Error(error) if is_of_a_packet(error) => None,
         gst::MessageView::Error(error) => {
             let status = error.details().and_then(|details| details.get::<u32>("rtsp-status-code").ok());
             let debug = error.debug().map(|debug| last_line(&debug)).unwrap_or_default();
@@ -32,6 +33,14 @@ pub fn loss(message: &gst::MessageRef) -> Option<Lost> {
         }
         _ => None,
     }
+}
+
+/// A depayloader calls a packet of a kind that it cannot read an error and goes on: one damaged byte does that. If all
+/// are so, no frame comes, and that is a loss in its own time.
+fn is_of_a_packet(error: &gst::message::Error) -> bool {
+    let depayloader = error.src().and_then(|src| src.downcast_ref::<gst::Element>()?.factory());
+    depayloader.is_some_and(|made| made.name().starts_with("rtph26"))
+        && error.error().matches(gst::StreamError::Format)
 }
 
 /// The stream ended.

@@ -37,6 +37,10 @@ pub struct Pace {
     offset_ns: i64,
     /// Between the last two frames; 0 before that is known.
     usual_ns: i64,
+    /// Packets of sound, of which several may share a time; two pictures cannot.
+    packets: bool,
+    /// How far the placed timeline went on while the camera's clock stood still.
+    stood_ns: i64,
     /// Since when the timeline has been off arrival.
     off_since_ns: Option<i64>,
     /// It is ahead, and waits for arrival.
@@ -60,19 +64,22 @@ struct Last {
 }
 
 impl Default for Pace {
+    /// For pictures.
     fn default() -> Self {
-        Self::new(VIDEO_RATE)
+        Self { packets: false, ..Self::new(VIDEO_RATE) }
     }
 }
 
 impl Pace {
-    /// For a stream whose RTP clock makes `rate` ticks a second.
+    /// For packets of sound whose RTP clock makes `rate` ticks a second.
     pub fn new(rate: u32) -> Self {
         Self {
             rate: rate.max(1),
             last: None,
             offset_ns: 0,
             usual_ns: 0,
+            packets: true,
+            stood_ns: 0,
             off_since_ns: None,
             waits: false,
             least_behind_ns: None,
@@ -92,18 +99,26 @@ impl Pace {
                 let mut ticks = last.ticks + step;
                 let ahead_ns = step_ns - passed_ns;
                 let strides = self.usual_ns > 0 && step_ns > self.usual_ns * 3;
-                if step_ns < -JUMP_NS || ahead_ns > JUMP_NS || (ahead_ns > STRIDE_NS && strides) {
+                if step == 0 && !self.packets {
+                    // As far on as frames usually are, but not before its time has come.
+                    let passed_ns = arrival_ns - last.placed_ns;
+                    let most_ns = if self.usual_ns > 0 { self.usual_ns } else { passed_ns };
+                    self.stood_ns += passed_ns.min(most_ns).max(LEAST_NS);
+                } else if step_ns < -JUMP_NS || ahead_ns > JUMP_NS || (ahead_ns > STRIDE_NS && strides) {
                     // Most likely this frame is as far from the last one as that was from its own predecessor.
                     let usual = self.usual_ns > 0 && (passed_ns - self.usual_ns).abs() < OFF_NS;
                     let distance_ns = if usual { self.usual_ns } else { passed_ns };
                     // Counted from here on: a clock that jumps all day would count to no end.
-                    self.offset_ns += self.nanoseconds(last.ticks) + distance_ns;
+                    self.offset_ns += self.nanoseconds(last.ticks) + self.stood_ns + distance_ns;
+                    self.stood_ns = 0;
                     ticks = 0;
                 } else {
+                    self.stood_ns = 0;
                     self.usual_ns = step_ns.max(0);
                     reordered = step < 0;
                 }
-                (ticks, self.caught_up(self.nanoseconds(ticks) + self.offset_ns, arrival_ns, last))
+                let line_ns = self.nanoseconds(ticks) + self.offset_ns + self.stood_ns;
+                (ticks, self.caught_up(line_ns, arrival_ns, last))
             }
             _ => {
                 self.offset_ns = arrival_ns;
@@ -193,6 +208,32 @@ mod tests {
         for pair in times.windows(2) {
             assert_eq!(pair[1] - pair[0], FRAME_NS);
         }
+    }
+
+    #[test]
+    fn while_the_cameras_clock_stands_still_frames_go_on_as_usual() {
+        let jitter = |n: i64| (n * 7919 % 30) * 1_000_000;
+        for before in [1, 100] {
+            let mut pace = Pace::default();
+            run(&mut pace, 0, before, 0, jitter);
+            let stuck = (before..before + 500).map(|n| (Some(0), n));
+            let moving = (before + 500..before + 1000).map(|n| (Some((n * 3600) as u32), n));
+            let mut last = None;
+            for (rtp, n) in stuck.chain(moving) {
+                let rtp = if rtp == Some(0) { Some(((before - 1) * 3600) as u32) } else { rtp };
+                let placed = pace.place(rtp, n * FRAME_NS + jitter(n));
+                assert!((placed - n * FRAME_NS).abs() <= FRAME_NS, "{n}: {placed}");
+                if let Some(last) = last.replace(placed) {
+                    let distance = placed - last;
+                    assert!((FRAME_NS / 4..FRAME_NS * 2).contains(&distance), "{n}: {distance}");
+                }
+            }
+        }
+        // Two frames of each time, as from a camera that sends each twice: still half as far apart.
+        let mut pace = Pace::default();
+        let times: Vec<i64> =
+            (0..100).map(|n| pace.place(Some((n / 2 * 7200) as u32), n * FRAME_NS)).collect();
+        assert!(times.windows(2).skip(2).all(|pair| pair[1] - pair[0] == FRAME_NS), "{times:?}");
     }
 
     #[test]
