@@ -77,11 +77,12 @@ pub(super) const STATEMENTS: &[&str] = &[INSERT, UPDATE, DELETE, LIST, GET];
 impl Store {
     /// Adds a camera. [`Error::Exists`] if its id is taken.
     pub async fn insert_camera(&self, vault: &Vault, camera: &Camera, created: WallUs) -> Result<(), Error> {
+        let what = "add a camera";
         let added = bind(sqlx::query(INSERT), vault, camera)
             .bind(created.0)
-            .execute(&self.writer)
+            .execute(self.writer(what).await?)
             .await
-            .doing("add a camera")?;
+            .doing(what)?;
         if added.rows_affected() == 1 { Ok(()) } else { Err(Error::Exists(camera.id.clone())) }
     }
 
@@ -92,18 +93,20 @@ impl Store {
         camera: &Camera,
         password: Password,
     ) -> Result<(), Error> {
+        let what = "change a camera";
         let changed = bind(sqlx::query(UPDATE), vault, camera)
             .bind(password == Password::Keep)
-            .execute(&self.writer)
+            .execute(self.writer(what).await?)
             .await
-            .doing("change a camera")?;
+            .doing(what)?;
         if changed.rows_affected() == 1 { Ok(()) } else { Err(none(&camera.id)) }
     }
 
     /// Forgets a camera; its segments and events stay. [`Error::NotFound`] if there is none of this id.
     pub async fn delete_camera(&self, id: &CameraId) -> Result<(), Error> {
-        let deleted =
-            sqlx::query(DELETE).bind(id.as_str()).execute(&self.writer).await.doing("delete a camera")?;
+        let what = "delete a camera";
+        let db = self.writer(what).await?;
+        let deleted = sqlx::query(DELETE).bind(id.as_str()).execute(db).await.doing(what)?;
         if deleted.rows_affected() == 1 { Ok(()) } else { Err(none(id)) }
     }
 

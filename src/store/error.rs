@@ -87,6 +87,24 @@ pub(super) struct BadValue {
     pub(super) value: String,
 }
 
+/// The database's file was taken away under our hands.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{path}` was deleted or replaced while it was in use; `watchkeeper camera export` still has the cameras, and after a \
+     restart the index is made again from the recordings"
+)]
+pub(super) struct Gone {
+    pub(super) path: PathBuf,
+}
+
+/// The file holds something else than a database, or a broken one.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0}; stop the service, move `watchkeeper.db` away together with its `-wal` and `-shm`, and start again: the index is \
+     made anew from the recordings, and cameras come back from a backup or with `camera import`"
+)]
+struct Damaged(Cause);
+
 /// Adds what was being done to an error of the database.
 pub(super) trait Doing<T> {
     fn doing(self, what: &'static str) -> Result<T, Error>;
@@ -112,6 +130,12 @@ where
     rows.into_iter().map(T::try_from).collect::<Result<_, BadValue>>().doing(what)
 }
 
+/// The low byte of SQLite's result code.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    let sqlx::Error::Database(error) = error else { return None };
+    error.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff)
+}
+
 /// Whether an error tells of the state that the database is in, and not of the statement.
 pub(super) fn is_away(error: &sqlx::Error) -> bool {
     match error {
@@ -119,22 +143,21 @@ pub(super) fn is_away(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(error) => {
-            let code = error.code().and_then(|code| code.parse::<i32>().ok());
-            // The low byte of SQLite's result codes: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, FULL,
-            // CANTOPEN, PROTOCOL, NOLFS, NOTADB.
-            matches!(code.map(|code| code & 0xff), Some(5..=11 | 13..=15 | 22 | 26))
-        }
+        // BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOLFS, NOTADB.
+        sqlx::Error::Database(_) => matches!(code(error), Some(5..=11 | 13..=15 | 22 | 26)),
         _ => false,
     }
 }
 
 pub(super) fn sort(what: &'static str, error: sqlx::Error) -> Error {
     let away = is_away(&error);
+    // CORRUPT, NOTADB.
+    let damaged = matches!(code(&error), Some(11 | 26));
     // sqlx repeats the database's text in its own; only the former is worth showing.
     let source: Cause = match error {
         sqlx::Error::Database(error) => error.into_error(),
         other => other.into(),
     };
+    let source = if damaged { Damaged(source).into() } else { source };
     if away { Error::Away { what, source } } else { Error::Bug { what, source } }
 }

@@ -12,7 +12,12 @@ mod segments;
 #[cfg(test)]
 mod statements;
 
-use std::{path::Path, time::Duration};
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use sqlx::{
     Sqlite, SqlitePool, Transaction,
@@ -25,7 +30,7 @@ pub use error::{Cause, Error};
 pub use events::EventPage;
 pub use gaps::{Account, GapChanges, GapPage, GapsWritten, Life};
 
-use error::Doing as _;
+use error::{Doing as _, Gone};
 
 /// So long a statement waits for another process's lock before the database counts as away.
 const BUSY: Duration = Duration::from_secs(2);
@@ -42,6 +47,22 @@ pub struct Store {
     /// One connection: SQLite has one writer at a time, and waiting in line here is fair and has no timeouts.
     writer: SqlitePool,
     readers: SqlitePool,
+    file: Arc<OpenFile>,
+}
+
+/// The file that the connections have open.
+#[derive(Debug)]
+struct OpenFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl OpenFile {
+    async fn at(path: &Path) -> std::io::Result<Self> {
+        let found = tokio::fs::metadata(path).await?;
+        Ok(Self { path: path.to_owned(), identity: (found.dev(), found.ino()) })
+    }
 }
 
 impl Store {
@@ -54,7 +75,8 @@ impl Store {
         let writer = pool(1, options.clone()).await.doing("open the database")?;
         MIGRATIONS.run(&writer).await.map_err(|error| not_migrated(path, error))?;
         let readers = pool(READERS, options.pragma("query_only", "on")).await.doing("open the database")?;
-        Ok(Self { writer, readers })
+        let file = OpenFile::at(path).await.map_err(sqlx::Error::from).doing("open the database")?;
+        Ok(Self { writer, readers, file: Arc::new(file) })
     }
 
     /// Opens the database `path` for reading, while another process may be writing it. Whatever writes fails.
@@ -75,7 +97,10 @@ impl Store {
         match found.cmp(&known) {
             std::cmp::Ordering::Less => Err(Error::Outdated { path: path.to_owned(), found, known }),
             std::cmp::Ordering::Greater => Err(Error::Newer { path: path.to_owned(), found, known }),
-            std::cmp::Ordering::Equal => Ok(Self { writer: readers.clone(), readers }),
+            std::cmp::Ordering::Equal => {
+                let file = OpenFile::at(path).await.map_err(sqlx::Error::from).doing("open the database")?;
+                Ok(Self { writer: readers.clone(), readers, file: Arc::new(file) })
+            }
         }
     }
 
@@ -87,7 +112,20 @@ impl Store {
 
     /// Begins to write. IMMEDIATE, so that another process's lock is met here, once, and not in the middle.
     async fn begin(&self, what: &'static str) -> Result<Transaction<'static, Sqlite>, Error> {
-        self.writer.begin_with("begin immediate").await.doing(what)
+        self.writer(what).await?.begin_with("begin immediate").await.doing(what)
+    }
+
+    /// The connection to write with, if the file still has its name: SQLite would go on writing into one that was deleted,
+    /// and nobody would ever see the rows.
+    async fn writer(&self, what: &'static str) -> Result<&SqlitePool, Error> {
+        let OpenFile { path, identity } = &*self.file;
+        match OpenFile::at(path).await {
+            Ok(found) if found.identity == *identity => Ok(&self.writer),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(sqlx::Error::from(error)).doing(what)
+            }
+            _ => Err(Error::Away { what, source: Gone { path: path.clone() }.into() }),
+        }
     }
 }
 

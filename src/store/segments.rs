@@ -142,14 +142,15 @@ impl Store {
     /// Closes a row with what its file was measured to hold; as suspect, if that contradicts the row's hash.
     /// [`Error::NotFound`] if there is none of this id.
     pub async fn finish(&self, id: i64, extent: Extent) -> Result<(), Error> {
+        let what = "finish a segment";
         let done = sqlx::query(FINISH)
             .bind(id)
             .bind(extent.duration_us)
             .bind(number(extent.frames))
             .bind(number(extent.bytes))
-            .execute(&self.writer)
+            .execute(self.writer(what).await?)
             .await
-            .doing("finish a segment")?;
+            .doing(what)?;
         if done.rows_affected() == 1 { Ok(()) } else { Err(none(id)) }
     }
 
