@@ -112,7 +112,15 @@ impl Store {
 
     /// Begins to write. IMMEDIATE, so that another process's lock is met here, once, and not in the middle.
     async fn begin(&self, what: &'static str) -> Result<Transaction<'static, Sqlite>, Error> {
-        self.writer(what).await?.begin_with("begin immediate").await.doing(what)
+        let db = self.writer(what).await?;
+        match db.begin_with("begin immediate").await {
+            // A full disk makes SQLite roll back by itself, which sqlx does not notice: the connection is of no use any more.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                db.acquire().await.doing(what)?.close().await.doing(what)?;
+                db.begin_with("begin immediate").await.doing(what)
+            }
+            begun => begun.doing(what),
+        }
     }
 
     /// The connection to write with, if the file still has its name: SQLite would go on writing into one that was deleted,
