@@ -114,9 +114,11 @@ impl Feed {
 
     fn caps(&mut self, caps: gst::Caps) {
         let parameters = |caps: &gst::Caps| caps.structure(0)?.get::<gst::Buffer>("codec_data").ok();
+        // A damaged set of parameters leaves the parser without, until the next comes; no muxer takes that.
+        let Some(now) = parameters(&caps) else { return };
         // A repetition of the same parameters is no change.
         let before = self.caps.as_ref().and_then(parameters);
-        if self.caps.is_some() && !same_bytes(before.as_ref(), parameters(&caps).as_ref()) {
+        if self.caps.is_some() && !same_bytes(before.as_ref(), Some(&now)) {
             self.parameters += 1;
         }
         self.caps = Some(caps);

@@ -159,6 +159,8 @@ pub struct Recorded {
     /// Frames that came and were not recorded although they were wanted: the volume refused their segment, or the branch
     /// failed.
     pub dropped_frames: u64,
+    /// How often the branch failed and was made anew.
+    pub failures: u32,
     /// How far back the frames kept in memory reach.
     pub pre_roll: Duration,
     /// Whether memory does not suffice for the pre-roll that is wanted.
@@ -274,6 +276,7 @@ impl Recorder {
         Recorded {
             segments: shared.segments.load(Relaxed),
             dropped_frames: shared.dropped.load(Relaxed),
+            failures: shared.failures.load(Relaxed),
             pre_roll: Duration::from_millis(shared.pre_roll_ms.load(Relaxed)),
             pre_roll_short: shared.pre_roll_short.load(Relaxed),
         }

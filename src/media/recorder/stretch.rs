@@ -98,9 +98,11 @@ impl Branch {
             Order::Cut => self.cut = true,
             Order::Pass(unit) => {
                 let cut = std::mem::take(&mut self.cut);
-                let passed = self.stretch.as_mut().is_some_and(|stretch| stretch.pass(unit, cut));
-                if !passed {
+                let passed = self.stretch.as_mut().map(|stretch| stretch.pass(unit, cut));
+                if passed != Some(true) {
                     self.shared.dropped.fetch_add(1, Relaxed);
+                }
+                if passed == Some(false) {
                     self.fail("the record branch does not take a frame");
                 }
             }
@@ -111,6 +113,8 @@ impl Branch {
     fn begin(&mut self, tracks: &Tracks, interval_ns: i64) {
         self.end();
         if self.failed_at.is_some_and(|at| at.elapsed() < AGAIN_AFTER) {
+            // Asks for another at the next keyframe.
+            self.shared.failures.fetch_add(1, Relaxed);
             return;
         }
         let decoding = Decoding::new(tracks.depth, interval_ns);
@@ -124,12 +128,9 @@ impl Branch {
     }
 
     fn fail(&mut self, what: &str) {
-        let again = self.failed_at.is_none_or(|at| at.elapsed() >= AGAIN_AFTER);
-        if again {
-            tracing::error!(camera.id = %self.shared.settings.camera, "{what}; another begins with a keyframe");
-            self.failed_at = Some(Instant::now());
-            self.shared.failures.fetch_add(1, Relaxed);
-        }
+        tracing::error!(camera.id = %self.shared.settings.camera, "{what}; another begins with a keyframe");
+        self.failed_at = Some(Instant::now());
+        self.shared.failures.fetch_add(1, Relaxed);
         self.end();
     }
 

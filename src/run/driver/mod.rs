@@ -51,6 +51,10 @@ const GIVE_UP_AFTER: Duration = CLOSE_DEADLINE.saturating_add(Duration::from_sec
 /// An attempt waits so long for its turn, and then goes on: dead cameras must not hold up living ones.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
 
+/// So long after a failure of the record branch something must have been written; else the session is opened anew, because
+/// its parser may have learned something from damaged packets that no muxer takes.
+const HOPELESS_AFTER: Duration = Duration::from_secs(8);
+
 /// What every driver needs.
 #[derive(Clone, Debug)]
 pub(super) struct Deps {
@@ -152,6 +156,7 @@ impl Driver {
             kept_alive: Instant::now(),
             knocked: None,
             figures_at: Instant::now(),
+            failures_at: (None, 0),
             noted: None,
             segment_seconds: Arc::new(AtomicU32::new(camera.segment_seconds)),
             fingerprint: Arc::default(),
@@ -234,6 +239,8 @@ struct Task {
     /// When we last knocked; `None` while a knock is under way.
     knocked: Option<Instant>,
     figures_at: Instant,
+    /// When something was last written, and how often the record branch of this session had failed then.
+    failures_at: (Option<Instant>, u32),
     /// What the ledger was told last.
     noted: Option<(bool, Standing)>,
     segment_seconds: Arc<AtomicU32>,
@@ -410,6 +417,19 @@ impl Task {
             self.kept_alive = now;
             session.keep_alive();
         }
+        if let (Some(session), State::Recording { .. }) = (&session, self.life.state) {
+            let (written, failures) =
+                (self.deps.writer.last_written(&self.camera.id), session.recorded().failures);
+            if written != self.failures_at.0 {
+                self.failures_at = (written, failures);
+            } else if failures != self.failures_at.1
+                && written.is_some_and(|at| now - at >= HOPELESS_AFTER)
+                && matches!(self.life.state, State::Recording { since } if now - since >= HOPELESS_AFTER)
+            {
+                let detail = "the stream cannot be put into a file; it may be damaged on its way".to_owned();
+                self.lost(Lost { loss: Loss::Internal, detail });
+            }
+        }
         if self.camera.tls_fingerprint.is_none() && matches!(self.life.state, State::Recording { .. }) {
             self.pin();
         }
@@ -449,6 +469,7 @@ impl Task {
 
     fn open(&mut self) {
         self.run += 1;
+        self.failures_at = (None, 0);
         self.knocked = Some(Instant::now());
         let (run, tell, deps) = (self.run, self.tell.clone(), self.deps.clone());
         let stream = self.stream.clone();
