@@ -3,7 +3,11 @@
 //! `rig` is a whole service with its cameras; the other modules are what it must do.
 
 #[cfg(test)]
+mod bad_database;
+#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
+mod bad_streams;
 #[cfg(test)]
 mod browser;
 #[cfg(test)]

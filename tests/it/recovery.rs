@@ -98,7 +98,7 @@ fn until_event(process: &Process, kind: &str) -> String {
     event["detail"].as_str().unwrap().to_owned()
 }
 
-fn check_is_content(dir: &Path) {
+pub(crate) fn check_is_content(dir: &Path) {
     let checked = command(dir, "127.0.0.1:1").arg("check").output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }
@@ -266,10 +266,10 @@ fn a_locked_database_costs_no_frame_and_the_rows_follow() {
 }
 
 /// A small file system of its own. Needs root.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 impl Small {
-    fn mount(at: PathBuf, mib: u32) -> Self {
+    pub(crate) fn mount(at: PathBuf, mib: u32) -> Self {
         fs::create_dir_all(&at).unwrap();
         let options = format!("size={mib}M");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&at).status();
@@ -278,13 +278,13 @@ impl Small {
     }
 
     /// Takes all the room there is.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file = fs::File::create(self.0.join("filler")).unwrap();
         let block = vec![0; 4096];
         while file.write_all(&block).is_ok() {}
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         fs::remove_file(self.0.join("filler")).unwrap();
     }
 }

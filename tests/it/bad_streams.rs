@@ -1,0 +1,225 @@
+//! Cameras that speak RTSP well and send what no camera should: recording goes on wherever frames come, memory stays
+//! bounded, what is said of them is clear, and a camera beside them loses nothing.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    outside::{STOPS_WITHIN, events, frames_more, path_of, prove, recordings},
+    process::{Process, pause},
+    sim::{
+        audio::{Audio, Mode},
+        camera::{CameraSpec, Channel, SimCamera},
+        footage::{Encoding, Source},
+        frames,
+        misbehave::{Misbehaviour, Peer},
+        nal::Codec,
+        sound::Voice,
+    },
+};
+
+/// What one camera that misbehaves may cost in memory above what is normal, in KiB.
+const MEMORY_KIB: u64 = 64 * 1024;
+/// And while a huge frame goes through: its packets with their heads, and twice the whole, once for each step in
+/// `rtph264depay`.
+const HUGE_KIB: u64 = 96 * 1024;
+const HUGE_BYTES: usize = 20_000_000;
+/// A camera with a keyframe each minute sends so many frames a second, and another so many that claims to send 25.
+const FEW_FPS: u32 = 12;
+
+/// The most memory the process had since [`forget_peak`], in KiB.
+pub(crate) fn peak_kib(process: &Process) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Counts the most memory from now on (proc(5), `clear_refs`).
+pub(crate) fn forget_peak(process: &Process) {
+    fs::write(format!("/proc/{}/clear_refs", process.pid()), "5").unwrap();
+}
+
+/// Does harm, waits until so many more frames of `camera` came, and gives what memory rose by meanwhile, in KiB.
+fn cost_kib(process: &Process, camera: &str, frames: u64, harm: impl FnOnce()) -> u64 {
+    forget_peak(process);
+    let before = peak_kib(process);
+    harm();
+    frames_more(process, camera, frames);
+    let cost = peak_kib(process) - before;
+    println!("{camera}: {cost} KiB");
+    cost
+}
+
+fn state(process: &Process, camera: &str) -> Value {
+    process.get(&path_of(camera))["status"].clone()
+}
+
+fn small(codec: Codec) -> Encoding {
+    Encoding { codec, ..Encoding::small(Source::Cars) }
+}
+
+/// A camera is asked to be recorded, and not waited for.
+fn add(process: &Process, spec: CameraSpec) -> SimCamera {
+    let camera = SimCamera::start(spec).unwrap();
+    add_at(process, camera.name(), &camera.url(Channel::Main));
+    camera
+}
+
+fn add_at(process: &Process, name: &str, url: &str) {
+    let given = json!({ "id": name, "main_url": url, "segment_seconds": 4, "record_audio": true });
+    process.post("/api/v1/cameras", &given);
+}
+
+fn few(gop_frames: u32, claimed_fps: Option<u32>) -> Encoding {
+    Encoding { fps: FEW_FPS, gop_frames, kbit: 300, claimed_fps, ..Encoding::small(Source::Cars) }
+}
+
+#[test]
+fn streams_that_no_camera_should_send_are_recorded_as_they_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path());
+    let spec = |name: &str, main: Encoding, voice: Option<Voice>| CameraSpec {
+        main,
+        audio: voice.map(|voice| Audio { voice, mode: Mode::Steady, first: false }),
+        ..CameraSpec::new(name)
+    };
+    let plain =
+        |name: &str, codec: Codec, voice: Option<Voice>| add(&process, spec(name, small(codec), voice));
+    // Its first keyframe is over when somebody comes, and the next is a minute away.
+    let sparse = SimCamera::start(spec("sparse", few(60 * FEW_FPS, None), None)).unwrap();
+    while sparse.next_number(Channel::Main) < 2 {
+        pause(10);
+    }
+    add_at(&process, "sparse", &sparse.url(Channel::Main));
+    let without_keyframe = Instant::now();
+    let aac = Voice::Aac { hz: 16_000 };
+    let front = plain("front", Codec::H264, None);
+    let huge = [plain("huge", Codec::H264, None), plain("huge-sound", Codec::H265, Some(Voice::Pcma))];
+    let empty = [plain("empty", Codec::H264, None), plain("empty-h265", Codec::H265, None)];
+    let equal = plain("equal", Codec::H264, None);
+    let corrupt = [
+        plain("corrupt", Codec::H264, None),
+        plain("corrupt-h265", Codec::H265, None),
+        plain("corrupt-aac", Codec::H264, Some(aac)),
+        plain("corrupt-pcmu", Codec::H264, Some(Voice::Pcmu)),
+    ];
+    let liar = add(&process, spec("liar", few(2 * FEW_FPS, Some(25)), None));
+    let changes = plain("changes", Codec::H264, Some(aac));
+    let among = SimCamera::start(CameraSpec::new("among")).unwrap();
+    let many = Peer::start(Misbehaviour::ManyStreams { camera_port: among.port() }).unwrap();
+    add_at(&process, "among", &many.url_of("main"));
+    process.until("all others to record", "/api/v1/cameras", |seen| {
+        let all = seen["cameras"].as_array().unwrap();
+        all.iter().all(|camera| camera["id"] == "sparse" || camera["status"]["state"] == "recording")
+    });
+    let waits = state(&process, "sparse");
+    assert_eq!(waits["state"], "connecting", "{waits:#}");
+    assert!(waits["detail"].as_str().unwrap().contains("next keyframe"), "{waits:#}");
+
+    frames_more(&process, "front", 50);
+    forget_peak(&process);
+    let normal = peak_kib(&process);
+    for camera in &huge {
+        let cost = cost_kib(&process, camera.name(), 50, || camera.send_huge_frame(HUGE_BYTES));
+        assert!(cost <= HUGE_KIB, "{}: a huge frame costs {cost} KiB", camera.name());
+    }
+    changes.set_audio(Mode::Changes { after: Duration::ZERO, hz: 32_000 }).unwrap();
+    empty.iter().for_each(|camera| camera.set_empty_units(true));
+    equal.set_equal_timestamps(true);
+    let corrupted = process.get(&path_of("corrupt"))["status"]["frames"].as_u64().unwrap();
+    corrupt.iter().for_each(|camera| camera.corrupt(5));
+    // Longer than the huge frames are kept as last keyframes.
+    frames_more(&process, "front", 50);
+    forget_peak(&process);
+    frames_more(&process, "front", 300);
+    let cost = peak_kib(&process) - normal;
+    assert!(cost <= MEMORY_KIB, "all of them cost {cost} KiB");
+    for camera in empty.iter().chain(&huge).chain([&front, &equal, &liar, &among, &changes]) {
+        let (name, status) = (camera.name(), state(&process, camera.name()));
+        assert_eq!(
+            (&status["state"], &status["reconnects"]),
+            (&"recording".into(), &0.into()),
+            "{name} {status:#}\n{}",
+            process.log()
+        );
+    }
+    let came = process.get(&path_of("corrupt"))["status"]["frames"].as_u64().unwrap() - corrupted;
+    assert!(came >= 250, "of a stream with damage {came} frames came");
+    equal.set_equal_timestamps(false);
+
+    process.until("no keyframe to be said", &path_of("sparse"), |seen| seen["status"]["state"] == "error");
+    let took = without_keyframe.elapsed();
+    assert!((Duration::from_secs(29)..Duration::from_secs(40)).contains(&took), "said after {took:?}");
+    let said = state(&process, "sparse");
+    assert_eq!(said["reason"], "no_keyframe", "{said:#}");
+    assert!(said["detail"].as_str().unwrap().contains("keyframe interval"), "{said:#}");
+    process.until("the keyframe", &path_of("sparse"), |seen| seen["status"]["state"] == "recording");
+    frames_more(&process, "sparse", 40);
+    process.until("the gap and its cause", "/api/v1/cameras/sparse/gaps", |seen| {
+        seen["gaps"][0]["cause"] == "no_keyframe" && seen["gaps"][0]["state"] == "closed"
+    });
+    // Beside the wait for the first keyframe nothing is missing anywhere, and nobody was away.
+    let log = events(&process);
+    let damaged = |camera: &Value| camera.as_str().is_some_and(|id| id.starts_with("corrupt"));
+    let other = |event: &&Value| {
+        let camera = &event["camera_id"];
+        event["kind"] != "recording_gap" && !camera.is_null() && !damaged(camera)
+    };
+    assert!(log.iter().find(other).is_none(), "{log:#?}");
+    let gaps = process.get("/api/v1/gaps?limit=100");
+    for gap in gaps["gaps"].as_array().unwrap().iter().filter(|gap| !damaged(&gap["camera_id"])) {
+        let cause = if gap["camera_id"] == "sparse" { "no_keyframe" } else { "operator" };
+        assert_eq!(gap["cause"], cause, "{gap:#}");
+    }
+    process.stop(STOPS_WITHIN);
+
+    let exact: Vec<&SimCamera> =
+        empty.iter().chain(&huge).chain([&front, &sparse, &equal, &liar, &among]).collect();
+    let dir = dir.path();
+    // Two at a time: each file is decoded.
+    std::thread::scope(|scope| {
+        for half in exact.chunks(exact.len().div_ceil(2)) {
+            scope.spawn(move || {
+                for camera in half {
+                    prove(dir, camera);
+                    assert_eq!(camera.max_sessions(Channel::Main), 1);
+                }
+            });
+        }
+    });
+    assert!(largest(dir, "huge") > HUGE_BYTES as u64 && largest(dir, "huge-sound") > HUGE_BYTES as u64);
+    // AAC in RTP does not say that it changed, so the sound is then what the camera made of it; the pictures are whole.
+    let ((kept, _), sent) = (extent(dir, "changes"), changes.sent(Channel::Main).len() as u64);
+    assert!(kept + 40 >= sent, "changes: {kept} frames of {sent}");
+    for camera in &corrupt {
+        let (kept, _) = extent(dir, camera.name());
+        let sent = camera.sent(Channel::Main).len();
+        println!("{}: {kept} frames kept of {sent}", camera.name());
+        assert!(kept * 10 >= sent as u64 * 8, "{}: {kept} frames of {sent}", camera.name());
+    }
+    // Time is what passed, whatever the parameter sets say and even if the camera says nothing: to a frame in each file,
+    // whose last has the length that the camera claims.
+    for (name, fps) in [("liar", FEW_FPS), ("equal", 25)] {
+        let (frames, seconds) = extent(dir, name);
+        let off = seconds - frames as f64 / f64::from(fps);
+        let files = recordings(dir, name).len();
+        println!("{name}: {frames} frames in {files} files are {seconds} s");
+        assert!(off.abs() <= files as f64 / f64::from(fps), "{name}: {frames} frames are {seconds} s");
+    }
+}
+
+/// Size of the largest file.
+fn largest(dir: &Path, camera: &str) -> u64 {
+    recordings(dir, camera).iter().map(|file| file.metadata().unwrap().len()).max().unwrap()
+}
+
+/// Frames and seconds of all files.
+fn extent(dir: &Path, camera: &str) -> (u64, f64) {
+    let probes = recordings(dir, camera).into_iter().map(|file| frames::probe(&file).unwrap());
+    probes.fold((0, 0.0), |(frames, seconds), probe| (frames + probe.frames, seconds + probe.duration_s))
+}
