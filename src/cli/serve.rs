@@ -4,6 +4,7 @@ use std::{
     env,
     os::unix::process::CommandExt as _,
     process::{Command, Stdio, id},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -12,6 +13,7 @@ use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
+    time::sleep,
 };
 
 use super::config::Config;
@@ -32,6 +34,9 @@ const ASYNC_WORKERS: usize = 2;
 /// when a process begins.
 const MEMORY: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "1"), ("G_SLICE", "always-malloc"), ("MALLOC_MMAP_THRESHOLD_", "4194304")];
+
+/// Cameras and volume have deadlines of their own, which are shorter together; nothing else may hold a stop up.
+const STOP_WITHIN: Duration = Duration::from_secs(9);
 
 pub(super) fn serve(config: &Config) -> anyhow::Result<()> {
     log::start(&config.log).map_err(anyhow::Error::msg)?;
@@ -89,15 +94,23 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         tracing::info!("stopping");
     };
     let (told, stopped) = oneshot::channel();
+    let (begun, stopping) = oneshot::channel::<()>();
     let web = api::serve(listener, api::router(service.clone(), settings), async move {
         asked_to_stop.await;
-        let _ = told.send(());
+        let _ = (told.send(()), begun.send(()));
     });
     // The cameras do not wait for the web to be done, and the other way round.
     let cameras = async {
         let _ = stopped.await;
         service.stop().await;
     };
-    tokio::join!(web, cameras);
+    let late = async {
+        let _ = stopping.await;
+        sleep(STOP_WITHIN).await;
+    };
+    tokio::select! {
+        _ = async { tokio::join!(web, cameras) } => {}
+        () = late => tracing::error!("the stop did not end in time, and is cut off"),
+    }
     Ok(())
 }
