@@ -44,12 +44,8 @@ const PROBE_WITHIN: Duration = Duration::from_secs(15 + 6);
 /// A probe looks so often whether it has seen enough.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// How a look with a session of its own ended.
-enum Look {
-    Done(Box<Result<ProbeFound, (Loss, String)>>),
-    /// This camera is to be recorded now.
-    GaveWayTo(CameraId),
-}
+/// What was found, or why nothing was.
+type Outcome = Result<ProbeFound, (Loss, String)>;
 
 /// The session of a look. It is closed when this is dropped, also when whoever asked has gone; on a thread, because
 /// stopping blocks.
@@ -129,13 +125,13 @@ impl Watchkeeper {
     /// is looked at, or the reason told why it has none.
     pub async fn probe_camera(&self, id: &CameraId) -> Result<Probe, Error> {
         let camera = self.with(id, |entry| entry.camera.clone())?;
-        if !self.wanted(Some(id))? {
-            return self.probe(camera, None).await;
-        }
-        let _turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
+        let turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
         let url = source(&camera)?.url.as_str().to_owned();
-        let outcome = self.look_at(id).await?;
-        Ok(Probe { url, outcome })
+        if let Some(outcome) = self.look_at(id).await? {
+            return Ok(Probe { url, outcome });
+        }
+        drop(turn);
+        self.probe(camera, None).await
     }
 
     /// What a camera that is not saved sends, or one with other credentials. A password that is not given is that of the
@@ -162,68 +158,85 @@ impl Watchkeeper {
             source(&entry.camera).is_ok_and(|of| of.url == settings.url).then(|| id.clone())
         });
         described.settle(&mut settings);
-        let deadline = began + PROBE_WITHIN;
-        let mut stream = None;
-        if let Some(id) = &ours {
-            let free = self.with(id, |entry| entry.driver.stream.clone())?;
-            let mut held = pin!(free.acquire_owned());
-            let mut ticks = interval(LOOK_EVERY);
-            stream = loop {
-                tokio::select! {
-                    held = &mut held => break held.ok(),
-                    _ = ticks.tick() => {
-                        if self.wanted(Some(id))? {
-                            return Ok(Probe { url, outcome: self.look_at(id).await? });
-                        }
-                        if Instant::now() >= deadline {
-                            return Err(Error::Busy);
-                        }
+        loop {
+            let held = match &ours {
+                Some(id) => self.stream(id, began + PROBE_WITHIN).await?,
+                None => None,
+            };
+            if ours.is_none() || held.is_some() {
+                let ours = ours.as_ref().zip(held);
+                let look = self.look_afresh(settings.clone(), described.clone(), began, ours);
+                if let Some(outcome) = look.await? {
+                    return Ok(Probe { url, outcome });
+                }
+            }
+            if let Some(id) = &ours
+                && let Some(outcome) = self.look_at(id).await?
+            {
+                return Ok(Probe { url, outcome });
+            }
+        }
+    }
+
+    /// The stream of a camera of ours, for a session beside its driver; `None` if the driver is to have it.
+    async fn stream(&self, id: &CameraId, deadline: Instant) -> Result<Option<OwnedSemaphorePermit>, Error> {
+        let free = self.with(id, |entry| entry.driver.stream.clone())?;
+        let mut held = pin!(free.acquire_owned());
+        let mut ticks = interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                held = &mut held => return Ok(held.ok()),
+                _ = ticks.tick() => {
+                    if self.wanted(id)? {
+                        return Ok(None);
+                    }
+                    if Instant::now() >= deadline {
+                        return Err(Error::Busy);
                     }
                 }
-            };
+            }
         }
-        let outcome = match self.look_afresh(settings, described, began, ours.as_ref().zip(stream)).await? {
-            Look::Done(outcome) => *outcome,
-            Look::GaveWayTo(id) => self.look_at(&id).await?,
-        };
-        Ok(Probe { url, outcome })
     }
 
     /// Whether there is, or is to be, a session of this camera of ours.
-    fn wanted(&self, id: Option<&CameraId>) -> Result<bool, Error> {
-        id.map_or(Ok(false), |id| self.with(id, |entry| entry.driver.in_use.load(Relaxed)))
+    fn wanted(&self, id: &CameraId) -> Result<bool, Error> {
+        self.with(id, |entry| entry.driver.in_use.load(Relaxed))
     }
 
-    /// Looks at a session that is open, or about to be.
-    async fn look_at(&self, id: &CameraId) -> Result<Result<ProbeFound, (Loss, String)>, Error> {
+    /// Looks at a session that is open, or about to be; `None` if there is to be none any more.
+    async fn look_at(&self, id: &CameraId) -> Result<Option<Outcome>, Error> {
         let mut ticks = interval(LOOK_EVERY);
         let deadline = Instant::now() + PROBE_WITHIN;
         loop {
             ticks.tick().await;
+            if !self.wanted(id)? {
+                return Ok(None);
+            }
             let (session, status) = self.with(id, |entry| {
                 (entry.driver.session.borrow().clone(), entry.driver.status.borrow().clone())
             })?;
             let seen = session.map(|session| session.seen()).unwrap_or_default();
             let now = Instant::now();
             if look::enough(&seen, now) {
-                return Ok(Ok(self.found(&seen, None, None).await));
+                return Ok(Some(Ok(self.found(&seen, None, None).await)));
             }
             let away = matches!(status.shown, Shown::Offline | Shown::Stalled | Shown::Error);
             if away || now >= deadline {
                 let loss = status.reason.and_then(Loss::from_word).unwrap_or(Loss::Silent);
                 let detail = status.detail.unwrap_or_else(|| "no frame came in time".to_owned());
-                return Ok(Err((loss, detail)));
+                return Ok(Some(Err((loss, detail))));
             }
         }
     }
 
+    /// Looks with a session of its own; `None` if it gave way, because the camera is to be recorded now.
     async fn look_afresh(
         &self,
         settings: SourceSettings,
         described: Described,
         began: Instant,
         ours: Option<(&CameraId, OwnedSemaphorePermit)>,
-    ) -> Result<Look, Error> {
+    ) -> Result<Option<Outcome>, Error> {
         let (ours, held) = ours.unzip();
         let (tell, mut told) = mpsc::unbounded_channel();
         let streams = (described.codec, None);
@@ -240,7 +253,7 @@ impl Watchkeeper {
         let looking = match opened.await.map_err(|_| Error::Internal("a thread died"))? {
             Ok(looking) => looking,
             Err(error) => {
-                return Ok(Look::Done(Box::new(Err((Loss::Internal, Chain(&error).to_string())))));
+                return Ok(Some(Err((Loss::Internal, Chain(&error).to_string()))));
             }
         };
         let mut ticks = interval(LOOK_EVERY);
@@ -256,9 +269,9 @@ impl Watchkeeper {
                         break Ok(seen);
                     }
                     if let Some(id) = ours
-                        && self.wanted(ours)?
+                        && self.wanted(id)?
                     {
-                        return Ok(Look::GaveWayTo(id.clone()));
+                        return Ok(None);
                     }
                     if began.elapsed() > PROBE_WITHIN {
                         break Err((Loss::Silent, "no frame came in time".to_owned()));
@@ -274,7 +287,7 @@ impl Watchkeeper {
             }
             Err(lost) => Err(lost),
         };
-        Ok(Look::Done(Box::new(outcome)))
+        Ok(Some(outcome))
     }
 
     async fn found(&self, seen: &Seen, audio: Option<String>, first_frame_ms: Option<u64>) -> ProbeFound {
