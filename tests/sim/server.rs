@@ -2,10 +2,10 @@
 //!
 //! A server object lives from power on to power off; the camera's streams ([`Feed`]) outlive it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -44,23 +44,43 @@ pub(crate) struct Server {
     mounts: Mounts,
 }
 
-/// Which clients of the server are connected, by the address of their object.
+/// Which clients of the server are connected, by the address of their object, and where each is served once it has
+/// asked for something.
 #[derive(Default)]
 struct Clients {
-    connected: Mutex<HashSet<usize>>,
+    connected: Mutex<HashMap<usize, Option<glib::MainContext>>>,
     changed: Condvar,
 }
 
 impl Clients {
-    fn change(&self, change: impl FnOnce(&mut HashSet<usize>) -> bool) {
-        change(&mut self.connected.lock().unwrap_or_else(PoisonError::into_inner));
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Option<glib::MainContext>>> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_here(&self, client: usize) -> rtsp::gst_rtsp::RTSPStatusCode {
+        if let Some(place) = self.lock().get_mut(&client) {
+            *place = glib::MainContext::thread_default();
+        }
+        rtsp::gst_rtsp::RTSPStatusCode::Ok
+    }
+
+    fn gone(&self, client: usize) {
+        self.lock().remove(&client);
         self.changed.notify_all();
+    }
+
+    /// The server reads a client that another thread closes meanwhile for ever, complaining as fast as it can.
+    fn close(&self, client: rtsp::RTSPClient) {
+        let place = self.lock().get(&(client.as_ptr() as usize)).cloned().flatten();
+        match place {
+            Some(place) => place.invoke(move || client.close()),
+            None => client.close(),
+        }
     }
 
     /// False if some client is still there after `deadline`.
     fn wait_until_gone(&self, deadline: Duration) -> bool {
-        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(connected, deadline, |left| !left.is_empty());
+        let waited = self.changed.wait_timeout_while(self.lock(), deadline, |left| !left.is_empty());
         waited.unwrap_or_else(PoisonError::into_inner).0.is_empty()
     }
 }
@@ -160,7 +180,7 @@ impl Server {
 
     /// TCP connections now.
     pub(crate) fn connections(&self) -> usize {
-        self.clients.connected.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.clients.lock().len()
     }
 
     /// Closes the port and all connections, and returns when they are closed.
@@ -187,7 +207,7 @@ impl Server {
         let deadline = Instant::now() + CLOSE_DEADLINE;
         let gone = loop {
             for client in self.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Ref)) {
-                client.close();
+                self.clients.close(client);
             }
             // A DESCRIBE may wait for the first frame of a frozen camera, in a thread that sees no close till then;
             // and another may only just have begun, hence the loop.
@@ -346,7 +366,12 @@ fn watch_clients(server: &rtsp::RTSPServer, mounts: &Mounts, clients: &Arc<Clien
     let (mounts, clients) = (mounts.clone(), clients.clone());
     server.connect_client_connected(move |_, client| {
         let id = client.as_ptr() as usize;
-        clients.change(|connected| connected.insert(id));
+        clients.lock().insert(id, None);
+        // One of these comes first.
+        let served = clients.clone();
+        client.connect_pre_options_request(move |_, _| served.is_here(id));
+        let served = clients.clone();
+        client.connect_pre_describe_request(move |_, _| served.is_here(id));
         let playing = mounts.clone();
         client.connect_play_request(move |_, request| {
             if let (Some(feed), Some(session)) = (wanted(&playing, request), session_id(request)) {
@@ -362,7 +387,7 @@ fn watch_clients(server: &rtsp::RTSPServer, mounts: &Mounts, clients: &Arc<Clien
             for mount in &mounts {
                 mount.feed.viewer_went(id, None);
             }
-            clients.change(|connected| connected.remove(&id));
+            clients.gone(id);
         });
     });
 }
