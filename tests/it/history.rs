@@ -138,7 +138,7 @@ fn ms(time: Duration) -> f64 {
 #[test]
 fn a_long_history_costs_a_start_a_look_and_an_idle_hour_nothing() {
     let long = env::var("HISTORY").ok().map(|text| text.parse::<i64>().unwrap());
-    let (segments, idle_seconds) = (long.unwrap_or(50_000), if long.is_some() { 60 } else { 5 });
+    let (segments, idle_seconds) = (long.unwrap_or(50_000), if long.is_some() { 60 } else { 15 });
     let dir = tempfile::tempdir().unwrap();
     let process = Process::start(dir.path());
     for n in 1..=CAMERAS {
@@ -223,6 +223,7 @@ fn a_long_history_costs_a_start_a_look_and_an_idle_hour_nothing() {
         assert!(start <= RECORDS_WITHIN, "{start:?}");
     }
     assert!(timeline.1 <= TIMELINE_WITHIN, "{timeline:?}");
-    // Idle it does a little every few seconds; what depended on the history would be far more than this.
-    assert!(cpu <= empty_cpu + 0.1, "{empty_cpu} s empty, {cpu} s");
+    // Idle it does a little every few seconds; what depended on the history would be far more than this. Two ticks of
+    // the clock that counts it are 0.08 s in a minute.
+    assert!(cpu <= empty_cpu + 0.25, "{empty_cpu} s empty, {cpu} s");
 }
