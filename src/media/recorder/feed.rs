@@ -14,11 +14,7 @@ use super::{
     stretch::{Branch, Order, Tracks, Unit},
 };
 use crate::{
-    media::{
-        Error,
-        sound::{ZERO_NS, Zero},
-        source::RtpTimes,
-    },
+    media::{Error, sound::ZERO_NS, source::RtpTimes},
     model::{
         gate::{Frame, Gate, Rules, Step, Wish},
         pace::Pace,
@@ -40,7 +36,6 @@ pub(super) struct Feed {
     shared: Arc<Shared>,
     rtp_times: RtpTimes,
     pace: Pace,
-    zero: Zero,
     /// The first frame's own time.
     first_ns: Option<i64>,
     depth: Depth,
@@ -87,7 +82,6 @@ impl Feed {
         pattern: gst::Element,
         shared: Arc<Shared>,
         rtp_times: RtpTimes,
-        zero: Zero,
     ) -> Result<Self, Error> {
         let branch = Branch::new(pipeline, tee, pattern, shared.clone());
         let pump = if shared.sound.is_some() { Pump::there(branch)? } else { Pump::Here(branch) };
@@ -96,7 +90,6 @@ impl Feed {
             shared,
             rtp_times,
             pace: Pace::default(),
-            zero,
             first_ns: None,
             depth: Depth::default(),
             interval_ns: None,
@@ -135,6 +128,8 @@ impl Feed {
         self.frames = self.frames.saturating_add(1);
 
         let (at_ns, bytes) = (self.place(&buffer, key, now), buffer.size());
+        // The first frame is the anchor of the run, recorded or not.
+        self.shared.wall(at_ns);
         buffer.make_mut().set_pts(clock_time(at_ns));
         if let Some(last) = self.last_ns.replace(at_ns) {
             let distance = (at_ns - last).abs();
@@ -186,12 +181,9 @@ impl Feed {
         let first = *self.first_ns.get_or_insert(own.unwrap_or_default());
         let rtp = self.rtp_times.of(buffer.pts());
         // What the jitter buffer makes of a camera's jumps is not to be relied on; the time that passed is.
-        let arrived_ns = self.zero.arrival_ns(now);
+        let arrived_ns = self.shared.zero.arrival_ns(now);
         let arrival_ns = own.filter(|_| rtp.is_none()).map_or(arrived_ns, |own| ZERO_NS + own - first);
         let placed = self.pace.place(rtp, arrival_ns);
-        // The first frame sets the anchor.
-        let end = self.shared.wall(placed + self.interval_ns.unwrap_or_default());
-        self.shared.settings.reached.set(end);
         if key { self.pace.pull() } else { placed }
     }
 
@@ -222,7 +214,13 @@ impl Feed {
             let order = match step {
                 Step::Begin => Order::Begin(self.tracks.clone(), self.interval_ns.unwrap_or_default()),
                 Step::Cut => Order::Cut,
-                Step::Pass(unit) => Order::Pass(unit),
+                Step::Pass(unit) => {
+                    let at_ns =
+                        unit.buffer.pts().map_or(0, |pts| i64::try_from(pts.nseconds()).unwrap_or(i64::MAX));
+                    let end = self.shared.wall(at_ns.saturating_add(self.interval_ns.unwrap_or_default()));
+                    self.shared.settings.reached.set(end);
+                    Order::Pass(unit)
+                }
                 Step::End => Order::End,
             };
             if !self.pump.as_mut().is_none_or(|pump| pump.order(order)) {

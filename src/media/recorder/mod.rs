@@ -137,11 +137,6 @@ impl Memory {
     fn changed(&self, from: usize, to: usize) {
         self.used.fetch_add(to.wrapping_sub(from), Relaxed);
     }
-
-    /// Bytes in use.
-    pub fn used(&self) -> usize {
-        self.used.load(Relaxed)
-    }
 }
 
 /// The record branch of one session.
@@ -260,11 +255,11 @@ impl Recorder {
             pre_roll_ms: AtomicU64::new(0),
             pre_roll_short: AtomicBool::new(false),
             failures: AtomicU32::new(0),
-            zero: zero.clone(),
+            zero,
             anchor: Mutex::new(None),
             open: Mutex::default(),
         });
-        let feed = Feed::new(pipeline, &tee, pattern, shared.clone(), rtp_times, zero)?;
+        let feed = Feed::new(pipeline, &tee, pattern, shared.clone(), rtp_times)?;
         let feed = Arc::new(Mutex::new(feed));
         feed::watch(&tee, &feed);
         Ok(Self { feed, shared })

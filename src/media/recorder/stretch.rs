@@ -201,7 +201,11 @@ impl Stretch {
             let _ = pipeline.remove(&segments);
             return None;
         };
-        lock(&shared.open).push(inside.clone());
+        let mut open = lock(&shared.open);
+        // Of those that are over nothing else is left.
+        open.retain(|inside| Arc::strong_count(inside) > 1);
+        open.push(inside.clone());
+        drop(open);
         Some(Self { segments, entry, inside, decoding, caps: None, track })
     }
 
