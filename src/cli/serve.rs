@@ -35,8 +35,8 @@ const ASYNC_WORKERS: usize = 2;
 const MEMORY: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "1"), ("G_SLICE", "always-malloc"), ("MALLOC_MMAP_THRESHOLD_", "4194304")];
 
-/// Cameras and volume have deadlines of their own, which are shorter together; nothing else may hold a stop up.
-const STOP_WITHIN: Duration = Duration::from_secs(9);
+/// Cameras, volume and rows have deadlines of their own, 7.8 s together; nothing else may hold a stop up.
+const STOP_WITHIN: Duration = Duration::from_secs(8);
 
 pub(super) fn serve(config: &Config) -> anyhow::Result<()> {
     log::start(&config.log).map_err(anyhow::Error::msg)?;
