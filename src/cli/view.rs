@@ -201,6 +201,7 @@ pub(super) struct ProbeReport {
     audio_codec: Option<String>,
     bit_rate_bps: Option<u64>,
     time_to_first_frame_ms: Option<u64>,
+    tls_fingerprint: Option<String>,
     advice: Vec<String>,
 }
 
@@ -227,6 +228,9 @@ pub(super) fn probe_pairs(report: &ProbeReport) -> Table {
     table.pair("audio", report.audio_codec.clone().unwrap_or_else(|| "none".to_owned()));
     if let Some(ms) = report.time_to_first_frame_ms {
         table.pair("first frame after", format!("{ms} ms"));
+    }
+    if let Some(fingerprint) = &report.tls_fingerprint {
+        table.pair("certificate", fingerprint);
     }
     for advice in &report.advice {
         table.pair("advice", advice);
@@ -416,7 +420,7 @@ pub(super) mod tests {
         let shown = probe_pairs(&read(&nothing).unwrap()).render(false);
         assert!(shown.contains("refused") && !shown.contains("video"), "{shown}");
         let found = json!({"ok": true, "url": "rtsp://h/x", "codec": "h264", "width": 1280, "height": 720,
-            "fps_declared": 25.0, "fps_measured": 24.9, "b_frames": false, "time_to_first_frame_ms": 340,
+            "fps_declared": 25.0, "fps_measured": 24.9, "b_frames": false, "time_to_first_frame_ms": 340, "tls_fingerprint": null,
             "bit_rate_bps": 2_000_000, "advice": ["set a shorter GOP"]});
         let shown = probe_pairs(&read(&found).unwrap()).render(false);
         assert!(shown.contains("24.9 (declared: 25.0)") && shown.contains("set a shorter GOP"), "{shown}");

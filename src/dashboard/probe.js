@@ -23,7 +23,7 @@ export function probeReport(report, note = null) {
     ["Keyframe", report.keyframe_interval_s === null ? "only one seen" : `every ${seconds(report.keyframe_interval_s)}`],
     ["B-frames", report.b_frames === null ? "unknown" : report.b_frames ? "yes" : "no"],
     ["Audio", report.audio_codec ? report.audio_codec.toUpperCase() : "none"],
-    ["First picture after", `${report.time_to_first_frame_ms} ms`],
+    ["First picture after", report.time_to_first_frame_ms === null ? "was there already" : `${report.time_to_first_frame_ms} ms`],
     ["Camera's clock", offset === null ? "not told" : Math.abs(offset) < 500 ? "right" : `${(Math.abs(offset) / 1000).toFixed(1)} s ${offset < 0 ? "behind" : "ahead"}`],
   ]);
   return h("div", { class: "probe-report good", data: { ok: "true" } },
@@ -31,5 +31,6 @@ export function probeReport(report, note = null) {
     h("div", { class: "probe-parts" },
       report.thumbnail ? h("img", { src: report.thumbnail, alt: "Picture from the camera", data: { testid: "probe-thumbnail" } }) : null, dl),
     report.advice?.length ? h("div", { class: "advice" }, h("strong", { text: "Advice" }), h("ul", {}, report.advice.map((text) => h("li", { text })))) : null,
+    report.tls_fingerprint ? h("p", { class: "hint certificate", text: `Certificate (SHA-256): ${report.tls_fingerprint}` }) : null,
     remark);
 }

@@ -128,7 +128,7 @@ impl Watchkeeper {
         let turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
         let url = source(&camera)?.url.as_str().to_owned();
         if let Some(outcome) = self.look_at(id).await? {
-            return Ok(Probe { url, outcome });
+            return Ok(Probe { url, certificate: camera.tls_fingerprint, outcome });
         }
         drop(turn);
         self.probe(camera, None).await
@@ -151,7 +151,9 @@ impl Watchkeeper {
         let began = Instant::now();
         let described = match preflight::describe(&settings).await {
             Ok(described) => described,
-            Err(Lost { loss, detail }) => return Ok(Probe { url, outcome: Err((loss, detail)) }),
+            Err(Lost { loss, detail }) => {
+                return Ok(Probe { url, certificate: None, outcome: Err((loss, detail)) });
+            }
         };
         // The stream may be one of a camera that we have; there is never a second session of it.
         let ours = self.entries().iter().find_map(|(id, entry)| {
@@ -167,13 +169,13 @@ impl Watchkeeper {
                 let ours = ours.as_ref().zip(held);
                 let look = self.look_afresh(settings.clone(), described.clone(), began, ours);
                 if let Some(outcome) = look.await? {
-                    return Ok(Probe { url, outcome });
+                    return Ok(Probe { url, certificate: described.fingerprint, outcome });
                 }
             }
             if let Some(id) = &ours
                 && let Some(outcome) = self.look_at(id).await?
             {
-                return Ok(Probe { url, outcome });
+                return Ok(Probe { url, certificate: described.fingerprint, outcome });
             }
         }
     }

@@ -139,6 +139,8 @@ pub struct Picture {
 pub struct Probe {
     /// The URL looked at, without credentials.
     pub url: String,
+    /// SHA-256 of the camera's certificate, if it answered over TLS.
+    pub certificate: Option<String>,
     /// What was found, or why nothing was.
     pub outcome: Result<ProbeFound, (Loss, String)>,
 }

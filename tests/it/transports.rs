@@ -132,6 +132,11 @@ async fn a_certificate_is_pinned_and_another_one_gets_nothing() {
     recording(&rig, "front").await;
     let second = crate::wait::until("the new certificate to be pinned", pin, Option::is_some).await.unwrap();
     assert_eq!([&*second], shown[..]);
+    let off = CameraPatch { record_enabled: Some(false), ..CameraPatch::default() };
+    rig.service.change_camera(&id("front"), off).await.unwrap();
+    let probe = rig.service.probe_camera(&id("front")).await.unwrap();
+    assert_eq!(probe.certificate.as_ref(), Some(&second));
+    assert!(probe.outcome.unwrap().found.video.is_some());
     rig.stop().await;
     rig.prove_parts("front");
 }

@@ -23,6 +23,9 @@ pub(crate) struct ProbeReport {
     detail: Option<String>,
     /// The URL looked at, without credentials.
     url: String,
+    /// SHA-256 of the certificate that it showed; null without TLS, and if it did not answer.
+    #[schema(required)]
+    tls_fingerprint: Option<String>,
     #[schema(required)]
     codec: Option<CodecWord>,
     #[schema(required)]
@@ -59,12 +62,13 @@ pub(crate) struct ProbeReport {
 
 impl From<&Probe> for ProbeReport {
     fn from(probe: &Probe) -> Self {
-        let Probe { url, outcome } = probe;
+        let Probe { url, certificate, outcome } = probe;
         let nothing = Self {
             ok: false,
             reason: None,
             detail: None,
             url: url.clone(),
+            tls_fingerprint: certificate.clone(),
             codec: None,
             width: None,
             height: None,
