@@ -24,6 +24,9 @@ pub const LEAD: Duration = Duration::from_secs(5);
 /// A trigger records for so long at least, also with a `post_roll_seconds` of 0: what it tells of must be in the footage.
 pub const SHORTEST: Duration = Duration::from_secs(1);
 
+/// Years of a schedule with ten windows a day.
+const CHANGES_MAX: usize = 20_000;
+
 /// When a camera is recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -179,6 +182,22 @@ pub fn demand(settings: &Settings<'_>, window_end: Option<WallUs>, now: WallUs) 
     Demand { want, until: edge }
 }
 
+/// When footage was wanted between `from` and `to` without any trigger: first whether it was at `from`, then each
+/// moment at which that changed.
+pub fn changes(settings: &Settings<'_>, from: WallUs, to: WallUs) -> Vec<(WallUs, bool)> {
+    let mut changes: Vec<(WallUs, bool)> = Vec::new();
+    let mut next = Some(from);
+    while let Some(at) = next.filter(|at| *at < to || changes.is_empty()) {
+        let demand = demand(settings, None, at);
+        let wanted = matches!(demand.want, Want::Record(_));
+        if changes.last().is_none_or(|(_, before)| *before != wanted) {
+            changes.push((at, wanted));
+        }
+        next = demand.until.filter(|until| *until > at && changes.len() < CHANGES_MAX);
+    }
+    changes
+}
+
 /// Why a camera takes no trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -305,6 +324,18 @@ mod tests {
         let never = Schedule::default();
         let asked = demand(&settings(Mode::Scheduled, &never), None, at("08:00:00"));
         assert_eq!(asked, Demand { want: Want::Nothing(Idle::OutsideSchedule(None)), until: None });
+    }
+
+    #[test]
+    fn what_was_wanted_while_nobody_looked_follows_from_the_settings() {
+        let office = office();
+        let asked = |mode| changes(&settings(mode, &office), at("07:00:00"), at("18:00:01"));
+        let day = vec![(at("07:00:00"), false), (at("08:00:00"), true), (at("18:00:00"), false)];
+        assert_eq!(asked(Mode::Scheduled), day);
+        assert_eq!(asked(Mode::Continuous), [(at("07:00:00"), true)]);
+        assert_eq!(asked(Mode::ScheduledEvent), [(at("07:00:00"), false)]);
+        let none = changes(&settings(Mode::Scheduled, &office), at("09:00:00"), at("09:00:00"));
+        assert_eq!(none, [(at("09:00:00"), true)]);
     }
 
     #[test]

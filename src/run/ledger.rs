@@ -19,6 +19,7 @@ use crate::{
     model::{
         anchor::Jump,
         coverage::{self, Fate, Sign, Tally},
+        demand,
         event::{Kind, NewEvent, Severity},
         ledger::{Absence, Cause, Gap, Ledger, Standing, Stretch},
         segment::{SegmentFacts, SegmentState},
@@ -104,18 +105,24 @@ impl Book {
         Self { ledger, rows: vec![], begun, apart: vec![], footage: vec![], due, removed: false }
     }
 
-    /// The book of a camera as the index knows it. `since` is when the index began to keep account.
+    /// The book of a camera as the index knows it. `since` is when the index began to keep account; `wanted` says from
+    /// when on footage was wanted, or not, after a time at which nobody looked any more.
     fn open(
         account: Account,
         created: WallUs,
         since: WallUs,
-        wanted: bool,
+        wanted: impl FnOnce(WallUs) -> Vec<(WallUs, bool)>,
         alive: WallUs,
         now: WallUs,
     ) -> Self {
         let Account { footage_to, absent_to, open } = account;
         let known = footage_to.max(absent_to);
         let first = open.is_none() && absent_to.is_none();
+        let stretch = open.as_ref().map(|open| open.stretch);
+        let from = known.unwrap_or(created).min(now);
+        let alive = alive.min(now);
+        let changes = wanted(stretch.map_or(from, |open| alive.max(open.from)));
+        let wanted = changes.last().is_some_and(|(_, wanted)| *wanted);
         if first && footage_to.is_none() && created >= now {
             return Self::new(Ledger::new(created, wanted));
         }
@@ -123,9 +130,8 @@ impl Book {
             // Recorded before there was any account: nothing can be said of that time.
             return Self::new(Ledger::from(now, wanted));
         }
-        let stretch = open.as_ref().map(|open| open.stretch);
-        let from = known.unwrap_or(created).min(now);
-        let mut book = Self::new(Ledger::resumed(from, stretch, wanted, alive.min(now), now));
+        let mut book = Self::new(Ledger::resumed(from, stretch, wanted, alive, now));
+        changes.into_iter().for_each(|(at, wanted)| book.ledger.want(at, wanted));
         if first && known.is_none_or(|known| created < known) {
             book.apart.push(Stretch { from: WallUs(0), to: Some(created), absence: Absence::NotWanted });
         }
@@ -213,17 +219,17 @@ impl Ledgers {
         self.0.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes up the accounts of these cameras (with when each was added, and whether it is recorded) where the last
-    /// process left them. Gives where each one's footage ends.
+    /// Takes up the accounts of these cameras (with when each was added, and when it is recorded) where the last process
+    /// left them. Gives where each one's footage ends.
     pub(super) async fn load(
         &self,
         store: &Store,
-        cameras: impl Iterator<Item = (CameraId, WallUs, bool)>,
+        cameras: impl Iterator<Item = (CameraId, WallUs, demand::Settings<'_>)>,
         now: WallUs,
     ) -> Result<BTreeMap<CameraId, WallUs>, store::Error> {
         let mut accounts = Vec::new();
-        for (camera, created, wanted) in cameras {
-            accounts.push((store.account(&camera).await?, camera, created, wanted));
+        for (camera, created, when) in cameras {
+            accounts.push((store.account(&camera).await?, camera, created, when));
         }
         let reached =
             accounts.iter().filter_map(|(account, camera, ..)| Some((camera.clone(), account.footage_to?)));
@@ -235,7 +241,8 @@ impl Ledgers {
         let alive = ends.chain(life.map(|life| life.at)).max().unwrap_or(now);
         let since = life.map_or(now, |life| life.since);
         let mut books = self.lock();
-        for (account, camera, created, wanted) in accounts {
+        for (account, camera, created, when) in accounts {
+            let wanted = |from| demand::changes(&when, from, now);
             books.of.insert(camera, Book::open(account, created, since, wanted, alive, now));
         }
         Ok(reached)
@@ -278,7 +285,7 @@ impl Ledgers {
                 tracing::warn!(camera.id = %camera, "its gaps of earlier days are not known: {}", Chain(&error));
                 Account::default()
             });
-            Some(Book::open(account, at, at, false, at, at))
+            Some(Book::open(account, at, at, |_| Vec::new(), at, at))
         };
         let mut books = self.lock();
         let book = books
@@ -483,6 +490,8 @@ mod tests {
     use super::*;
     use crate::model::{
         Profile,
+        demand::Mode,
+        schedule::{Row, Schedule, Zone},
         segment::{Codec, Extent, SegmentHead, Source},
     };
 
@@ -558,6 +567,27 @@ mod tests {
             (60, Some(61), "operator"),
         ];
         assert_eq!(desk.known().await, expected);
+    }
+
+    #[test]
+    fn while_the_service_was_down_the_schedule_went_on() {
+        let row = Row { weekdays: vec![3], start: "00:01".into(), end: "00:02".into(), enabled: true };
+        let schedule = &Schedule::new(vec![row]).unwrap();
+        let missing = Absence::Missing(Cause::ServiceDown);
+        let stretch = |from, to: Option<i64>, absence| Stretch { from: at(from), to: to.map(at), absence };
+        let modes = [
+            (Mode::Continuous, vec![stretch(90, None, missing)]),
+            (Mode::Scheduled, vec![stretch(90, Some(120), missing), stretch(120, None, Absence::NotWanted)]),
+            (Mode::Event, vec![stretch(90, None, Absence::NotWanted)]),
+        ];
+        for (mode, expected) in modes {
+            let when =
+                demand::Settings { enabled: true, mode, schedule, zone: Zone::UTC, idle_session: true };
+            let account = Account { footage_to: Some(at(90)), absent_to: Some(at(60)), open: None };
+            let wanted = |from| demand::changes(&when, from, at(300));
+            let book = Book::open(account, at(60), at(0), wanted, at(90), at(300));
+            assert_eq!(book.ledger.open(at(300)), expected, "{mode:?}");
+        }
     }
 
     #[tokio::test]

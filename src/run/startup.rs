@@ -44,7 +44,7 @@ use crate::{
         reconcile::Step,
         schedule::{self, Zone},
     },
-    store::{self, Store, StoredCamera},
+    store::{self, Store},
 };
 
 /// Start-up opens the cameras one after the other, so far apart at most.
@@ -148,8 +148,9 @@ impl Watchkeeper {
         let stored = store.cameras(&vault).await?;
 
         let ledgers = Ledgers::default();
-        let enabled = |stored: &StoredCamera| stored.camera.record_enabled;
-        let known = stored.iter().map(|stored| (stored.camera.id.clone(), stored.created, enabled(stored)));
+        let zone = system_zone();
+        let known =
+            stored.iter().map(|stored| (stored.camera.id.clone(), stored.created, stored.camera.when(zone)));
         let reached = ledgers.load(&store, known, started_at).await?;
 
         let desk = Desk::default();
@@ -178,7 +179,7 @@ impl Watchkeeper {
             connects: Arc::new(Semaphore::new(CONNECTS)),
             memory: Memory::default(),
             abandoned: Arc::new(AtomicU64::new(0)),
-            zone: system_zone(),
+            zone,
         };
 
         log(&hub, Kind::ServiceStarted, format!("version {}", env!("CARGO_PKG_VERSION")));
