@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// Frames of 25 a second that cover more than a segment of 4 s.
-const A_SEGMENT: u64 = 130;
+pub(crate) const A_SEGMENT: u64 = 130;
 
 /// A library that sets the clock of a process by what a file says.
-fn shim(dir: &Path) -> std::path::PathBuf {
+pub(crate) fn shim(dir: &Path) -> std::path::PathBuf {
     let (source, library) =
         (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/clock_shim.c"), dir.join("clock_shim.so"));
     let built = Command::new("cc")

@@ -1,6 +1,7 @@
 //! A bad day in small: afterwards the ledger adds up to the day, to a frame, and each cause is right.
 
 use std::{
+    fs,
     path::Path,
     time::{Duration, Instant},
 };
@@ -10,13 +11,14 @@ use watchkeeper::{
     base::WallUs,
     model::{
         coverage::{self, Fate, Part, Sums},
-        ledger::Absence,
+        ledger::{Absence, Cause},
         timeline::Range,
     },
     store::Store,
 };
 
 use crate::{
+    clock::{A_SEGMENT, shim},
     outside::{STOPS_WITHIN, frames_more, get, path_of, record, recordings, send},
     process::{Process, pause},
     recovery::Database,
@@ -126,7 +128,10 @@ fn a_bad_day_adds_up_and_each_cause_is_right() {
     let link = Link::start(camera.port()).unwrap();
     let day = Day { dir: tempfile::tempdir().unwrap(), camera, link };
     let dir = day.dir.path();
-    let mut process = Process::start(dir);
+    let (library, step) = (shim(dir), dir.join("step"));
+    fs::write(&step, "0").unwrap();
+    let start = || Process::start_with(dir, &[("LD_PRELOAD", &library), ("CLOCK_STEP_FILE", &step)]);
+    let mut process = start();
     let _yard = record(&process, CameraSpec::new("yard"), 4);
     let given = json!({
         "id": "front", "main_url": day.link.url("main"), "segment_seconds": 4,
@@ -178,7 +183,7 @@ fn a_bad_day_adds_up_and_each_cause_is_right() {
 
     process.kill();
     pause(1_500);
-    process = Process::start(dir);
+    process = start();
     Day::records(&process);
 
     // Killed in the middle of an outage that goes on.
@@ -186,9 +191,14 @@ fn a_bad_day_adds_up_and_each_cause_is_right() {
     process.until("the open gap", "/api/v1/gaps", |seen| seen["gaps"][0]["state"] == "open");
     process.kill();
     pause(1_500);
-    process = Process::start(dir);
+    process = start();
     Day::until(&process, "offline", 2_000);
     day.mend(&process);
+
+    // Ten minutes that never were; the recordings follow where a segment begins.
+    fs::write(&step, "600").unwrap();
+    frames_more(&process, "front", 2 * A_SEGMENT);
+    frames_more(&process, "yard", A_SEGMENT);
 
     let listed = |camera: &str| {
         process.until("the last gap to close", &format!("{}/gaps?limit=100", path_of(camera)), |seen| {
@@ -217,19 +227,21 @@ fn a_bad_day_adds_up_and_each_cause_is_right() {
         "camera_offline",
         "service_down",
         "camera_offline",
+        "clock",
     ];
     let found: Vec<_> = absences(&parts).into_iter().filter(|word| *word != "operator").collect();
     assert_eq!(found, expected, "{parts:#?}");
     let sums = Sums::of(&parts);
     assert_eq!(sums.unknown_us, 0, "{parts:#?}");
     assert_frames(dir, "front", &parts);
+    assert!((sums.missing_us[&Cause::Clock] - 600 * SECOND_US).abs() < SECOND_US / 2, "{parts:#?}");
     // Enabled again, it had to be connected to: that is nobody's fault, and not what nobody wanted.
     let after = parts.iter().position(|part| part.fate == Fate::Absent(Absence::NotWanted)).unwrap() + 1;
     assert!(matches!(parts[after].fate, Fate::Absent(absence) if absence.word() == "operator"), "{parts:#?}");
     assert!(long(&parts[after]) < 3 * SECOND_US);
 
     let yard_parts = account(dir, "yard", WallUs(parts[1].range.from.0));
-    assert_eq!(absences(&yard_parts), ["service_down", "service_down"], "{yard_parts:#?}");
+    assert_eq!(absences(&yard_parts), ["service_down", "service_down", "clock"], "{yard_parts:#?}");
     assert_frames(dir, "yard", &account(dir, "yard", WallUs(0))[1..]);
 
     // What is listed and counted is the same.
