@@ -58,7 +58,10 @@ impl NewHold {
             return Err(BadField::new("to", format!("is more than {days} days after `from`; make several")));
         }
         if self.reason.trim().is_empty() {
-            return Err(BadField::new("reason", format!("is empty; say what for, in up to {TEXT_MAX} bytes")));
+            return Err(BadField::new(
+                "reason",
+                format!("is empty; say what for, in up to {TEXT_MAX} bytes"),
+            ));
         }
         text("reason", &self.reason)
     }

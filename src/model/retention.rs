@@ -283,9 +283,8 @@ pub fn forecast(paces: &[Pace], capacity: u64) -> Vec<Option<f64>> {
         rest -= want;
         level = f64::INFINITY;
     }
-    let days = |pace: &Pace| {
-        (pace.bytes_per_day > 0).then(|| wants(pace).min(level) / pace.bytes_per_day as f64)
-    };
+    let days =
+        |pace: &Pace| (pace.bytes_per_day > 0).then(|| wants(pace).min(level) / pace.bytes_per_day as f64);
     paces.iter().map(days).collect()
 }
 
