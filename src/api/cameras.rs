@@ -84,13 +84,14 @@ pub(super) async fn change(
     Ok(Json(Camera::from(&changed.await?)))
 }
 
-/// Forget a camera. Its segments stay on disk and in the index.
+/// Forget a camera. Its segments stay on disk and in the index. One that has holds stays.
 #[utoipa::path(delete, path = "/api/v1/cameras/{id}", tag = "cameras", operation_id = "delete_camera",
     params(CameraPath),
     responses(
         (status = 204),
         (status = 400, body = ErrorBody, description = "bad_id"),
         (status = 404, body = ErrorBody, description = "no_camera"),
+        (status = 409, body = ErrorBody, description = "camera_held"),
         (status = 503, body = ErrorBody, description = "database_away")))]
 pub(super) async fn remove(
     State(app): State<App>,

@@ -25,11 +25,14 @@ pub(super) enum Code {
     BadOrigin,
     NoCamera,
     NoSegment,
+    NoHold,
     NoPicture,
     NotFound,
     MethodNotAllowed,
     TooSlow,
     CameraExists,
+    CameraHeld,
+    TooManyHolds,
     NotRunning,
     NotEventCapable,
     Disabled,
@@ -56,11 +59,14 @@ impl Code {
         Self::BadOrigin,
         Self::NoCamera,
         Self::NoSegment,
+        Self::NoHold,
         Self::NoPicture,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::TooSlow,
         Self::CameraExists,
+        Self::CameraHeld,
+        Self::TooManyHolds,
         Self::NotRunning,
         Self::NotEventCapable,
         Self::Disabled,
@@ -88,11 +94,14 @@ impl Code {
             Self::BadOrigin => (S::FORBIDDEN, "bad_origin"),
             Self::NoCamera => (S::NOT_FOUND, "no_camera"),
             Self::NoSegment => (S::NOT_FOUND, "no_segment"),
+            Self::NoHold => (S::NOT_FOUND, "no_hold"),
             Self::NoPicture => (S::NOT_FOUND, "no_picture"),
             Self::NotFound => (S::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::TooSlow => (S::REQUEST_TIMEOUT, "too_slow"),
             Self::CameraExists => (S::CONFLICT, "camera_exists"),
+            Self::CameraHeld => (S::CONFLICT, "camera_held"),
+            Self::TooManyHolds => (S::CONFLICT, "too_many_holds"),
             Self::NotRunning => (S::CONFLICT, "not_running"),
             Self::NotEventCapable => (S::CONFLICT, "not_event_capable"),
             Self::Disabled => (S::CONFLICT, "disabled"),
@@ -181,6 +190,13 @@ impl From<run::Error> for ApiError {
                     }
                 };
                 Self::new(code, message).hint(hint)
+            }
+            E::NoHold { .. } => Self::new(Code::NoHold, message).hint("`GET /api/v1/holds` lists the holds"),
+            E::Held { .. } => Self::new(Code::CameraHeld, message).hint(
+                "`GET /api/v1/cameras/{id}/holds` lists them; to stop recording set record_enabled to false",
+            ),
+            E::TooManyHolds { .. } => {
+                Self::new(Code::TooManyHolds, message).hint("remove some, or make one that covers several")
             }
             E::Busy => retry(Self::new(Code::TooMany, message), 3),
             E::Stopping => retry(Self::new(Code::Stopping, message), 5),

@@ -156,6 +156,35 @@ impl<S: Send + Sync> FromRequestParts<S> for CameraPath {
     }
 }
 
+/// The camera and its hold in a path.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct HoldPath {
+    /// The camera's id.
+    #[param(value_type = String, max_length = 63, pattern = "^[a-z0-9][a-z0-9_-]{0,62}$")]
+    pub(super) id: CameraId,
+    /// The hold's id.
+    #[param(minimum = 0)]
+    pub(super) hold: i64,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for HoldPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let taken = parts.extract::<Path<(String, String)>>().await;
+        let Path((camera, hold)) = taken.map_err(|_| bad_id("the id is no UTF-8"))?;
+        let id = camera.parse().map_err(|bad: crate::base::ids::BadCameraId| bad_id(bad))?;
+        let plain = hold.bytes().all(|byte| byte.is_ascii_digit());
+        let hold = hold.parse().ok().filter(|_| plain);
+        let hold = hold.ok_or_else(|| {
+            ApiError::new(Code::BadId, "a hold's id is a whole number, as `GET /api/v1/holds` lists them")
+                .field("hold")
+        })?;
+        Ok(Self { id, hold })
+    }
+}
+
 /// The segment in a path, and whether its file is asked for. Both stand in one path segment (`42`, `42.mp4`), which
 /// the router cannot take apart.
 #[derive(Debug, PartialEq)]

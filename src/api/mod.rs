@@ -12,6 +12,7 @@ mod live;
 mod metrics;
 mod range;
 mod recordings;
+mod retention;
 mod serve;
 mod system;
 #[cfg(test)]
@@ -78,6 +79,10 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(recordings::timeline)) //                        …/{id}/timeline
         .routes(routes!(coverage::gaps_of_camera)) //                    …/{id}/gaps
         .routes(routes!(coverage::coverage)) //                          …/{id}/coverage
+        .routes(routes!(retention::of_camera, retention::add)) //        …/{id}/holds
+        .routes(routes!(retention::remove)) //                           …/{id}/holds/{hold}
+        .routes(routes!(retention::all)) //                              /api/v1/holds
+        .routes(routes!(retention::retention)) //                        /api/v1/retention
         .routes(routes!(coverage::gaps)) //                              /api/v1/gaps
         .routes(routes!(cameras::probe)) //                              /api/v1/probe
         .route("/api/v1/segments/{segment_id}", get(recordings::segment_or_file)) // also ….mp4
@@ -98,6 +103,7 @@ fn api() -> OpenApiRouter<App> {
     tags(
         (name = "cameras", description = "Cameras, their pictures and their pipelines"),
         (name = "recordings", description = "Segments, recorded time and files"),
+        (name = "retention", description = "What is kept, and for how long"),
         (name = "system", description = "The service itself, its log and its changes")
     )
 )]

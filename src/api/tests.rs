@@ -108,7 +108,7 @@ pub(super) fn segment(id: i64, state: SegmentState) -> Segment {
     let extent = Extent { frames: 1500, bytes: 200_000, duration_us: 60_000_000 };
     let path = "front/20261120_100000.mp4".into();
     let hash = (state == SegmentState::Closed).then_some(Hash([0xa5; 32]));
-    Segment { id, facts: SegmentFacts { head, path, extent, state, hash } }
+    Segment { id, facts: SegmentFacts { head, path, extent, state, hash }, holds: 0 }
 }
 
 pub(super) async fn bytes_of(response: Response) -> Vec<u8> {

@@ -62,6 +62,10 @@ impl ClientError {
             }
             Self::Refused(refusal) => match &*refusal.code {
                 "no_camera" => "`watchkeeper camera list` lists the cameras",
+                "camera_held" => {
+                    "`watchkeeper hold list` shows the holds, `watchkeeper hold remove` ends one"
+                }
+                "no_hold" => "`watchkeeper hold list` lists the holds",
                 "camera_exists" => "choose another id, or change the camera with `watchkeeper camera set`",
                 "not_running" => "`watchkeeper camera show` says why the camera is not connected",
                 "not_event_capable" => "`watchkeeper camera set ID --record-mode event` has it take triggers",

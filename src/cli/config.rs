@@ -8,7 +8,10 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::run::Settings;
+use crate::{
+    model::retention::{BYTES_LEAST, BYTES_MAX},
+    run::{Settings, StorageLimits},
+};
 
 /// Where a configuration is looked for when none is named.
 const PLACES: [&str; 2] = ["watchkeeper.toml", "/etc/watchkeeper/watchkeeper.toml"];
@@ -29,6 +32,10 @@ pub struct Config {
     pub log: String,
     /// Directory whose `*.launch` files replace the built-in pipeline texts.
     pub pipelines_dir: Option<PathBuf>,
+    /// No more bytes of footage than so many, of all cameras together.
+    pub max_bytes: Option<u64>,
+    /// So many bytes of the recordings' volume stay free.
+    pub min_free_bytes: Option<u64>,
 }
 
 impl Default for Config {
@@ -40,6 +47,8 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             log: "info".to_owned(),
             pipelines_dir: None,
+            max_bytes: None,
+            min_free_bytes: None,
         }
     }
 }
@@ -76,6 +85,9 @@ pub enum ConfigError {
         "listen: {0} is not a loopback address; until there are accounts, put a reverse proxy in front of 127.0.0.1"
     )]
     Listen(SocketAddr),
+    /// It would keep nothing.
+    #[error("max_bytes: {0} is not {BYTES_LEAST} to {BYTES_MAX}; leave it out for no limit")]
+    MaxBytes(u64),
 }
 
 impl Config {
@@ -89,6 +101,9 @@ impl Config {
         config.apply(env::vars())?;
         if !config.listen.ip().is_loopback() {
             return Err(ConfigError::Listen(config.listen));
+        }
+        if let Some(bad) = config.max_bytes.filter(|bytes| !(BYTES_LEAST..=BYTES_MAX).contains(bytes)) {
+            return Err(ConfigError::MaxBytes(bad));
         }
         Ok(config)
     }
@@ -114,6 +129,8 @@ impl Config {
                 "ALLOWED_HOSTS" => {
                     self.allowed_hosts = value.split(',').map(|host| host.trim().to_owned()).collect()
                 }
+                "MAX_BYTES" => self.max_bytes = Some(bytes(&value).map_err(wrong)?),
+                "MIN_FREE_BYTES" => self.min_free_bytes = Some(bytes(&value).map_err(wrong)?),
                 "LOG" => self.log = value,
                 // Read by clap.
                 "CONFIG" | "SERVER" => {}
@@ -129,8 +146,13 @@ impl Config {
             data_dir: self.data_dir.clone(),
             recordings_dir: self.recordings_dir.clone().unwrap_or_else(|| self.data_dir.join("recordings")),
             pipelines_dir: self.pipelines_dir.clone(),
+            storage: StorageLimits { max_bytes: self.max_bytes, min_free_bytes: self.min_free_bytes },
         }
     }
+}
+
+fn bytes(value: &str) -> Result<u64, String> {
+    value.parse().map_err(|_| format!("`{value}` is no whole number of bytes"))
 }
 
 #[cfg(test)]
@@ -141,7 +163,17 @@ mod tests {
     fn the_shipped_file_documents_every_key_and_holds_the_defaults() {
         let text = include_str!("../../watchkeeper.toml");
         assert_eq!(toml::from_str::<Config>(text).unwrap(), Config::default());
-        for key in ["data_dir", "recordings_dir", "listen", "allowed_hosts", "log", "pipelines_dir"] {
+        let keys = [
+            "data_dir",
+            "recordings_dir",
+            "max_bytes",
+            "min_free_bytes",
+            "listen",
+            "allowed_hosts",
+            "log",
+            "pipelines_dir",
+        ];
+        for key in keys {
             let stands = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} ="));
             assert!(text.lines().any(stands), "{key}");
         }
@@ -160,9 +192,22 @@ mod tests {
         let error = config.apply(set("WATCHKEEPER_LISTNE")).unwrap_err();
         assert!(error.to_string().contains("WATCHKEEPER_LISTNE"));
         assert!(config.apply(set("WATCHKEEPER_LISTEN")).is_err());
+        assert!(config.apply(set("WATCHKEEPER_MAX_BYTES")).is_err());
+        assert_eq!(config.max_bytes, None);
         for fine in ["OTHER", "WATCHKEEPER_CONFIG", "WATCHKEEPER_SERVER"] {
             assert!(config.apply(set(fine)).is_ok(), "{fine}");
         }
+    }
+
+    #[test]
+    fn a_limit_that_would_keep_nothing_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.toml");
+        fs::write(&path, "max_bytes = 0").unwrap();
+        assert!(Config::load(Some(&path)).unwrap_err().to_string().starts_with("max_bytes: 0 is not"));
+        fs::write(&path, "max_bytes = 2_000_000_000_000\nmin_free_bytes = 0").unwrap();
+        let bytes = Config::load(Some(&path)).unwrap().settings().storage;
+        assert_eq!(bytes, StorageLimits { max_bytes: Some(2_000_000_000_000), min_free_bytes: Some(0) });
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod doctor;
 mod fail;
 mod pipeline;
 mod places;
+mod retention;
 mod serve;
 mod settings;
 mod show;
@@ -71,6 +72,11 @@ enum Command {
     Gaps(coverage::Gaps),
     /// Show what became of a camera's day: recorded, missing with its cause, not wanted
     Coverage(coverage::Coverage),
+    /// Show what is stored, how far back it will reach, and what is deleted next
+    Retention(retention::Retention),
+    /// Protect footage from being deleted
+    #[command(subcommand)]
+    Hold(retention::Hold),
     /// Show the event log, newest last
     Events(show::Events),
     /// Show the GStreamer pipelines, and check their texts
@@ -161,6 +167,8 @@ fn dispatch(Cli { config, server, command }: Cli) -> anyhow::Result<Verdict> {
         Command::Segments(wanted) => show::segments(&mut env, &wanted),
         Command::Gaps(wanted) => coverage::gaps(&mut env, &wanted),
         Command::Coverage(wanted) => coverage::coverage(&mut env, &wanted),
+        Command::Retention(wanted) => retention::retention(&mut env, &wanted),
+        Command::Hold(command) => retention::hold(&mut env, command),
         Command::Events(wanted) => show::events(&mut env, &wanted),
         Command::Pipeline(command) => pipeline::run(&mut env, command),
         Command::Check(wanted) => check::run(&mut env, wanted),

@@ -18,12 +18,13 @@ use crate::{
         address::Vendor,
         camera::{POST_ROLL_MAX, PRE_ROLL_MAX, TEXT_MAX, Transport},
         demand::Mode,
+        retention::{BYTES_LEAST, BYTES_MAX, RETENTION_HOURS_MAX},
         schedule::Row,
     },
 };
 
 /// Settings by their names in the API, and the options that set them.
-const OPTIONS: [(&str, &str); 23] = [
+const OPTIONS: [(&str, &str); 25] = [
     ("id", "ID"),
     ("name", "--name"),
     ("vendor", "--vendor"),
@@ -47,6 +48,8 @@ const OPTIONS: [(&str, &str); 23] = [
     ("post_roll_seconds", "--post-roll"),
     ("event_idle_session", "--event-idle-session"),
     ("record_audio", "--record-audio"),
+    ("retention_hours", "--retention-hours"),
+    ("quota_bytes", "--quota-bytes"),
 ];
 
 /// The option for a field of the API.
@@ -55,7 +58,7 @@ pub(super) fn option(field: &str) -> Option<String> {
 }
 
 /// Fields that may be empty, by the names of their options.
-const CLEARABLE: [(&str, &str); 8] = [
+const CLEARABLE: [(&str, &str); 10] = [
     ("url", "main_url"),
     ("sub-url", "sub_url"),
     ("address", "address"),
@@ -64,6 +67,8 @@ const CLEARABLE: [(&str, &str); 8] = [
     ("schedule", "schedule"),
     ("time-zone", "time_zone"),
     ("tls-fingerprint", "tls_fingerprint"),
+    ("retention-hours", "retention_hours"),
+    ("quota-bytes", "quota_bytes"),
 ];
 
 /// What can be said of a camera on the command line. Its password is never an argument: arguments are seen by every
@@ -139,6 +144,12 @@ pub(super) struct Settings {
     /// Whether its sound is recorded, too [false]
     #[arg(long, value_name = "BOOL")]
     record_audio: Option<bool>,
+    /// Delete footage that ended so many hours ago [never for its age alone]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(RETENTION_HOURS_MAX)))]
+    retention_hours: Option<u32>,
+    /// Delete its oldest footage beyond so many bytes [no limit of its own]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(BYTES_LEAST..=BYTES_MAX))]
+    quota_bytes: Option<u64>,
 }
 
 fn words(words: impl Iterator<Item = &'static str>) -> PossibleValuesParser {
@@ -196,6 +207,8 @@ impl Settings {
             post_roll,
             event_idle_session,
             record_audio,
+            retention_hours,
+            quota_bytes,
         } = self;
         let text = |value: &Option<String>| value.as_ref().map(|value| json!(value));
         [
@@ -220,6 +233,8 @@ impl Settings {
             ("post_roll_seconds", post_roll.map(Value::from)),
             ("event_idle_session", event_idle_session.map(Value::from)),
             ("record_audio", record_audio.map(Value::from)),
+            ("retention_hours", retention_hours.map(Value::from)),
+            ("quota_bytes", quota_bytes.map(Value::from)),
         ]
         .into_iter()
         .filter_map(|(field, value)| Some((field.to_owned(), value?)))

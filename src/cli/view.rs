@@ -52,6 +52,8 @@ pub(super) struct Camera {
     pub(super) post_roll_seconds: u32,
     pub(super) event_idle_session: bool,
     pub(super) record_audio: bool,
+    pub(super) retention_hours: Option<u32>,
+    pub(super) quota_bytes: Option<u64>,
     created_at: WallUs,
     status: Status,
 }
@@ -176,8 +178,16 @@ pub(super) fn camera_pairs(camera: &Camera, now: WallUs) -> Table {
     let pre = if *event_idle_session { format!("{pre} s before") } else { "nothing before".to_owned() };
     table.pair("a trigger keeps", format!("{pre}, {post} s after"));
     table.pair("audio", if camera.record_audio { "recorded" } else { "not recorded" });
+    table.pair("keeps", kept(camera.retention_hours, camera.quota_bytes));
     table.pair("added", when::shown(camera.created_at));
     table
+}
+
+/// What a camera may keep.
+pub(super) fn kept(hours: Option<u32>, quota: Option<u64>) -> String {
+    let hours = hours.map(|hours| format!("{hours} h"));
+    let limits: Vec<String> = hours.into_iter().chain(quota.map(bytes)).collect();
+    if limits.is_empty() { "as long as there is room".to_owned() } else { limits.join(", at most ") }
 }
 
 #[derive(Debug, Deserialize)]
@@ -397,7 +407,7 @@ pub(super) mod tests {
             "tls_fingerprint": null, "allow_basic": false, "segment_seconds": 60, "record_mode": "scheduled_event", "schedule": [
                 {"weekdays": [0, 1, 2, 3, 4], "start": "08:00", "end": "18:10", "enabled": true}
             ], "time_zone": "Europe/Berlin", "pre_roll_seconds": 5, "post_roll_seconds": 20,
-            "event_idle_session": true, "record_audio": false, "created_at": "2026-11-20T10:00:00.000000Z", "mirror_enabled": true, "status": status,
+            "event_idle_session": true, "record_audio": false, "retention_hours": null, "quota_bytes": null, "created_at": "2026-11-20T10:00:00.000000Z", "mirror_enabled": true, "status": status,
         })
     }
 

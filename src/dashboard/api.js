@@ -47,6 +47,10 @@ export const trigger = (camera, reason) => call("POST", `/cameras/${id(camera)}/
 export const probeSaved = (camera, signal) => call("POST", `/cameras/${id(camera)}/probe`, { signal });
 export const probe = (body, signal) => call("POST", "/probe", { body, signal });
 export const snapshotUrl = (camera) => `/api/v1/cameras/${id(camera)}/snapshot.jpg`;
+export const retention = () => call("GET", "/retention?limit=1");
+export const holds = async (camera) => (await call("GET", `/cameras/${id(camera)}/holds`)).holds;
+export const addHold = (camera, from, to, reason) => call("POST", `/cameras/${id(camera)}/holds`, { body: { from: at(from), to: at(to), reason } });
+export const removeHold = (camera, hold) => call("DELETE", `/cameras/${id(camera)}/holds/${id(hold)}`);
 export const segment = (segmentId) => call("GET", `/segments/${id(segmentId)}`);
 
 /** Segments that touch from..to, oldest first. */

@@ -8,6 +8,7 @@ import { arrange, h, icon, setText, toast } from "./dom.js";
 import { EventLog } from "./events.js";
 import { ago, bytes, clock, codec, count, duration, full, size } from "./format.js";
 import { hasSchedule, MODES, takesTriggers, VENDORS } from "./fields.js";
+import { Kept, limits } from "./kept.js";
 import { Picture } from "./picture.js";
 import { scheduleText } from "./schedule.js";
 import { sinceText, stateBadge, timeWords } from "./state.js";
@@ -38,6 +39,7 @@ export function cameraView({ scope, id, day, actions }) {
   scope.add(() => strip.end());
   const log = new EventLog({ scope, camera: id, limit: 30 });
   const table = new Segments(id, scope, actions);
+  const kept = new Kept(id, scope);
   const edit = `#/cameras/${encodeURIComponent(id)}/settings`;
   const el = h("section", { class: "page camera-page", data: { testid: "camera-page", camera: id } },
     h("div", { class: "bar" }, h("a", { class: "button quiet icon-only", href: "#/", "aria-label": "Back to all cameras" }, icon("back")), name, head,
@@ -55,6 +57,7 @@ export function cameraView({ scope, id, day, actions }) {
       h("div", { class: "camera-side" },
         h("div", { class: "panel padded" }, h("h2", { text: "Now" }), now, more),
         h("div", { class: "panel padded" }, h("div", { class: "panel-head flush" }, h("h2", { text: "Settings" }), h("a", { href: edit, text: "Change" })), settings),
+        kept.el,
         h("div", { class: "panel" }, h("div", { class: "panel-head" }, h("h2", { text: "Events" })), log.el))));
 
   let badge = null;
@@ -124,6 +127,7 @@ function settingRows(camera) {
     ["When", MODES[camera.record_mode] ?? camera.record_mode],
     ...(hasSchedule(camera) ? [["Schedule", `${scheduleText(camera.schedule)} (${camera.time_zone ?? store.system?.time_zone})`]] : []),
     ...(takesTriggers(camera) ? [["A trigger keeps", `${camera.event_idle_session ? camera.pre_roll_seconds : 0} s before, ${camera.post_roll_seconds} s after`]] : []),
+    ["Keeps", limits(camera)],
     ["Sound", camera.record_audio ? "recorded" : "not recorded"],
     ...(camera.tls_fingerprint ? [["Certificate", camera.tls_fingerprint]] : []),
     ["Added", ...instant(camera.created_at)],

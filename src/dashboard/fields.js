@@ -19,7 +19,7 @@ export const hasSchedule = (camera) => SCHEDULED.includes(camera.record_mode);
 
 /**
  * kind: text, url, zone, number, password, select, check, schedule. `nullable`: empty means null. `connection`: a probe
- * depends on it. `modes`: only with these record modes.
+ * depends on it. `modes`: only with these record modes. `scale`: so many of the API's units are one of the field's.
  */
 export const FIELDS = [
   { key: "name", label: "Name", kind: "text", hint: "What people call it. Changing it interrupts nothing.", placeholder: "Front door" },
@@ -45,6 +45,8 @@ export const FIELDS = [
   { key: "record_audio", label: "Record sound, too", kind: "check", initial: false, hint: "Changing it interrupts the recording for a moment." },
   { key: "record_profile", label: "Stream to record", kind: "select", connection: true, options: [["main", "Main (full size)"], ["sub", "Sub (small)"]], initial: "main" },
   { key: "segment_seconds", label: "Length of a segment", kind: "number", unit: "seconds", initial: 60, min: 2, max: 3600, hint: "2 to 3600. A segment ends at the first keyframe after this time." },
+  { key: "retention_hours", label: "Delete what is older than", kind: "number", unit: "hours", nullable: true, min: 1, hint: "Empty: never for its age alone. Protected footage stays." },
+  { key: "quota_bytes", label: "Keep at most", kind: "number", unit: "GB", scale: 1e9, nullable: true, min: 0.001, hint: "Beyond it the oldest goes. Empty: as long as there is room." },
 ];
 
 /** Where each field stands for a make: what it needs first, the rest folded away. */
@@ -54,7 +56,7 @@ export function layout(vendor) {
     camera: ["name", "id"],
     connection: url ? ["vendor", "main_url", "username", "password"] : ["vendor", "address", "username", "password", "channel"],
     recording: ["record_enabled", "record_mode", "schedule", "time_zone", "pre_roll_seconds", "post_roll_seconds", "event_idle_session",
-      "record_audio", "record_profile", "segment_seconds"],
+      "record_audio", "record_profile", "segment_seconds", "retention_hours", "quota_bytes"],
     more: [...(url ? ["sub_url", "transport", "address", "rtsp_port", "channel"] : ["rtsp_port", "transport", "main_url", "sub_url"]), "tls_fingerprint", "allow_basic"],
     required: url ? "main_url" : "address",
   };

@@ -73,7 +73,8 @@ export class CameraForm {
         inputmode: spec.kind === "url" ? "url" : spec.kind === "number" ? "numeric" : null,
         list: spec.kind === "zone" ? `${id}-list` : null,
         placeholder: spec.kind === "password" && this.camera?.has_password ? "unchanged" : spec.kind === "zone" ? store.system?.time_zone : spec.placeholder });
-      input.value = known ?? "";
+      input.value = spec.scale && known !== null ? known / spec.scale : known ?? "";
+      if (spec.scale) input.step = "any";
     }
     const error = h("p", { class: "field-error", id: `${id}-error`, data: { testid: `${id}-error` } });
     const hint = h("p", { class: "hint", id: `${id}-hint`, text: spec.hint ?? "", hidden: !spec.hint });
@@ -115,7 +116,7 @@ export class CameraForm {
   #value({ spec, input, week }) {
     if (week) return week.rows();
     if (spec.kind === "check") return input.checked;
-    if (spec.kind === "number") return input.value.trim() === "" ? null : Number(input.value);
+    if (spec.kind === "number") return input.value.trim() === "" ? null : spec.scale ? Math.round(Number(input.value) * spec.scale) : Number(input.value);
     const text = spec.kind === "password" ? input.value : input.value.trim();
     return text === "" && (spec.nullable || spec.kind === "password") ? null : text;
   }
@@ -155,7 +156,8 @@ export class CameraForm {
   /** What can be said without asking the server. */
   #complain() {
     for (const [key, field] of this.#fields) {
-      if (field.spec.kind === "number" && !Number.isInteger(this.#value(field))) return [key, "Enter a whole number."];
+      const value = field.spec.kind === "number" ? this.#value(field) : 0;
+      if (!Number.isInteger(value) && !(field.spec.nullable && value === null)) return [key, field.spec.scale ? "Enter a number." : "Enter a whole number."];
       const complaint = field.week?.complaint();
       if (complaint) return [key, complaint];
     }

@@ -33,11 +33,13 @@ pub enum Health {
 pub(super) enum Part {
     Write,
     Sync,
+    /// There is room, but it is not to be used.
+    Room,
 }
 
 #[derive(Debug)]
 pub(super) struct Monitor {
-    parts: Mutex<[Option<Health>; 2]>,
+    parts: Mutex<[Option<Health>; 3]>,
     shown: watch::Sender<Health>,
 }
 
@@ -56,6 +58,11 @@ impl Monitor {
 
     pub(super) fn failed_text(&self, part: Part, path: &Path, error: String) {
         self.fail(part, path, error, false);
+    }
+
+    /// Nothing more is to be written, for this reason.
+    pub(super) fn no_room(&self, path: &Path, error: String) {
+        self.fail(Part::Room, path, error, true);
     }
 
     /// Logs only when a part begins to fail: a full disk would otherwise log at every keyframe of every camera.
@@ -81,7 +88,7 @@ impl Monitor {
         }
     }
 
-    fn show(&self, parts: &[Option<Health>; 2]) {
+    fn show(&self, parts: &[Option<Health>; 3]) {
         let now = parts.iter().flatten().next().cloned().unwrap_or(Health::Ok);
         self.shown.send_if_modified(|shown| {
             let other = *shown != now;
@@ -103,6 +110,7 @@ impl Part {
         match self {
             Self::Write => "write",
             Self::Sync => "sync",
+            Self::Room => "keep room",
         }
     }
 }

@@ -72,6 +72,8 @@ struct Shared {
     limits: Limits,
     queued: AtomicU64,
     next_key: AtomicU64,
+    /// Nothing is taken, though there may be room.
+    shut: AtomicBool,
     cameras: Mutex<HashMap<CameraId, Arc<Slot>>>,
     facts: Facts,
     health: Arc<Monitor>,
@@ -121,6 +123,7 @@ impl VolumeWriter {
             limits,
             queued: AtomicU64::new(0),
             next_key: AtomicU64::new(1),
+            shut: AtomicBool::new(false),
             cameras: Mutex::default(),
             facts: Facts::default(),
             health: Arc::clone(&health),
@@ -156,6 +159,16 @@ impl VolumeWriter {
     pub fn last_written(&self, camera: &CameraId) -> Option<Instant> {
         let us = self.cameras().get(camera)?.written.load(Ordering::Relaxed);
         us.checked_sub(1).map(|us| self.shared.started + Duration::from_micros(us))
+    }
+
+    /// Takes nothing more as long as there is a reason: the volume counts as full until it is called with `None`. Open
+    /// segments end with what they have.
+    pub fn stop_for_room(&self, why: Option<String>) {
+        self.shared.shut.store(why.is_some(), Ordering::Relaxed);
+        match why {
+            Some(why) => self.shared.health.no_room(self.shared.volume.root(), why),
+            None => self.shared.health.worked(Part::Room),
+        }
     }
 
     /// Bytes that wait to be written.
@@ -233,7 +246,8 @@ struct Handle {
 
 impl SegmentWrite for Handle {
     fn write(&mut self, bytes: Bytes) -> Result<(), SinkRefused> {
-        if self.refused.load(Ordering::Acquire) {
+        if self.refused.load(Ordering::Acquire) || self.writer.shared.shut.load(Ordering::Relaxed) {
+            self.refused.store(true, Ordering::Release);
             return Err(SinkRefused);
         }
         if bytes.is_empty() {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     address::{self, BadAddress, StreamUrl, Vendor},
     demand::{self, Mode},
+    retention::{BYTES_LEAST, BYTES_MAX, RETENTION_HOURS_MAX},
     schedule::{self, Row, Schedule, Zone},
 };
 use crate::base::{CameraId, Secret};
@@ -126,6 +127,10 @@ pub struct Camera {
     pub event_idle_session: bool,
     /// Whether its sound is recorded, too.
     pub record_audio: bool,
+    /// Footage that ended so many hours ago is deleted.
+    pub retention_hours: Option<u32>,
+    /// The oldest is deleted beyond so many bytes.
+    pub quota_bytes: Option<u64>,
 }
 
 /// The settings as somebody gives them, unchecked. As a patch, a `None` leaves a field as it is; the inner `None`
@@ -155,6 +160,8 @@ pub struct CameraPatch {
     pub post_roll_seconds: Option<u32>,
     pub event_idle_session: Option<bool>,
     pub record_audio: Option<bool>,
+    pub retention_hours: Option<Option<u32>>,
+    pub quota_bytes: Option<Option<u64>>,
 }
 
 impl CameraPatch {
@@ -202,6 +209,8 @@ impl Camera {
             post_roll_seconds: 30,
             event_idle_session: true,
             record_audio: false,
+            retention_hours: None,
+            quota_bytes: None,
         };
         blank.patched(given)
     }
@@ -233,6 +242,8 @@ impl Camera {
             post_roll_seconds,
             event_idle_session,
             record_audio,
+            retention_hours,
+            quota_bytes,
         } = patch;
         set(&mut camera.name, name);
         set(&mut camera.vendor, vendor);
@@ -254,6 +265,8 @@ impl Camera {
         set(&mut camera.post_roll_seconds, post_roll_seconds);
         set(&mut camera.event_idle_session, event_idle_session);
         set(&mut camera.record_audio, record_audio);
+        set(&mut camera.retention_hours, retention_hours);
+        set(&mut camera.quota_bytes, quota_bytes);
         for (field, given, slot) in
             [("main_url", main_url, &mut camera.main_url), ("sub_url", sub_url, &mut camera.sub_url)]
         {
@@ -301,6 +314,12 @@ impl Camera {
         }
         if self.post_roll_seconds > POST_ROLL_MAX {
             return Err(BadField::new("post_roll_seconds", format!("is 0 to {POST_ROLL_MAX}")));
+        }
+        if self.retention_hours.is_some_and(|hours| !(1..=RETENTION_HOURS_MAX).contains(&hours)) {
+            return Err(BadField::new("retention_hours", format!("is 1 to {RETENTION_HOURS_MAX}")));
+        }
+        if self.quota_bytes.is_some_and(|bytes| !(BYTES_LEAST..=BYTES_MAX).contains(&bytes)) {
+            return Err(BadField::new("quota_bytes", format!("is {BYTES_LEAST} to {BYTES_MAX}")));
         }
         match self.url(self.record_profile) {
             Ok(_) => Ok(()),

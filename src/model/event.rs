@@ -22,6 +22,10 @@ pub enum Kind {
     SegmentAdopted,
     /// The index knows a segment whose file is gone.
     SegmentLost,
+    /// A limit of retention cannot be met: only held footage is left. Where it is one of the volume, recording stops.
+    RetentionShortage,
+    /// Less of the volume is free than should be.
+    DiskPressure,
     /// The host's clock was set.
     ClockStep,
     /// The service started.
@@ -39,6 +43,8 @@ words!(Kind {
     RecordingGap = "recording_gap",
     SegmentAdopted = "segment_adopted",
     SegmentLost = "segment_lost",
+    RetentionShortage = "retention_shortage",
+    DiskPressure = "disk_pressure",
     ClockStep = "clock_step",
     ServiceStarted = "service_started",
     ServiceStopped = "service_stopped",

@@ -72,6 +72,8 @@ pub fn plan(files: &[FoundFile], rows: &[KnownRow]) -> Vec<Step> {
         let on_disk = unknown.remove(path.as_str());
         let (id, path) = (*id, path.clone());
         match (on_disk, state) {
+            // Whoever began to delete it ends it; nothing to take in, and nothing lost.
+            (_, SegmentState::Deleting) => {}
             (None, SegmentState::Lost) => {}
             (None, _) => steps.push(Step::Lost { id, path }),
             (Some(held), SegmentState::Closed) if held.is_none_or(|held| held >= *bytes) => {}

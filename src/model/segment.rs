@@ -80,9 +80,17 @@ pub enum SegmentState {
     Suspect,
     /// The index knows it, but its file is gone.
     Lost,
+    /// Its file is being deleted, or is deleted already: not to be taken in again, and its row follows.
+    Deleting,
 }
 
-words!(SegmentState { Open = "open", Closed = "closed", Suspect = "suspect", Lost = "lost" });
+words!(SegmentState {
+    Open = "open",
+    Closed = "closed",
+    Suspect = "suspect",
+    Lost = "lost",
+    Deleting = "deleting",
+});
 
 /// What is known of a segment when its first frame arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +169,8 @@ pub struct Segment {
     pub id: i64,
     /// What it says.
     pub facts: SegmentFacts,
+    /// So many holds protect it.
+    pub holds: u32,
 }
 
 /// Where a recorder puts its segments. Called from streaming threads, so nothing here may block or do I/O: the

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Change,
     hub::{self, Hub},
+    keeper::Keeper,
     ledger::Ledgers,
 };
 use crate::{
@@ -66,6 +67,7 @@ pub(super) struct Clerk {
     pub(super) events: mpsc::Receiver<NewEvent>,
     pub(super) hub: Hub,
     pub(super) ledgers: Ledgers,
+    pub(super) keeper: Keeper,
     pub(super) desk: Desk,
 }
 
@@ -139,6 +141,7 @@ impl Clerk {
         match self.store.record(&rows).await {
             Ok(ids) => {
                 self.well();
+                let mut any_closed = false;
                 for (id, (key, facts)) in ids.into_iter().zip(batch) {
                     let now = Instant::now();
                     let closed = facts.state != SegmentState::Open;
@@ -148,10 +151,15 @@ impl Clerk {
                     } else if news {
                         open.insert(key, Entry { id, told: now });
                     }
+                    any_closed |= closed;
                     if closed || news {
-                        self.hub.tell(Change::Segment(Segment { id, facts }));
+                        // With what only the index knows of it.
+                        let known = self.store.segment(id).await;
+                        let segment = known.unwrap_or(Segment { id, facts, holds: 0 });
+                        self.hub.tell(Change::Segment(segment));
                     }
                 }
+                self.keeper.wrote(any_closed);
             }
             Err(error) => {
                 self.away(&error);
@@ -208,7 +216,8 @@ mod tests {
         let ((hub, events), desk) = (Hub::new(), Desk::default());
         let (stop, stopped) = oneshot::channel();
         let (facts, ledgers) = (Facts::default(), Ledgers::default());
-        let clerk = Clerk { store, facts, events, hub: hub.clone(), ledgers, desk: desk.clone() };
+        let keeper = Keeper::default();
+        let clerk = Clerk { store, facts, events, hub: hub.clone(), ledgers, keeper, desk: desk.clone() };
         let clerk = tokio::spawn(clerk.work(stopped));
         let log = |n: usize| {
             let (kind, severity, detail) = (Kind::CameraOffline, Severity::Warning, n.to_string());

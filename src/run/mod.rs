@@ -6,10 +6,12 @@ mod clock;
 mod coverage;
 mod driver;
 mod hub;
+mod keeper;
 mod ledger;
 mod library;
 mod looks;
 pub mod recovery;
+mod retention;
 mod startup;
 mod threads;
 mod watch;
@@ -31,6 +33,7 @@ use tokio::sync::{Semaphore, broadcast, oneshot};
 use self::{
     clerk::Desk,
     driver::{Deps, Driver},
+    keeper::Keeper,
     ledger::Ledgers,
 };
 
@@ -51,7 +54,9 @@ use crate::{
     },
     store::{self, Store},
 };
+pub use keeper::{KeeperNow, StorageLimits};
 pub use ledger::CoverageNow;
+pub use retention::{CameraStored, Next, RetentionNow};
 pub use startup::StartError;
 
 /// Where things are.
@@ -63,6 +68,8 @@ pub struct Settings {
     pub recordings_dir: PathBuf,
     /// Directory whose pipeline texts replace those built in.
     pub pipelines_dir: Option<PathBuf>,
+    /// What all cameras together may keep.
+    pub storage: StorageLimits,
 }
 
 /// The running service. Cheap to clone; all clones are the same service.
@@ -76,6 +83,8 @@ struct Inner {
     deps: Deps,
     desk: Desk,
     ledgers: Ledgers,
+    keeper: Keeper,
+    limits: StorageLimits,
     volume: watch::VolumeWatch,
     started_at: WallUs,
     cameras: Mutex<BTreeMap<CameraId, Entry>>,
@@ -88,8 +97,8 @@ struct Inner {
     /// Bounds decoders.
     decoders: Semaphore,
     pictures: Mutex<BTreeMap<CameraId, Picture>>,
-    /// Ends the clerk, then the ledgers.
-    writers: Mutex<Option<[Writer; 2]>>,
+    /// Ends retention, then the clerk, then the ledgers.
+    writers: Mutex<Option<[Writer; 3]>>,
     /// Held for as long as the process lives: one service for each data directory.
     _lock: File,
 }
@@ -320,6 +329,30 @@ pub enum Error {
         /// Why.
         why: Refusal,
     },
+    /// A camera that has holds is not deleted: its footage would outlive what is known of it.
+    #[error("the camera `{camera}` has {holds} holds; remove them first")]
+    Held {
+        /// Which.
+        camera: CameraId,
+        /// So many.
+        holds: u64,
+    },
+    /// It has as many as it may.
+    #[error("the camera `{camera}` has {most} holds, which is the most")]
+    TooManyHolds {
+        /// Which.
+        camera: CameraId,
+        /// So many there may be.
+        most: u32,
+    },
+    /// There is no such hold.
+    #[error("the camera `{camera}` has no hold {id}")]
+    NoHold {
+        /// Which camera.
+        camera: CameraId,
+        /// The hold's id.
+        id: i64,
+    },
     /// Too many of these at once.
     #[error("too many probes are under way; try again in a few seconds")]
     Busy,
@@ -404,6 +437,7 @@ impl Watchkeeper {
         let entry = entries.get_mut(id).ok_or_else(|| Error::NoCamera(id.clone()))?;
         entry.driver.change(camera.clone());
         entry.camera = camera;
+        self.0.keeper.changed();
         Ok(entry.now())
     }
 
@@ -418,10 +452,14 @@ impl Watchkeeper {
         answer.map_err(|why| Error::TriggerRefused { camera: id.clone(), why })
     }
 
-    /// Forgets a camera; its footage stays. Comes back when its last segment is finished.
+    /// Forgets a camera; its footage stays, and one with holds stays, too. Comes back when its last segment is finished.
     pub async fn delete_camera(&self, id: &CameraId) -> Result<(), Error> {
         let _one = self.turn().await?;
         self.with(id, |_| ())?;
+        let holds = self.0.store.count_holds(id).await?;
+        if holds > 0 {
+            return Err(Error::Held { camera: id.clone(), holds });
+        }
         self.0.store.delete_camera(id).await?;
         let entry = self.entries().remove(id);
         if let Some(entry) = entry {

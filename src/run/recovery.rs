@@ -288,11 +288,15 @@ pub async fn repair(
     for step in steps {
         match step {
             Step::Finish { id, path, was_lost } => match measured(volume, &path, Hashing::Never).await? {
-                Some((measured, _)) => {
-                    store.finish(id, measured.extent).await?;
-                    done.moved.found.push(footage(&store.segment(id).await?.facts));
-                    done.finished.add(path);
-                }
+                Some((measured, _)) => match finished(store, id, &measured).await {
+                    Ok(facts) => {
+                        done.moved.found.push(footage(&facts));
+                        done.finished.add(path);
+                    }
+                    // Retention was faster.
+                    Err(store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                },
                 None if was_lost => done.empty.add(path),
                 None => lost.push((id, path)),
             },
@@ -310,10 +314,20 @@ pub async fn repair(
         done.adopted.add(facts.path);
     }
     let ids: Vec<i64> = lost.iter().map(|(id, _)| *id).collect();
-    let gone = store.mark(&ids, SegmentState::Lost).await?;
-    gone.into_iter().for_each(|footage| done.moved.lose(footage));
-    lost.into_iter().for_each(|(_, path)| done.lost.add(path));
+    let mut gone = store.mark(&ids, SegmentState::Lost).await?.into_iter().peekable();
+    for (id, path) in lost {
+        // Those that retention deleted meanwhile are not lost.
+        if let Some((_, camera, range)) = gone.next_if(|(marked, ..)| *marked == id) {
+            done.moved.lose((camera, range));
+            done.lost.add(path);
+        }
+    }
     Ok(())
+}
+
+async fn finished(store: &Store, id: i64, measured: &Measured) -> Result<SegmentFacts, store::Error> {
+    store.finish(id, measured.extent).await?;
+    Ok(store.segment(id).await?.facts)
 }
 
 /// Accounts for what was found and what is gone, where no service runs that would.
@@ -349,6 +363,7 @@ async fn measured(
     match tokio::task::spawn_blocking(work).await? {
         Ok(found) => Ok(Some(found)),
         Err(error @ disk::Error::Io { .. }) => Err(error.into()),
+        Err(disk::Error::NotFound { .. }) => Ok(None),
         Err(error) => {
             tracing::warn!("left alone: {}", Chain(&error));
             Ok(None)

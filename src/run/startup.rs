@@ -25,6 +25,7 @@ use super::{
     clock,
     driver::{Deps, Driver},
     hub::Hub,
+    keeper::{self, Keeper},
     ledger::Ledgers,
     recovery::{self, Hashing, Moved, Repaired, Scope, Walk},
     watch::VolumeWatch,
@@ -138,6 +139,10 @@ impl Watchkeeper {
         let writer = VolumeWriter::start(volume.clone(), Limits::default())?;
         let (hub, events) = Hub::new();
 
+        // First, so that nobody takes for footage what was about to go.
+        if let Err(error) = keeper::finish(&store, &volume).await {
+            tracing::error!("a deletion that was begun cannot be ended yet: {}", Chain(&error));
+        }
         let mut adopted = Repaired::default();
         let unfinished = async {
             let steps = recovery::unfinished(&store, &volume).await?;
@@ -153,7 +158,7 @@ impl Watchkeeper {
             stored.iter().map(|stored| (stored.camera.id.clone(), stored.created, stored.camera.when(zone)));
         let reached = ledgers.load(&store, known, started_at).await?;
 
-        let desk = Desk::default();
+        let (desk, keeper) = (Desk::default(), Keeper::default());
         let (stop, stopped) = oneshot::channel();
         let clerk = Clerk {
             store: store.clone(),
@@ -161,11 +166,23 @@ impl Watchkeeper {
             events,
             hub: hub.clone(),
             ledgers: ledgers.clone(),
+            keeper: keeper.clone(),
             desk: desk.clone(),
         };
         let clerk = (stop, tokio::spawn(clerk.work(stopped)));
         let (stop, stopped) = oneshot::channel();
-        let keeper = (stop, tokio::spawn(ledgers.clone().keep(store.clone(), hub.clone(), stopped)));
+        let accountant = (stop, tokio::spawn(ledgers.clone().keep(store.clone(), hub.clone(), stopped)));
+        let (stop, stopped) = oneshot::channel();
+        let work = keeper::Work {
+            keeper: keeper.clone(),
+            store: store.clone(),
+            writer: writer.clone(),
+            hub: hub.clone(),
+            ledgers: ledgers.clone(),
+            limits: settings.storage,
+            state: keeper::State::new(),
+        };
+        let retention = (stop, tokio::spawn(work.work(stopped)));
         let watch = VolumeWatch::new(volume.root().to_owned());
         tokio::spawn(watch.clone().watch(writer.clone(), hub.clone()));
         tokio::spawn(clock::watch(hub.clone()));
@@ -201,6 +218,8 @@ impl Watchkeeper {
             deps,
             desk,
             ledgers,
+            keeper,
+            limits: settings.storage,
             volume: watch,
             started_at,
             cameras: Mutex::new(cameras),
@@ -209,7 +228,7 @@ impl Watchkeeper {
             probes: Semaphore::new(PROBES),
             decoders: Semaphore::new(DECODERS),
             pictures: Mutex::default(),
-            writers: Mutex::new(Some([clerk, keeper])),
+            writers: Mutex::new(Some([retention, clerk, accountant])),
             _lock: lock,
         }));
         tokio::spawn(keep_pins(Arc::downgrade(&service.0), to_pin));

@@ -5,6 +5,7 @@ use sqlx::FromRow;
 use super::{
     Error, Store,
     error::{BadValue, Doing as _},
+    segments::{number, size},
 };
 use crate::{
     base::{CameraId, WallUs, secret::Vault},
@@ -42,19 +43,19 @@ const INSERT: &str = "
     insert into camera (id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url,
                         record_profile, transport, record_enabled, segment_seconds, record_mode, schedule,
                         time_zone, pre_roll_seconds, post_roll_seconds, event_idle_session, record_audio,
-                        tls_fingerprint, allow_basic, created_us)
+                        tls_fingerprint, allow_basic, retention_hours, quota_bytes, created_us)
     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-            ?23, ?24)
+            ?23, ?24, ?25, ?26)
     on conflict (id) do nothing";
 
 const UPDATE: &str = "
     update camera
        set name = ?2, vendor = ?3, address = ?4, rtsp_port = ?5, channel = ?6, username = ?7,
-           password = case when ?24 then password else ?8 end, main_url = ?9, sub_url = ?10,
+           password = case when ?26 then password else ?8 end, main_url = ?9, sub_url = ?10,
            record_profile = ?11, transport = ?12, record_enabled = ?13, segment_seconds = ?14,
            record_mode = ?15, schedule = ?16, time_zone = ?17, pre_roll_seconds = ?18, post_roll_seconds = ?19,
            event_idle_session = ?20, record_audio = ?21, tls_fingerprint = ?22,
-           allow_basic = ?23
+           allow_basic = ?23, retention_hours = ?24, quota_bytes = ?25
      where id = ?1";
 
 const DELETE: &str = "delete from camera where id = ?1";
@@ -62,13 +63,15 @@ const DELETE: &str = "delete from camera where id = ?1";
 const LIST: &str = "
     select id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
            transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
-           post_roll_seconds, event_idle_session, record_audio, tls_fingerprint, allow_basic, created_us
+           post_roll_seconds, event_idle_session, record_audio, tls_fingerprint, allow_basic, retention_hours,
+           quota_bytes, created_us
       from camera order by id";
 
 const GET: &str = "
     select id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
            transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
-           post_roll_seconds, event_idle_session, record_audio, tls_fingerprint, allow_basic, created_us
+           post_roll_seconds, event_idle_session, record_audio, tls_fingerprint, allow_basic, retention_hours,
+           quota_bytes, created_us
       from camera where id = ?1";
 
 #[cfg(test)]
@@ -134,7 +137,7 @@ fn none(id: &CameraId) -> Error {
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
-/// Parameters 1 to 23 of [`INSERT`] and [`UPDATE`].
+/// Parameters 1 to 25 of [`INSERT`] and [`UPDATE`].
 fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
     // Without `..`: a new setting must be stored.
     let Camera {
@@ -161,6 +164,8 @@ fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
         post_roll_seconds,
         event_idle_session,
         record_audio,
+        retention_hours,
+        quota_bytes,
     } = camera;
     query
         .bind(id.as_str())
@@ -186,6 +191,8 @@ fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
         .bind(record_audio)
         .bind(tls_fingerprint)
         .bind(allow_basic)
+        .bind(retention_hours)
+        .bind(quota_bytes.map(number))
 }
 
 #[derive(FromRow)]
@@ -213,6 +220,8 @@ struct CameraRow {
     record_audio: bool,
     tls_fingerprint: Option<String>,
     allow_basic: bool,
+    retention_hours: Option<u32>,
+    quota_bytes: Option<i64>,
     created_us: i64,
 }
 
@@ -243,6 +252,8 @@ impl CameraRow {
                     .ok_or_else(|| bad("camera.transport", &self.transport))?,
                 tls_fingerprint: self.tls_fingerprint,
                 allow_basic: self.allow_basic,
+                retention_hours: self.retention_hours,
+                quota_bytes: self.quota_bytes.map(|bytes| size("camera.quota_bytes", bytes)).transpose()?,
                 record_enabled: self.record_enabled,
                 segment_seconds: self.segment_seconds,
                 record_mode: Mode::from_word(&self.record_mode)

@@ -29,6 +29,14 @@ pub enum Error {
         /// Its id.
         id: String,
     },
+    /// There are as many as there may be: remove some.
+    #[error("there are {most} {what} already, which is the most; remove some first")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// So many there may be.
+        most: u32,
+    },
     /// There is no database to read.
     #[error("there is no database at `{path}`; `watchkeeper serve` makes it")]
     Missing {

@@ -7,6 +7,8 @@ mod cameras;
 mod error;
 mod events;
 mod gaps;
+mod holds;
+mod retention;
 mod segments;
 
 #[cfg(test)]
@@ -29,6 +31,7 @@ pub use cameras::{Password, StoredCamera};
 pub use error::{Cause, Error};
 pub use events::EventPage;
 pub use gaps::{Account, GapChanges, GapPage, GapsWritten, Life};
+pub use retention::{Doomed, Lately, Stored};
 
 use error::{Doing as _, Gone};
 

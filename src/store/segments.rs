@@ -39,24 +39,25 @@ const FINISH: &str = "
     update segment
        set end_us = start_us + ?2, frames = ?3, bytes = ?4,
            state = iif(state = 'suspect' or (hash is not null and (frames, bytes) <> (?3, ?4)), 'suspect', 'closed')
-     where id = ?1";
+     where id = ?1 and state <> 'deleting'";
 
-const MARK: &str = "update segment set state = ?2 where id = ?1 returning camera_id, start_us, end_us";
+const MARK: &str = "
+    update segment set state = ?2 where id = ?1 and state <> 'deleting' returning camera_id, start_us, end_us";
 
 const SET_HASH: &str = "update segment set hash = ?2 where id = ?1 and hash is null";
 
 const GET: &str = "
     select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio,
-           hash
+           hash, holds
       from segment where id = ?1";
 
 // A camera's segments do not overlap, as a rule: the one before `from` may reach into the range. Eight of them are
 // looked at, because a clock that was set back, or a change from main to sub, can lay some over each other.
 const TOUCHING: &str = "
     select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio,
-           hash
+           hash, holds
       from segment
-     where camera_id = ?1 and end_us > ?2 and start_us < ?3
+     where camera_id = ?1 and end_us > ?2 and start_us < ?3 and state <> 'deleting'
        and start_us >= max(?4, coalesce((select min(start_us) from (select start_us from segment
                                           where camera_id = ?1 and start_us <= ?2
                                           order by start_us desc limit 8)), ?2))
@@ -66,7 +67,7 @@ const TOUCHING: &str = "
 const RANGES: &str = "
     select start_us, end_us
       from segment
-     where camera_id = ?1 and end_us > ?2 and start_us < ?3 and state <> 'lost'
+     where camera_id = ?1 and end_us > ?2 and start_us < ?3 and state not in ('lost', 'deleting')
        and start_us >= coalesce((select min(start_us) from (select start_us from segment
                                   where camera_id = ?1 and start_us <= ?2
                                   order by start_us desc limit 8)), ?2)
@@ -74,7 +75,7 @@ const RANGES: &str = "
 
 const OPEN: &str = "
     select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio,
-           hash
+           hash, holds
       from segment where state = 'open' order by id";
 
 const KNOWN: &str = "
@@ -140,7 +141,7 @@ impl Store {
     }
 
     /// Closes a row with what its file was measured to hold; as suspect, if that contradicts the row's hash.
-    /// [`Error::NotFound`] if there is none of this id.
+    /// [`Error::NotFound`] if there is none of this id, or it is being deleted.
     pub async fn finish(&self, id: i64, extent: Extent) -> Result<(), Error> {
         let what = "finish a segment";
         let done = sqlx::query(FINISH)
@@ -154,9 +155,9 @@ impl Store {
         if done.rows_affected() == 1 { Ok(()) } else { Err(none(id)) }
     }
 
-    /// Changes what is said of these rows, in one transaction, and gives what footage they speak of.
-    /// [`Error::NotFound`], and nothing is changed, if there is no row of one of these ids.
-    pub async fn mark(&self, ids: &[i64], state: SegmentState) -> Result<Vec<(CameraId, Range)>, Error> {
+    /// Changes what is said of these rows, in one transaction, and gives them with the footage that they speak of.
+    /// Rows that are gone, or going, since retention deletes them, are passed over.
+    pub async fn mark(&self, ids: &[i64], state: SegmentState) -> Result<Vec<(i64, CameraId, Range)>, Error> {
         let what = "mark segments";
         let mut marked = Vec::with_capacity(ids.len());
         if ids.is_empty() {
@@ -170,9 +171,9 @@ impl Store {
                 .fetch_optional(&mut *db)
                 .await
                 .doing(what)?;
-            let (camera, from, to) = row.ok_or_else(|| none(*id))?;
+            let Some((camera, from, to)) = row else { continue };
             let camera = word("segment.camera_id", &camera, |id| id.parse().ok()).doing(what)?;
-            marked.push((camera, Range { from: WallUs(from), to: WallUs(to) }));
+            marked.push((*id, camera, Range { from: WallUs(from), to: WallUs(to) }));
         }
         db.commit().await.doing(what)?;
         Ok(marked)
@@ -272,15 +273,15 @@ fn none(id: i64) -> Error {
 }
 
 /// SQLite's numbers have a sign; nothing we count comes near it.
-fn number(value: u64) -> i64 {
+pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn size(column: &'static str, value: i64) -> Result<u64, BadValue> {
+pub(super) fn size(column: &'static str, value: i64) -> Result<u64, BadValue> {
     u64::try_from(value).map_err(|_| BadValue { column, value: value.to_string() })
 }
 
-fn word<T>(column: &'static str, word: &str, known: fn(&str) -> Option<T>) -> Result<T, BadValue> {
+pub(super) fn word<T>(column: &'static str, word: &str, known: fn(&str) -> Option<T>) -> Result<T, BadValue> {
     known(word).ok_or_else(|| BadValue { column, value: word.to_owned() })
 }
 
@@ -331,6 +332,7 @@ struct Row {
     state: String,
     audio: Option<String>,
     hash: Option<Vec<u8>>,
+    holds: u32,
 }
 
 impl TryFrom<Row> for Segment {
@@ -339,6 +341,7 @@ impl TryFrom<Row> for Segment {
     fn try_from(row: Row) -> Result<Self, BadValue> {
         Ok(Self {
             id: row.id,
+            holds: row.holds,
             facts: SegmentFacts {
                 head: SegmentHead {
                     camera: word("segment.camera_id", &row.camera_id, |id| id.parse().ok())?,

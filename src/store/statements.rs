@@ -2,13 +2,15 @@
 
 use sqlx::{AssertSqlSafe, SqlitePool};
 
-use super::{cameras, events, gaps, segments, tests::Rig};
+use super::{cameras, events, gaps, holds, retention, segments, tests::Rig};
 
 const SOURCES: &[(&str, &[&str])] = &[
     (include_str!("cameras.rs"), cameras::STATEMENTS),
     (include_str!("segments.rs"), segments::STATEMENTS),
     (include_str!("events.rs"), events::STATEMENTS),
     (include_str!("gaps.rs"), gaps::STATEMENTS),
+    (include_str!("holds.rs"), holds::STATEMENTS),
+    (include_str!("retention.rs"), retention::STATEMENTS),
     (include_str!("mod.rs"), &[super::VERSION]),
 ];
 

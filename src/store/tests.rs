@@ -63,7 +63,7 @@ pub(super) fn camera(name: &str) -> Camera {
 }
 
 /// A closed segment of `camera` from `start` to `end`, in seconds.
-fn facts(camera: &str, start: i64, end: i64) -> SegmentFacts {
+pub(super) fn facts(camera: &str, start: i64, end: i64) -> SegmentFacts {
     let start = WallUs(start * 1_000_000);
     let head = SegmentHead {
         camera: id(camera),
@@ -122,6 +122,8 @@ async fn a_camera_comes_back_as_it_went() {
         post_roll_seconds: 0,
         event_idle_session: false,
         record_audio: true,
+        retention_hours: Some(72),
+        quota_bytes: Some(5_000_000_000),
     };
     let bare = Camera { username: None, password: None, ..camera("bare") };
     for camera in [&full, &bare] {
@@ -209,14 +211,14 @@ async fn a_segment_grows_in_its_row() {
     assert_eq!(store.record(&[]).await.unwrap(), [0; 0]);
 
     let marked = store.mark(&ids[..1], SegmentState::Lost).await.unwrap();
-    assert_eq!(marked, [(id("front"), seconds(0, 10))]);
+    assert_eq!(marked, [(ids[0], id("front"), seconds(0, 10))]);
     assert_eq!(store.ranges(&id("front"), seconds(0, 10)).await.unwrap(), []);
     let listed = store.segments_touching(&id("front"), seconds(0, 10), None, 10).await.unwrap();
     assert_eq!(listed[0].facts.state, SegmentState::Lost);
     let gone = |result| matches!(result, Err(Error::NotFound { what: "segment", .. }));
     assert!(gone(store.finish(99, extent).await));
-    assert!(gone(store.mark(&[ids[1], 99], SegmentState::Lost).await.map(|_| ())));
-    assert_eq!(store.segment(ids[1]).await.unwrap().facts, suspect, "all of it or nothing");
+    assert_eq!(store.mark(&[99], SegmentState::Lost).await.unwrap(), []);
+    assert_eq!(store.segment(ids[1]).await.unwrap().facts, suspect);
     assert!(gone(store.segment(99).await.map(|_| ())));
 }
 
@@ -467,6 +469,29 @@ async fn a_camera_from_before_schedules_is_recorded_as_it_was() {
         store.camera(&vault, &id("front")).await.unwrap().camera,
         Camera::new(id("front"), given).unwrap()
     );
+}
+
+#[tokio::test]
+async fn footage_from_before_retention_is_counted_and_may_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let old = pool(1, options(&path).create_if_missing(true)).await.unwrap();
+    MIGRATIONS.run_to(7, &old).await.unwrap();
+    sqlx::query(
+        "insert into segment (camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source,
+                              state)
+         values ('front', 'main', 'front/1', 1, 2, 1, 10, 'h264', 1, 1, 'live', 'closed'),
+                ('front', 'main', 'front/2', 2, 3, 1, 20, 'h264', 1, 1, 'live', 'open'),
+                ('front', 'main', 'front/3', 3, 4, 1, 40, 'h264', 1, 1, 'live', 'lost')",
+    )
+    .execute(&old)
+    .await
+    .unwrap();
+    old.close().await;
+    let store = Store::open(&path).await.unwrap();
+    let [stored] = store.stored().await.unwrap().try_into().unwrap();
+    assert_eq!((stored.segments, stored.bytes, stored.held_bytes), (2, 30, 0));
+    assert_eq!(store.leaving(&id("front"), 9).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

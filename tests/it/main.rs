@@ -41,6 +41,8 @@ mod record;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod secrets;

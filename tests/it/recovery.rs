@@ -90,7 +90,7 @@ fn listed(process: &Process) -> BTreeMap<String, Value> {
 }
 
 /// Waits for an event of this kind, and gives its text.
-fn until_event(process: &Process, kind: &str) -> String {
+pub(crate) fn until_event(process: &Process, kind: &str) -> String {
     let log = process.until(kind, "/api/v1/events?limit=1000", |log| {
         log["events"].as_array().unwrap().iter().any(|event| event["kind"] == kind)
     });
@@ -305,6 +305,10 @@ fn a_full_disk_is_told_and_recording_goes_on_when_there_is_room() {
     closed_segments(&process, "front", 2);
     let kept = recordings(dir.path(), "front")[..2].to_vec();
     let contents: Vec<Vec<u8>> = kept.iter().map(|file| fs::read(file).unwrap()).collect();
+    // Else the oldest would give way.
+    let now = watchkeeper::base::WallUs::now();
+    let (from, to) = (now.plus_us(-3_600_000_000).rfc3339(), now.plus_us(3_600_000_000).rfc3339());
+    process.post("/api/v1/cameras/front/holds", &json!({ "from": from, "to": to, "reason": "evidence" }));
 
     disk.fill();
     let full = Instant::now();

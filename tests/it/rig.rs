@@ -17,7 +17,7 @@ use watchkeeper::{
         status::{CameraStatus, Shown},
         timeline::Range,
     },
-    run::{EventQuery, Settings, Watchkeeper},
+    run::{EventQuery, Settings, StorageLimits, Watchkeeper},
     store::Store,
 };
 
@@ -53,6 +53,7 @@ impl Rig {
             data_dir: dir.path().join("data"),
             recordings_dir: dir.path().join("recordings"),
             pipelines_dir: None,
+            storage: StorageLimits::default(),
         };
         let service = Watchkeeper::start(&settings).await.unwrap();
         Self { service, settings, scenes: BTreeMap::new(), _dir: dir }

@@ -14,6 +14,7 @@ use crate::{
         self,
         camera::{BadField, CameraPatch, POST_ROLL_MAX, PRE_ROLL_MAX},
         demand::{Trigger, Window, WindowChange},
+        retention::RETENTION_HOURS_MAX,
         schedule::{Row, Zone},
         status::Observed,
     },
@@ -78,6 +79,12 @@ pub(crate) struct Camera {
     event_idle_session: bool,
     /// Whether its sound is recorded, too.
     record_audio: bool,
+    /// Footage that ended so many hours ago is deleted; null: no limit by age.
+    #[schema(required)]
+    retention_hours: Option<u32>,
+    /// The oldest footage is deleted beyond so many bytes; null: no limit of its own.
+    #[schema(required)]
+    quota_bytes: Option<u64>,
     /// When it was added.
     created_at: Time,
     status: CameraStatus,
@@ -110,6 +117,8 @@ impl From<&CameraNow> for Camera {
             post_roll_seconds,
             event_idle_session,
             record_audio,
+            retention_hours,
+            quota_bytes,
         } = camera;
         Self {
             id: id.to_string(),
@@ -135,6 +144,8 @@ impl From<&CameraNow> for Camera {
             post_roll_seconds: *post_roll_seconds,
             event_idle_session: *event_idle_session,
             record_audio: *record_audio,
+            retention_hours: *retention_hours,
+            quota_bytes: *quota_bytes,
             created_at: Time(*created_at),
             status: status.into(),
         }
@@ -300,6 +311,7 @@ type Port = Int<1, 65_535>;
 type Channel = Int<1, 256>;
 type PreRoll = Int<0, PRE_ROLL_MAX>;
 type PostRoll = Int<0, POST_ROLL_MAX>;
+type RetentionHours = Int<1, RETENTION_HOURS_MAX>;
 
 /// A password on its way in. It is not shown, and no error quotes it.
 pub(crate) struct Password(Secret);
@@ -426,6 +438,14 @@ macro_rules! settings {
             #[serde(default, deserialize_with = "given")]
             #[schema(nullable = false)]
             record_audio: Option<bool>,
+            /// Footage that ended so many hours ago is deleted; null: no limit by age.
+            #[serde(default, deserialize_with = "clearable")]
+            #[schema(value_type = Option<u32>, minimum = 1, maximum = 876000)]
+            retention_hours: Option<Option<RetentionHours>>,
+            /// The oldest footage is deleted beyond so many bytes; null: no limit of its own.
+            #[serde(default, deserialize_with = "clearable")]
+            #[schema(value_type = Option<u64>, minimum = 1000000, maximum = 9007199254740991i64)]
+            quota_bytes: Option<Option<u64>>,
         }
     };
 }
@@ -437,7 +457,7 @@ macro_rules! patch {
             $($id: _,)?
             name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
             transport, tls_fingerprint, allow_basic, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
-            post_roll_seconds, event_idle_session, record_audio,
+            post_roll_seconds, event_idle_session, record_audio, retention_hours, quota_bytes,
         } = $body;
         let small = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
         CameraPatch {
@@ -463,6 +483,8 @@ macro_rules! patch {
             post_roll_seconds: post_roll_seconds.map(Int::get),
             event_idle_session,
             record_audio,
+            retention_hours: retention_hours.map(|given| given.map(Int::get)),
+            quota_bytes,
         }
     }};
 }

@@ -6,6 +6,7 @@ pub(super) mod coverage;
 pub(super) mod events;
 pub(super) mod probe;
 pub(super) mod recordings;
+pub(super) mod retention;
 pub(super) mod system;
 
 use std::{borrow::Cow, fmt};
@@ -28,6 +29,7 @@ use crate::{
         demand::Mode as RecordMode,
         event::{Kind, Severity},
         ledger::Cause,
+        retention::Limit,
         segment::{AudioCodec, Codec, SegmentState, Source},
         status::{Loss, Shown},
     },
@@ -91,6 +93,7 @@ wire_words!(
     SourceWord = Source,
     SegmentStateWord = SegmentState,
     CauseWord = Cause,
+    LimitWord = Limit,
     KindWord = Kind,
     SeverityWord = Severity,
 );

@@ -33,6 +33,8 @@ pub(crate) struct Segment {
     /// BLAKE3 of the file, computed while it was written; null while it grows, and if a kill ended it.
     #[schema(min_length = 64, max_length = 64)]
     hash: Option<String>,
+    /// So many holds protect it from being deleted.
+    holds: u32,
     /// Path below the directory of recordings.
     file: String,
     /// Where the file is served.
@@ -41,7 +43,7 @@ pub(crate) struct Segment {
 
 impl From<&model::segment::Segment> for Segment {
     fn from(segment: &model::segment::Segment) -> Self {
-        let model::segment::Segment { id, facts } = segment;
+        let model::segment::Segment { id, facts, holds } = segment;
         let end = facts.end();
         let model::segment::SegmentFacts { head, path, extent, state, hash } = facts;
         let SegmentHead { camera, profile, start, codec, width, height, audio, source } = head;
@@ -63,6 +65,7 @@ impl From<&model::segment::Segment> for Segment {
             audio: audio.map(Word),
             source: Word(*source),
             hash: hash.map(|hash| hash.to_string()),
+            holds: *holds,
             file: path.clone(),
             url: format!("/api/v1/segments/{id}.mp4"),
         }

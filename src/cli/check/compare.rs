@@ -56,17 +56,19 @@ pub(super) enum Kind {
     Unreadable,
     /// A file of ours without footage. Nothing is lost by it.
     Empty,
+    /// A row whose deletion was begun.
+    Leaving,
 }
 
 impl Kind {
     /// Whether something is wrong with it.
     pub(super) fn is_problem(self) -> bool {
-        self != Self::Empty
+        !matches!(self, Self::Empty | Self::Leaving)
     }
 
     /// Whether a repair mends it.
     pub(super) fn is_mended(self) -> bool {
-        !matches!(self, Self::Empty | Self::Unreadable | Self::Altered | Self::Suspect)
+        !matches!(self, Self::Empty | Self::Leaving | Self::Unreadable | Self::Altered | Self::Suspect)
     }
 
     /// What a repair does about it, or what a person can.
@@ -83,6 +85,7 @@ impl Kind {
             Self::Damaged => "put a good copy in its place if you have one; a repair marks it as lost",
             Self::Unreadable => "check the disk, and the rights of the file",
             Self::Empty => "it is left alone, and may be deleted",
+            Self::Leaving => "the service ends it when it starts",
         }
     }
 }
@@ -245,6 +248,10 @@ impl Look<'_> {
             (None, SegmentState::Closed | SegmentState::Suspect) => self.settled(row).await?,
             (None, SegmentState::Lost) => self.out.lost_before += 1,
             (None, SegmentState::Open) => {}
+            (None, SegmentState::Deleting) if self.scope.running => {}
+            (None, SegmentState::Deleting) => {
+                self.found(Kind::Leaving, &row.path, "retention began to delete it");
+            }
         }
         Ok(())
     }
@@ -253,7 +260,8 @@ impl Look<'_> {
     async fn is_gone_meanwhile(&self, row: &KnownRow) -> anyhow::Result<bool> {
         let Some(store) = self.store.filter(|_| self.scope.running) else { return Ok(false) };
         match store.segment(row.id).await {
-            Ok(now) => Ok(now.facts.state == SegmentState::Lost && row.state != SegmentState::Lost),
+            Ok(now) => Ok(row.state != now.facts.state
+                && matches!(now.facts.state, SegmentState::Lost | SegmentState::Deleting)),
             Err(store::Error::NotFound { .. }) => Ok(true),
             Err(error) => Err(error.into()),
         }
@@ -271,7 +279,7 @@ impl Look<'_> {
                 let (kind, said) = match row.state {
                     SegmentState::Open => (Kind::Unfinished, "was not finished".to_owned()),
                     SegmentState::Lost => (Kind::Returned, "was marked as lost, and is there".to_owned()),
-                    SegmentState::Closed | SegmentState::Suspect => {
+                    SegmentState::Closed | SegmentState::Suspect | SegmentState::Deleting => {
                         (differs(row, Kind::Shrunk), format!("should have {} bytes", row.bytes))
                     }
                 };

@@ -52,6 +52,7 @@ impl Rig {
             data_dir: dir.path().to_owned(),
             recordings_dir: dir.path().join("recordings"),
             pipelines_dir: None,
+            storage: Default::default(),
         };
         let volume = Volume::open(&settings.recordings_dir).unwrap();
         fs::create_dir(volume.root().join("a")).unwrap();

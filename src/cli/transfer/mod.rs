@@ -34,7 +34,7 @@ use crate::{
 const HEAD: &str = "\
 # The cameras of watchkeeper. `watchkeeper camera import FILE` adds and changes cameras as this says.
 # Passwords are not in here; to set one, add a line  password = \"...\"  and keep the file to yourself.
-# A key that is left out stays as it is, and an empty text clears it.
+# A key that is left out stays as it is, and an empty text, or a limit of 0, clears it.
 ";
 
 /// The file.
@@ -72,6 +72,8 @@ struct Entry {
     post_roll_seconds: Option<u32>,
     event_idle_session: Option<bool>,
     record_audio: Option<bool>,
+    retention_hours: Option<u32>,
+    quota_bytes: Option<u64>,
 }
 
 /// No error about it quotes it.
@@ -133,6 +135,8 @@ impl Entry {
             post_roll_seconds,
             event_idle_session,
             record_audio,
+            retention_hours,
+            quota_bytes,
         } = self;
         let secret = |Password(secret): &Password| (!secret.reveal().is_empty()).then(|| secret.clone());
         Ok(CameraPatch {
@@ -158,6 +162,9 @@ impl Entry {
             post_roll_seconds: *post_roll_seconds,
             event_idle_session: *event_idle_session,
             record_audio: *record_audio,
+            // As an empty text does elsewhere, 0 clears it.
+            retention_hours: retention_hours.map(|hours| (hours > 0).then_some(hours)),
+            quota_bytes: quota_bytes.map(|bytes| (bytes > 0).then_some(bytes)),
         })
     }
 
@@ -191,6 +198,8 @@ impl Entry {
             post_roll_seconds: Some(camera.post_roll_seconds),
             event_idle_session: Some(camera.event_idle_session),
             record_audio: Some(camera.record_audio),
+            retention_hours: Some(camera.retention_hours.unwrap_or(0)),
+            quota_bytes: Some(camera.quota_bytes.unwrap_or(0)),
         }
     }
 }
@@ -297,6 +306,8 @@ fn fields(camera: &Camera) -> Map<String, Value> {
         post_roll_seconds,
         event_idle_session,
         record_audio,
+        retention_hours,
+        quota_bytes,
     } = camera;
     let all = json!({
         "name": name,
@@ -321,6 +332,8 @@ fn fields(camera: &Camera) -> Map<String, Value> {
         "post_roll_seconds": post_roll_seconds,
         "event_idle_session": event_idle_session,
         "record_audio": record_audio,
+        "retention_hours": retention_hours,
+        "quota_bytes": quota_bytes,
     });
     match all {
         Value::Object(all) => all,
