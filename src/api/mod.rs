@@ -6,6 +6,7 @@ mod cameras;
 mod coverage;
 mod error;
 mod events;
+mod exports;
 mod guard;
 mod input;
 mod live;
@@ -78,6 +79,11 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(recordings::timeline)) //                        …/{id}/timeline
         .routes(routes!(coverage::gaps_of_camera)) //                    …/{id}/gaps
         .routes(routes!(coverage::coverage)) //                          …/{id}/coverage
+        .routes(routes!(exports::add)) //                                …/{id}/exports
+        .routes(routes!(exports::list)) //                               /api/v1/exports
+        .routes(routes!(exports::one, exports::cancel)) //               …/{export_id}
+        .routes(routes!(exports::file)) //                               …/{export_id}/file
+        .routes(routes!(exports::manifest)) //                           …/{export_id}/manifest
         .routes(routes!(coverage::gaps)) //                              /api/v1/gaps
         .routes(routes!(cameras::probe)) //                              /api/v1/probe
         .route("/api/v1/segments/{segment_id}", get(recordings::segment_or_file)) // also ….mp4
@@ -98,6 +104,7 @@ fn api() -> OpenApiRouter<App> {
     tags(
         (name = "cameras", description = "Cameras, their pictures and their pipelines"),
         (name = "recordings", description = "Segments, recorded time and files"),
+        (name = "exports", description = "Clips of any length as one file"),
         (name = "system", description = "The service itself, its log and its changes")
     )
 )]

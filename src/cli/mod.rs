@@ -7,6 +7,7 @@ mod client;
 pub mod config;
 mod coverage;
 mod doctor;
+mod export;
 mod fail;
 mod pipeline;
 mod places;
@@ -71,6 +72,11 @@ enum Command {
     Gaps(coverage::Gaps),
     /// Show what became of a camera's day: recorded, missing with its cause, not wanted
     Coverage(coverage::Coverage),
+    /// Write a stretch of a camera's footage into one MP4 file, with a manifest beside it
+    ///
+    /// The pictures are the camera's own bits. What is not recorded is told in the manifest; the last picture before
+    /// such a gap stands still until it is over. Prints the file's BLAKE3 as `b3sum` does.
+    Export(export::Export),
     /// Show the event log, newest last
     Events(show::Events),
     /// Show the GStreamer pipelines, and check their texts
@@ -161,6 +167,7 @@ fn dispatch(Cli { config, server, command }: Cli) -> anyhow::Result<Verdict> {
         Command::Segments(wanted) => show::segments(&mut env, &wanted),
         Command::Gaps(wanted) => coverage::gaps(&mut env, &wanted),
         Command::Coverage(wanted) => coverage::coverage(&mut env, &wanted),
+        Command::Export(wanted) => export::export(&mut env, &wanted),
         Command::Events(wanted) => show::events(&mut env, &wanted),
         Command::Pipeline(command) => pipeline::run(&mut env, command),
         Command::Check(wanted) => check::run(&mut env, wanted),

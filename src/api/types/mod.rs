@@ -4,6 +4,7 @@
 pub(super) mod cameras;
 pub(super) mod coverage;
 pub(super) mod events;
+pub(super) mod exports;
 pub(super) mod probe;
 pub(super) mod recordings;
 pub(super) mod system;
@@ -25,6 +26,7 @@ use crate::{
         Profile,
         address::Vendor,
         camera::Transport,
+        clip::Format,
         demand::Mode as RecordMode,
         event::{Kind, Severity},
         ledger::Cause,
@@ -91,6 +93,7 @@ wire_words!(
     SourceWord = Source,
     SegmentStateWord = SegmentState,
     CauseWord = Cause,
+    FormatWord = Format,
     KindWord = Kind,
     SeverityWord = Severity,
 );
