@@ -1,7 +1,5 @@
 //! Exports: clips as files, made while they are taken.
 
-use std::io;
-
 use axum::{
     Json,
     body::Body,
@@ -10,7 +8,6 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures_util::stream;
-use tokio::sync::mpsc;
 
 use super::{
     App,
@@ -21,7 +18,7 @@ use super::{
         exports::{Export, ExportList, Manifest, NewExport},
     },
 };
-use crate::model::clip;
+use crate::{model::clip, run::ExportFile};
 
 /// Prepare a clip. Its file is made while it is taken from `file_url`; nothing is stored.
 #[utoipa::path(post, path = "/api/v1/cameras/{id}/exports", tag = "exports", operation_id = "add_export",
@@ -125,10 +122,9 @@ pub(super) async fn file(
     if method == Method::HEAD {
         return Ok((headers, ()).into_response());
     }
-    let blocks = app.watchkeeper.export_file(id)?;
-    let blocks = stream::unfold(blocks, async |mut blocks: mpsc::Receiver<io::Result<_>>| {
-        let block = blocks.recv().await?;
-        Some((block, blocks))
+    let blocks = stream::unfold(app.watchkeeper.export_file(id)?, async |mut file: ExportFile| {
+        let block = file.next().await?;
+        Some((block, file))
     });
     Ok((headers, Body::from_stream(blocks)).into_response())
 }

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -102,6 +102,28 @@ impl ExportJob {
     fn is_over(&self) -> bool {
         let (state, since) = &*self.progress();
         *state != ExportState::Running && since.elapsed() >= KEPT_FOR
+    }
+}
+
+/// The file of an export while it is made.
+#[derive(Debug)]
+pub struct ExportFile {
+    blocks: mpsc::Receiver<Bytes>,
+    /// Whether it was made to its end, or why not.
+    outcome: Option<oneshot::Receiver<Result<(), String>>>,
+}
+
+impl ExportFile {
+    /// The next block; `None` at the end of a whole file. One that is not whole ends with an error.
+    pub async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        if let Some(block) = self.blocks.recv().await {
+            return Some(Ok(block));
+        }
+        match self.outcome.take()?.await {
+            Ok(Ok(())) => None,
+            Ok(Err(why)) => Some(Err(io::Error::other(why))),
+            Err(_) => Some(Err(io::Error::other("the service broke off"))),
+        }
     }
 }
 
@@ -196,8 +218,8 @@ impl Watchkeeper {
         Ok(())
     }
 
-    /// Makes the file of an export, block by block; it ends with an error if it is not whole. Whoever takes it and stops is let go after a minute; dropping it ends the work.
-    pub fn export_file(&self, id: u32) -> Result<mpsc::Receiver<io::Result<Bytes>>, Error> {
+    /// Makes the file of an export. Whoever takes it and stops is let go after a minute; dropping it ends the work.
+    pub fn export_file(&self, id: u32) -> Result<ExportFile, Error> {
         let job = self.export(id)?;
         let place = self.0.exports.turns.clone().try_acquire_owned();
         let place = place.map_err(|_| Error::TooManyExports("are being taken"))?;
@@ -212,13 +234,13 @@ impl Watchkeeper {
         let turn = Turn { job: job.clone(), _place: place };
         let (volume, runtime) = (self.0.deps.writer.volume().clone(), Handle::current());
         let (give, blocks) = mpsc::channel(BLOCKS);
-        on_thread("export", move || make(&turn.job, &volume, &runtime, &give))
+        let outcome = on_thread("export", move || make(&turn.job, &volume, &runtime, give))
             .map_err(|_| Error::Internal("cannot start a thread"))?;
-        Ok(blocks)
+        Ok(ExportFile { blocks, outcome: Some(outcome) })
     }
 }
 
-fn make(job: &ExportJob, volume: &Volume, runtime: &Handle, give: &mpsc::Sender<io::Result<Bytes>>) {
+fn make(job: &ExportJob, volume: &Volume, runtime: &Handle, give: mpsc::Sender<Bytes>) -> Result<(), String> {
     let sources: Vec<Source> = job
         .plan
         .pieces
@@ -235,7 +257,7 @@ fn make(job: &ExportJob, volume: &Volume, runtime: &Handle, give: &mpsc::Sender<
         let bytes = block.len() as u64;
         let given = async {
             tokio::select! {
-                given = timeout(TAKEN_WITHIN, give.send(Ok(block))) => match given {
+                given = timeout(TAKEN_WITHIN, give.send(block)) => match given {
                     Ok(given) => given.map_err(|_| "the client went away"),
                     Err(_) => Err("the client took nothing for a minute"),
                 },
@@ -254,7 +276,8 @@ fn make(job: &ExportJob, volume: &Volume, runtime: &Handle, give: &mpsc::Sender<
     let failure = match written {
         Ok(written) => {
             tracing::info!(camera.id = %job.camera, size_bytes = written.bytes, "exported a clip of {}", job.camera);
-            return job.set(ExportState::Done(written));
+            job.set(ExportState::Done(written));
+            return Ok(());
         }
         Err(ClipError::Stopped(_)) => {
             tracing::info!(camera.id = %job.camera, "an export of {} ended early: {why}", job.camera);
@@ -266,6 +289,5 @@ fn make(job: &ExportJob, volume: &Volume, runtime: &Handle, give: &mpsc::Sender<
         }
     };
     job.set(ExportState::Failed(failure.clone()));
-    // Without it the file would look whole to the client. A client that takes nothing is beyond hearing it.
-    let _ = give.try_send(Err(io::Error::other(failure)));
+    Err(failure)
 }

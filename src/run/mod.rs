@@ -53,7 +53,7 @@ use crate::{
     },
     store::{self, Store},
 };
-pub use exports::{ExportJob, ExportState};
+pub use exports::{ExportFile, ExportJob, ExportState};
 pub use ledger::CoverageNow;
 pub use startup::StartError;
 

@@ -16,7 +16,7 @@ use super::stamp::Stamp;
 /// # Errors
 /// If ffmpeg cannot read the file or complains, or a frame has no stamp or more than one.
 pub(crate) fn frames_in(path: &Path) -> anyhow::Result<Vec<Stamp>> {
-    stream_of(path, &[], stamps_in)
+    stream_of(path, &[], "", stamps_in)
 }
 
 /// Every frame of a file, those that an edit list hides too, by number: a hash of all its NAL units but parameter sets.
@@ -24,16 +24,23 @@ pub(crate) fn frames_in(path: &Path) -> anyhow::Result<Vec<Stamp>> {
 /// # Errors
 /// As [`frames_in`].
 pub(crate) fn pictures_in(path: &Path) -> anyhow::Result<Vec<(u64, String)>> {
-    stream_of(path, &["-ignore_editlist", "1"], |codec, stream| {
+    // ffmpeg's raw formats count in frames: times that lie between two would come out as equal ones now and then.
+    stream_of(path, &["-ignore_editlist", "1"], ",setts=ts=N", |codec, stream| {
         let mut pictures: Vec<(u64, blake3::Hasher)> = Vec::new();
+        // What stands before a picture's slices belongs to it, its stamp and what comes before that alike.
+        let mut before = Vec::new();
         for unit in NalUnits::new(stream) {
             let unit = unit?;
             if let Some(stamp) = Stamp::from_nal(codec, &unit) {
                 pictures.push((stamp.number, blake3::Hasher::new()));
             }
-            if !matches!(codec.kind(&unit), Kind::Vps | Kind::Sps | Kind::Pps) {
-                let (_, hasher) = pictures.last_mut().context("a picture without a stamp")?;
-                hasher.update(&unit);
+            match codec.kind(&unit) {
+                Kind::Vps | Kind::Sps | Kind::Pps => {}
+                Kind::Slice | Kind::Idr => {
+                    let (_, hasher) = pictures.last_mut().context("a picture without a stamp")?;
+                    hasher.update(&std::mem::take(&mut before)).update(&unit);
+                }
+                Kind::Sei | Kind::Other => before.extend_from_slice(&unit),
             }
         }
         Ok(pictures.into_iter().map(|(number, hasher)| (number, hasher.finalize().to_string())).collect())
@@ -44,6 +51,7 @@ pub(crate) fn pictures_in(path: &Path) -> anyhow::Result<Vec<(u64, String)>> {
 fn stream_of<T>(
     path: &Path,
     options: &[&str],
+    filter: &str,
     read: impl FnOnce(Codec, BufReader<ChildStdout>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let codec = match codec_of(path, "v:0")?.as_deref() {
@@ -56,7 +64,7 @@ fn stream_of<T>(
         .args(options)
         .arg("-i")
         .arg(path)
-        .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", &format!("{}_mp4toannexb", codec.word())])
+        .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", &format!("{}_mp4toannexb{filter}", codec.word())])
         .args(["-f", codec.word(), "-"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -157,8 +157,10 @@ impl Table {
         let wait = scaled(first.max(0), self.timescale, movie).min(shown);
         let skip = u64::try_from(-first.min(0)).unwrap_or(0) + u64::from(shift.unsigned_abs());
         let ends = skip + scaled(i64::try_from(shown - wait).unwrap_or(i64::MAX), movie, self.timescale);
-        let rest =
-            scaled(i64::try_from(ends.min(media) - skip.min(media)).unwrap_or(0), self.timescale, movie);
+        // The last picture is shown later than it is decoded, by the shift.
+        let last_shown = media + u64::from(shift.unsigned_abs());
+        let rest = i64::try_from(ends.min(last_shown).saturating_sub(skip)).unwrap_or(0);
+        let rest = scaled(rest, self.timescale, movie);
         let mut entries = vec![edit(rest.min(shown - wait), skip)];
         if wait > 0 {
             // The time -1 means nothing.
