@@ -9,7 +9,7 @@ use axum::{
 use super::types::{ErrorBody, ErrorDetail};
 use crate::{
     base::{error::Chain, mask},
-    model::demand::Refusal,
+    model::{clip, demand::Refusal},
     run,
 };
 
@@ -27,6 +27,8 @@ pub(super) enum Code {
     NoSegment,
     NoHold,
     NoPicture,
+    NoFootage,
+    NoExport,
     NotFound,
     MethodNotAllowed,
     TooSlow,
@@ -37,6 +39,8 @@ pub(super) enum Code {
     NotEventCapable,
     Disabled,
     OutsideSchedule,
+    CodecChanges,
+    ExportRunning,
     TooLarge,
     NotJson,
     BadRange,
@@ -61,6 +65,8 @@ impl Code {
         Self::NoSegment,
         Self::NoHold,
         Self::NoPicture,
+        Self::NoFootage,
+        Self::NoExport,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::TooSlow,
@@ -71,6 +77,8 @@ impl Code {
         Self::NotEventCapable,
         Self::Disabled,
         Self::OutsideSchedule,
+        Self::CodecChanges,
+        Self::ExportRunning,
         Self::TooLarge,
         Self::NotJson,
         Self::BadRange,
@@ -96,6 +104,8 @@ impl Code {
             Self::NoSegment => (S::NOT_FOUND, "no_segment"),
             Self::NoHold => (S::NOT_FOUND, "no_hold"),
             Self::NoPicture => (S::NOT_FOUND, "no_picture"),
+            Self::NoFootage => (S::NOT_FOUND, "no_footage"),
+            Self::NoExport => (S::NOT_FOUND, "no_export"),
             Self::NotFound => (S::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::TooSlow => (S::REQUEST_TIMEOUT, "too_slow"),
@@ -106,6 +116,8 @@ impl Code {
             Self::NotEventCapable => (S::CONFLICT, "not_event_capable"),
             Self::Disabled => (S::CONFLICT, "disabled"),
             Self::OutsideSchedule => (S::CONFLICT, "outside_schedule"),
+            Self::CodecChanges => (S::CONFLICT, "codec_changes"),
+            Self::ExportRunning => (S::CONFLICT, "export_running"),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too_large"),
             Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not_json"),
             Self::BadRange => (S::RANGE_NOT_SATISFIABLE, "bad_range"),
@@ -198,6 +210,17 @@ impl From<run::Error> for ApiError {
             E::TooManyHolds { .. } => {
                 Self::new(Code::TooManyHolds, message).hint("remove some, or make one that covers several")
             }
+            E::NoClip(clip::Refused::NoFootage { .. }) => Self::new(Code::NoFootage, message).hint(
+                "`GET /api/v1/cameras/{id}/coverage` tells when there is footage, and why there is none",
+            ),
+            E::NoClip(clip::Refused::CodecChanges { .. }) => Self::new(Code::CodecChanges, message)
+                .hint("export what is before that time and what is after it"),
+            E::NoExport(_) => Self::new(Code::NoExport, message)
+                .hint("exports are forgotten after an hour, and when the service ends; make it again"),
+            E::ExportRunning(_) => Self::new(Code::ExportRunning, message)
+                .hint("wait for it, or make another export of the same range"),
+            E::TooManyExports(_) => retry(Self::new(Code::TooMany, message), 10)
+                .hint("wait for one to end, or cancel one with DELETE /api/v1/exports/{id}"),
             E::Busy => retry(Self::new(Code::TooMany, message), 3),
             E::Stopping => retry(Self::new(Code::Stopping, message), 5),
             E::DatabaseAway(ref source) => {

@@ -211,6 +211,26 @@ impl<S: Send + Sync> FromRequestParts<S> for SegmentPath {
     }
 }
 
+/// The export in a path.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct ExportPath {
+    /// The export's id.
+    #[param(rename = "export_id")]
+    pub(super) id: u32,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ExportPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let text = segment_of_path(parts).await?;
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        let id = text.parse().ok().filter(|_| plain);
+        Ok(Self { id: id.ok_or_else(|| bad_id("an export's id is a whole number below 2^32"))? })
+    }
+}
+
 fn bad_id(what: impl ToString) -> ApiError {
     ApiError::new(Code::BadId, what.to_string()).field("id")
 }

@@ -6,6 +6,7 @@ mod cameras;
 mod coverage;
 mod error;
 mod events;
+mod exports;
 mod guard;
 mod input;
 mod live;
@@ -83,6 +84,11 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(retention::remove)) //                           …/{id}/holds/{hold}
         .routes(routes!(retention::all)) //                              /api/v1/holds
         .routes(routes!(retention::retention)) //                        /api/v1/retention
+        .routes(routes!(exports::add)) //                                …/{id}/exports
+        .routes(routes!(exports::list)) //                               /api/v1/exports
+        .routes(routes!(exports::one, exports::cancel)) //               …/{export_id}
+        .routes(routes!(exports::file)) //                               …/{export_id}/file
+        .routes(routes!(exports::manifest)) //                           …/{export_id}/manifest
         .routes(routes!(coverage::gaps)) //                              /api/v1/gaps
         .routes(routes!(cameras::probe)) //                              /api/v1/probe
         .route("/api/v1/segments/{segment_id}", get(recordings::segment_or_file)) // also ….mp4
@@ -104,6 +110,7 @@ fn api() -> OpenApiRouter<App> {
         (name = "cameras", description = "Cameras, their pictures and their pipelines"),
         (name = "recordings", description = "Segments, recorded time and files"),
         (name = "retention", description = "What is kept, and for how long"),
+        (name = "exports", description = "Clips of any length as one file"),
         (name = "system", description = "The service itself, its log and its changes")
     )
 )]

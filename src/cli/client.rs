@@ -67,6 +67,7 @@ impl ClientError {
                 }
                 "no_hold" => "`watchkeeper hold list` lists the holds",
                 "camera_exists" => "choose another id, or change the camera with `watchkeeper camera set`",
+                "no_footage" => "`watchkeeper coverage` tells when there is footage, and why there is none",
                 "not_running" => "`watchkeeper camera show` says why the camera is not connected",
                 "not_event_capable" => "`watchkeeper camera set ID --record-mode event` has it take triggers",
                 "disabled" => "`watchkeeper camera set ID --enable` has it recorded",
@@ -145,6 +146,20 @@ impl Client {
         self.done(Method::GET, path, None, WITHIN)
     }
 
+    /// The body of an answer, as it comes. Has no deadline as a whole.
+    pub(super) fn stream(&self, path: &str) -> Result<impl std::io::Read + Send + use<>, ClientError> {
+        let request = self.agent.get(format!("{}{path}", self.base));
+        let answer =
+            request.config().timeout_global(None).build().call().map_err(|error| self.away(error))?;
+        let status = answer.status();
+        let mut body = answer.into_body();
+        if status.is_success() {
+            return Ok(body.into_reader());
+        }
+        let text = body.with_config().limit(ANSWER_MAX).lossy_utf8(true).read_to_string();
+        Err(self.refusal(&text.map_err(|error| self.away(error))?))
+    }
+
     /// `/readyz`, whose 503 is an answer and no failure.
     pub(super) fn readiness(&self) -> Result<Value, ClientError> {
         let (_, text) = self.call(Method::GET, "/readyz", None, WITHIN)?;
@@ -176,9 +191,23 @@ impl Client {
         if status.is_success() {
             return Ok(text);
         }
-        match serde_json::from_str::<ErrorBody>(&text) {
-            Ok(body) => Err(ClientError::Refused(body.error)),
-            Err(_) => Err(ClientError::Stranger { base: self.base.clone() }),
+        Err(self.refusal(&text))
+    }
+
+    fn refusal(&self, text: &str) -> ClientError {
+        match serde_json::from_str::<ErrorBody>(text) {
+            Ok(body) => ClientError::Refused(body.error),
+            Err(_) => ClientError::Stranger { base: self.base.clone() },
+        }
+    }
+
+    fn away(&self, error: ureq::Error) -> ClientError {
+        match error {
+            // Bytes came, and they were no HTTP.
+            ureq::Error::Protocol(_) | ureq::Error::Http(_) => {
+                ClientError::Stranger { base: self.base.clone() }
+            }
+            source => ClientError::Unreachable { base: self.base.clone(), source: source.into() },
         }
     }
 
@@ -189,13 +218,7 @@ impl Client {
         body: Option<&Value>,
         within: Duration,
     ) -> Result<(StatusCode, String), ClientError> {
-        let away = |error: ureq::Error| match error {
-            // Bytes came, and they were no HTTP.
-            ureq::Error::Protocol(_) | ureq::Error::Http(_) => {
-                ClientError::Stranger { base: self.base.clone() }
-            }
-            source => ClientError::Unreachable { base: self.base.clone(), source: source.into() },
-        };
+        let away = |error| self.away(error);
         let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         let answer = match body {
             Some(body) => {

@@ -7,6 +7,7 @@ mod client;
 pub mod config;
 mod coverage;
 mod doctor;
+mod export;
 mod fail;
 mod pipeline;
 mod places;
@@ -77,6 +78,11 @@ enum Command {
     /// Protect footage from being deleted
     #[command(subcommand)]
     Hold(retention::Hold),
+    /// Write a stretch of a camera's footage into one MP4 file, with a manifest beside it
+    ///
+    /// The pictures are the camera's own bits. What is not recorded is told in the manifest; the last picture before
+    /// such a gap stands still until it is over. Prints the file's BLAKE3 as `b3sum` does.
+    Export(export::Export),
     /// Show the event log, newest last
     Events(show::Events),
     /// Show the GStreamer pipelines, and check their texts
@@ -169,6 +175,7 @@ fn dispatch(Cli { config, server, command }: Cli) -> anyhow::Result<Verdict> {
         Command::Coverage(wanted) => coverage::coverage(&mut env, &wanted),
         Command::Retention(wanted) => retention::retention(&mut env, &wanted),
         Command::Hold(command) => retention::hold(&mut env, command),
+        Command::Export(wanted) => export::export(&mut env, &wanted),
         Command::Events(wanted) => show::events(&mut env, &wanted),
         Command::Pipeline(command) => pipeline::run(&mut env, command),
         Command::Check(wanted) => check::run(&mut env, wanted),

@@ -155,6 +155,16 @@ pub(super) fn progress(of: u64, what: &'static str) -> ProgressBar {
     }
 }
 
+/// Shows on a terminal how many bytes have come. `of` is about how many.
+pub(super) fn bytes_progress(of: u64, what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    let bar = ProgressBar::new(of).with_message(what);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
 /// Asks on the terminal; `None` if nobody sits there.
 pub(super) fn confirmed(question: &str) -> io::Result<Option<bool>> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {

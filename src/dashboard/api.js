@@ -46,6 +46,9 @@ export const removeCamera = (camera) => call("DELETE", `/cameras/${id(camera)}`)
 export const trigger = (camera, reason) => call("POST", `/cameras/${id(camera)}/trigger`, { body: { reason } });
 export const probeSaved = (camera, signal) => call("POST", `/cameras/${id(camera)}/probe`, { signal });
 export const probe = (body, signal) => call("POST", "/probe", { body, signal });
+export const addExport = (camera, from, to) => call("POST", `/cameras/${id(camera)}/exports`, { body: { from: at(from), to: at(to) } });
+export const exports = async () => (await call("GET", "/exports")).exports;
+export const cancelExport = (exportId) => call("DELETE", `/exports/${id(exportId)}`);
 export const snapshotUrl = (camera) => `/api/v1/cameras/${id(camera)}/snapshot.jpg`;
 export const retention = () => call("GET", "/retention?limit=1");
 export const holds = async (camera) => (await call("GET", `/cameras/${id(camera)}/holds`)).holds;

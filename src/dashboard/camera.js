@@ -6,6 +6,7 @@ import { facts, showFacts, Trouble } from "./cameras.js";
 import { dayPicker } from "./day.js";
 import { arrange, h, icon, setText, toast } from "./dom.js";
 import { EventLog } from "./events.js";
+import { Exporter } from "./export.js";
 import { ago, bytes, clock, codec, count, duration, full, size } from "./format.js";
 import { hasSchedule, MODES, takesTriggers, VENDORS } from "./fields.js";
 import { Kept, limits } from "./kept.js";
@@ -37,6 +38,7 @@ export function cameraView({ scope, id, day, actions }) {
   const settings = h("dl", { class: "rows" });
   const strip = new Strip({ camera: id, name: camera.name, day, zoom: true, onPlay: (ms) => actions.play(id, ms) });
   scope.add(() => strip.end());
+  const exporter = new Exporter({ camera: id, day, scope, shown: () => strip.view });
   const log = new EventLog({ scope, camera: id, limit: 30 });
   const table = new Segments(id, scope, actions);
   const kept = new Kept(id, scope);
@@ -52,7 +54,7 @@ export function cameraView({ scope, id, day, actions }) {
     h("div", { class: "camera-columns" },
       h("div", { class: "camera-main" },
         picture.el,
-        h("div", { class: "panel padded" }, h("div", { class: "panel-head flush" }, h("h2", { text: "Recordings" }), dayPicker(day, scope)), strip.el),
+        h("div", { class: "panel padded" }, h("div", { class: "panel-head flush" }, h("h2", { text: "Recordings" }), dayPicker(day, scope)), strip.el, exporter.el),
         h("div", { class: "panel" }, h("div", { class: "panel-head" }, h("h2", { text: "Latest segments" })), table.el)),
       h("div", { class: "camera-side" },
         h("div", { class: "panel padded" }, h("h2", { text: "Now" }), now, more),

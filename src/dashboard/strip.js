@@ -84,6 +84,9 @@ export class Strip {
 
   get ranges() { return this.#ranges; }
 
+  /** The part of the day that is shown. */
+  get view() { return this.#view; }
+
   rename(name) { setAttr(this.track, "aria-label", `Recordings of ${name}`); }
 
   /** Marks the picture being played, and keeps it in view. */

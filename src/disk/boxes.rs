@@ -80,7 +80,7 @@ pub(super) fn is_index(kind: Kind) -> bool {
 }
 
 /// The boxes inside a body, up to the first that does not fit.
-fn children(mut body: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
+pub(super) fn children(mut body: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
     std::iter::from_fn(move || {
         let found = header(body).ok()??;
         let (whole, rest) = body.split_at_checked(usize::try_from(found.bytes).ok()?)?;
@@ -89,12 +89,12 @@ fn children(mut body: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
     })
 }
 
-fn child<'a>(body: &'a [u8], name: &'static str) -> Result<&'a [u8], BadBoxes> {
+pub(super) fn child<'a>(body: &'a [u8], name: &'static str) -> Result<&'a [u8], BadBoxes> {
     let mut found = children(body).filter(|(kind, _)| kind == name.as_bytes());
     found.next().map(|(_, body)| body).ok_or(BadBoxes::Missing(name))
 }
 
-fn read<T: Atom>(mut body: &[u8]) -> Result<T, BadBoxes> {
+pub(super) fn read<T: Atom>(mut body: &[u8]) -> Result<T, BadBoxes> {
     T::decode_body(&mut body).map_err(|source| BadBoxes::Content { kind: text(*T::KIND.as_ref()), source })
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::model::segment::{AudioCodec, Codec, Extent};
 
 /// More boxes than a segment of an hour has a hundred times over; a file of nothing but headers ends here.
-const BOXES_MAX: usize = 1_000_000;
+pub(super) const BOXES_MAX: usize = 1_000_000;
 /// What our recorder writes into the `moov`, before the microseconds.
 const START_TAG: &[u8] = b"start_us=";
 
@@ -118,12 +118,16 @@ struct Found {
 
 impl OpenFile {
     /// The box header at `at`, or `None` at the end of the file or in the middle of a header.
-    fn header(&self, path: &str, at: u64) -> Result<Option<Result<Header, boxes::BadBoxes>>, Error> {
+    pub(super) fn header(
+        &self,
+        path: &str,
+        at: u64,
+    ) -> Result<Option<Result<Header, boxes::BadBoxes>>, Error> {
         let len = self.bytes.saturating_sub(at).min(HEADER_MAX as u64);
         Ok(boxes::header(&self.read(path, at, len)?).transpose())
     }
 
-    fn read(&self, path: &str, at: u64, len: u64) -> Result<Vec<u8>, Error> {
+    pub(super) fn read(&self, path: &str, at: u64, len: u64) -> Result<Vec<u8>, Error> {
         let mut bytes = vec![0; len.min(INDEX_MAX) as usize];
         self.file.read_exact_at(&mut bytes, at).map_err(|source| failed("read", path, source))?;
         Ok(bytes)

@@ -3,6 +3,7 @@
 
 mod assemble;
 mod boxes;
+mod clip;
 mod facts;
 mod file;
 mod hash;
@@ -20,6 +21,7 @@ mod tests;
 use std::{io, path::PathBuf};
 
 pub use boxes::BadBoxes;
+pub use clip::{ClipError, Source, Stopped, Written, write_clip};
 pub use facts::{Facts, SegmentKey};
 pub use hash::hash;
 pub use health::Health;

@@ -4,6 +4,7 @@ pub mod address;
 pub mod anchor;
 pub mod backoff;
 pub mod camera;
+pub mod clip;
 pub mod coverage;
 pub mod demand;
 pub mod event;

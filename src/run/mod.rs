@@ -5,6 +5,7 @@ mod clerk;
 mod clock;
 mod coverage;
 mod driver;
+mod exports;
 mod hub;
 mod keeper;
 mod ledger;
@@ -44,6 +45,7 @@ use crate::{
     model::{
         Camera,
         camera::{BadField, CameraPatch},
+        clip,
         demand::{Refusal, Trigger, Window},
         event::{Event, Severity},
         ledger::Gap,
@@ -54,6 +56,7 @@ use crate::{
     },
     store::{self, Store},
 };
+pub use exports::{ExportFile, ExportJob, ExportState};
 pub use keeper::{KeeperNow, StorageLimits};
 pub use ledger::CoverageNow;
 pub use retention::{CameraStored, Next, RetentionNow};
@@ -97,6 +100,7 @@ struct Inner {
     /// Bounds decoders.
     decoders: Semaphore,
     pictures: Mutex<BTreeMap<CameraId, Picture>>,
+    exports: exports::Exports,
     /// Ends retention, then the clerk, then the ledgers.
     writers: Mutex<Option<[Writer; 3]>>,
     /// Held for as long as the process lives: one service for each data directory.
@@ -353,6 +357,18 @@ pub enum Error {
         /// The hold's id.
         id: i64,
     },
+    /// No clip can be made of that range.
+    #[error(transparent)]
+    NoClip(#[from] clip::Refused),
+    /// No such export, or it was forgotten.
+    #[error("there is no export {0}")]
+    NoExport(u32),
+    /// Its file is being taken.
+    #[error("the file of export {0} is being taken already")]
+    ExportRunning(u32),
+    /// Too many of these at once: which.
+    #[error("too many exports {0} at this moment")]
+    TooManyExports(&'static str),
     /// Too many of these at once.
     #[error("too many probes are under way; try again in a few seconds")]
     Busy,

@@ -227,6 +227,7 @@ impl Watchkeeper {
             stopping: AtomicBool::new(false),
             probes: Semaphore::new(PROBES),
             decoders: Semaphore::new(DECODERS),
+            exports: Default::default(),
             pictures: Mutex::default(),
             writers: Mutex::new(Some([retention, clerk, accountant])),
             _lock: lock,

@@ -1,8 +1,9 @@
 // The dashboard in Chromium against a running Watchkeeper with the cameras `front` and `yard`. See README.md here.
 
 import assert from "node:assert/strict";
+import { stat } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import { api, card, inState, launch, link, onPage, picture, plays, shot, SLOW, strip, until } from "./page.mjs";
+import { api, card, inState, launch, link, onPage, picture, plays, shot, SLOW, strip, until, URL_BASE } from "./page.mjs";
 
 let browser;
 before(async () => { browser = await launch(); });
@@ -35,6 +36,35 @@ test("a click on the strip plays what was recorded", async () => {
     assert.ok(recorded.some(([from, to]) => shown >= from - 1000 && shown <= to + 60_000), `the time shown, ${new Date(shown).toISOString()}, was recorded`);
     assert.match(await page.getByTestId("player-download").getAttribute("href"), /\/api\/v1\/segments\/\d+\.mp4$/);
     await shot(page, "player");
+  });
+});
+
+test("a stretch of the day is exported as a file, and its manifest says what it is", async () => {
+  await onPage(browser, { route: "/#/cameras/yard", expected: ["POST /api/v1/cameras/yard/exports 400"] }, async (page) => {
+    const ranges = page.locator("[data-testid=strip][data-state=ready] .strip-range");
+    await ranges.last().waitFor({ state: "attached" });
+    const recorded = await until("some seconds of footage", () => ranges.last().evaluate((el) => [Date.parse(el.dataset.from), Date.parse(el.dataset.to)]),
+      ([from, to]) => to - from > 6000);
+    const local = (ms) => page.evaluate((at) => new Date(at).toTimeString().slice(0, 8), ms);
+    const start = Math.ceil(recorded[0] / 1000) * 1000, end = Math.floor(recorded[1] / 1000) * 1000;
+    await page.getByTestId("export").locator("summary").click();
+    assert.equal(await page.getByTestId("export-from").inputValue(), "00:00:00", "what the strip shows is offered");
+    await page.getByTestId("export-from").fill(await local(end));
+    await page.getByTestId("export-to").fill(await local(start));
+    await page.getByTestId("export-start").click();
+    await page.getByTestId("export-error").getByText("must be later than").waitFor();
+    await page.getByTestId("export-from").fill(await local(start));
+    await page.getByTestId("export-to").fill(await local(end));
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByTestId("export-start").click()]);
+    const { size } = await stat(await download.path());
+    assert.match(download.suggestedFilename(), /^yard_\d{8}_\d{6}_\d{8}_\d{6}\.mp4$/);
+    await page.locator("[data-testid=export-row][data-state=done]").waitFor();
+    await shot(page, "export");
+    const manifest = await (await fetch(new URL(await page.getByTestId("export-manifest").getAttribute("href"), URL_BASE))).json();
+    assert.equal(manifest.file.bytes, size);
+    assert.ok(Math.abs(manifest.file.duration_s * 1000 - (end - start)) < 1, `${manifest.file.duration_s} s`);
+    await page.getByLabel("Cancel and forget this export").click();
+    await until("no export", () => api("GET", "/exports"), ({ body }) => body.exports.length === 0);
   });
 });
 

@@ -19,6 +19,8 @@ mod clock;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod export;
+#[cfg(test)]
 mod fault_camera;
 #[cfg(test)]
 mod gaps;

@@ -2,12 +2,12 @@
 
 use std::io::{BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::Value;
 
-use super::nal::{Codec, NalUnits};
+use super::nal::{Codec, Kind, NalUnits};
 use super::stamp::Stamp;
 
 /// The stamps of all frames of a file, in file order: with B-frames that is the order of decoding, which is the order
@@ -16,15 +16,55 @@ use super::stamp::Stamp;
 /// # Errors
 /// If ffmpeg cannot read the file or complains, or a frame has no stamp or more than one.
 pub(crate) fn frames_in(path: &Path) -> anyhow::Result<Vec<Stamp>> {
+    stream_of(path, &[], "", stamps_in)
+}
+
+/// Every frame of a file, those that an edit list hides too, by number: a hash of all its NAL units but parameter sets.
+///
+/// # Errors
+/// As [`frames_in`].
+pub(crate) fn pictures_in(path: &Path) -> anyhow::Result<Vec<(u64, String)>> {
+    // ffmpeg's raw formats count in frames: times that lie between two would come out as equal ones now and then.
+    stream_of(path, &["-ignore_editlist", "1"], ",setts=ts=N", |codec, stream| {
+        let mut pictures: Vec<(u64, blake3::Hasher)> = Vec::new();
+        // What stands before a picture's slices belongs to it, its stamp and what comes before that alike.
+        let mut before = Vec::new();
+        for unit in NalUnits::new(stream) {
+            let unit = unit?;
+            if let Some(stamp) = Stamp::from_nal(codec, &unit) {
+                pictures.push((stamp.number, blake3::Hasher::new()));
+            }
+            match codec.kind(&unit) {
+                Kind::Vps | Kind::Sps | Kind::Pps => {}
+                Kind::Slice | Kind::Idr => {
+                    let (_, hasher) = pictures.last_mut().context("a picture without a stamp")?;
+                    hasher.update(&std::mem::take(&mut before)).update(&unit);
+                }
+                Kind::Sei | Kind::Other => before.extend_from_slice(&unit),
+            }
+        }
+        Ok(pictures.into_iter().map(|(number, hasher)| (number, hasher.finalize().to_string())).collect())
+    })
+}
+
+/// What `read` makes of the video of a file as a byte stream.
+fn stream_of<T>(
+    path: &Path,
+    options: &[&str],
+    filter: &str,
+    read: impl FnOnce(Codec, BufReader<ChildStdout>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let codec = match codec_of(path, "v:0")?.as_deref() {
         Some("h264") => Codec::H264,
         Some("hevc") => Codec::H265,
         other => bail!("`{}` has no video with numbers but {other:?}", path.display()),
     };
     let mut ffmpeg = Command::new("ffmpeg")
-        .args(["-nostdin", "-v", "error", "-i"])
+        .args(["-nostdin", "-v", "error"])
+        .args(options)
+        .arg("-i")
         .arg(path)
-        .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", &format!("{}_mp4toannexb", codec.word())])
+        .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", &format!("{}_mp4toannexb{filter}", codec.word())])
         .args(["-f", codec.word(), "-"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -38,16 +78,16 @@ pub(crate) fn frames_in(path: &Path) -> anyhow::Result<Vec<Stamp>> {
         let mut text = String::new();
         errors.read_to_string(&mut text).map(|_| text)
     });
-    let stamps = stamps_in(codec, BufReader::new(stream));
+    let found = read(codec, BufReader::new(stream));
     let status = ffmpeg.wait()?;
     let complaints = complaints.join().map_err(|_| anyhow!("the reader of ffmpeg's errors panicked"))??;
     let complaints = complaints.trim();
     let file = path.display();
     ensure!(status.success() && complaints.is_empty(), "ffmpeg on `{file}` ({status}): {complaints}");
-    stamps.with_context(|| format!("in `{file}`"))
+    found.with_context(|| format!("in `{file}`"))
 }
 
-fn stamps_in(codec: Codec, stream: impl Read) -> anyhow::Result<Vec<Stamp>> {
+fn stamps_in(codec: Codec, stream: BufReader<ChildStdout>) -> anyhow::Result<Vec<Stamp>> {
     let mut stamps = Vec::new();
     let mut stamp = None;
     for unit in NalUnits::new(stream) {

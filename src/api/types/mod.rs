@@ -4,6 +4,7 @@
 pub(super) mod cameras;
 pub(super) mod coverage;
 pub(super) mod events;
+pub(super) mod exports;
 pub(super) mod probe;
 pub(super) mod recordings;
 pub(super) mod retention;
@@ -26,6 +27,7 @@ use crate::{
         Profile,
         address::Vendor,
         camera::Transport,
+        clip::Format,
         demand::Mode as RecordMode,
         event::{Kind, Severity},
         ledger::Cause,
@@ -94,6 +96,7 @@ wire_words!(
     SegmentStateWord = SegmentState,
     CauseWord = Cause,
     LimitWord = Limit,
+    FormatWord = Format,
     KindWord = Kind,
     SeverityWord = Severity,
 );
