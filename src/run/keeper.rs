@@ -230,8 +230,10 @@ impl Work {
         let mut health = self.writer.health();
         loop {
             let look = async {
+                // That it is we who let nothing be written says nothing of the volume.
+                let stopped = keeper.lock().stopped.is_some();
                 let full = is_full(&health.borrow());
-                self.look(full).await;
+                self.look(full && !stopped).await;
                 let within = if full { LOOK_WHILE_FULL } else { LOOK_EVERY };
                 tokio::select! {
                     () = keeper.0.wake.notified() => {}
@@ -298,8 +300,7 @@ impl Work {
         if free < room.floor && !self.state.under_pressure {
             self.state.under_pressure = true;
             let detail = format!(
-                "{} are free, less than the {} that are to stay free (min_free_bytes); something else writes to the \
-                 volume",
+                "{} are free, less than the {} that are to stay free (min_free_bytes): old footage goes for it",
                 size(free),
                 size(room.floor)
             );

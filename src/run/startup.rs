@@ -134,7 +134,12 @@ impl Watchkeeper {
         let lock = settings.lock()?.ok_or_else(|| StartError::Running { path: settings.data_dir.clone() })?;
         let started_at = WallUs::now();
         let vault = Vault::open(&settings.key_file())?;
-        let store = Store::open(&settings.database()).await?;
+        let database = settings.database();
+        store::stock::release(&database);
+        let store = Store::open(&database).await?;
+        if let Err(error) = store.stock_up().await {
+            tracing::warn!("the database has no room in stock: {}", Chain(&error));
+        }
         let volume = Volume::open(&settings.recordings_dir)?;
         let writer = VolumeWriter::start(volume.clone(), Limits::default())?;
         let (hub, events) = Hub::new();

@@ -10,6 +10,7 @@ mod gaps;
 mod holds;
 mod retention;
 mod segments;
+pub mod stock;
 
 #[cfg(test)]
 mod statements;

@@ -39,7 +39,7 @@ impl Rig {
         self.store.insert_camera(&self.vault, camera, WallUs(5)).await.unwrap();
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    pub(super) fn path(&self) -> std::path::PathBuf {
         self.dir.path().join("db")
     }
 

@@ -339,3 +339,29 @@ fn a_camera_keeps_its_quota_and_other_limits_are_said_in_clear_words() {
     assert_eq!(get(&process, "/api/v1/holds").json(), json!({ "holds": [] }));
     process.stop(STOPS_WITHIN);
 }
+
+#[test]
+fn a_database_on_the_same_full_volume_does_not_keep_footage_from_going() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("all");
+    if volume(dir.path()).is_none() {
+        return;
+    }
+    let disk = Small::mount(at.clone(), 96);
+    let process = Process::start(&at);
+    let cameras = cameras(&process);
+    closed_segments(&process, "a", 8);
+    disk.fill();
+    until_deleted(&process, 1);
+    process.until_recording();
+    frames_more(&process, "a", 100);
+    process.until("rows", "/api/v1/system", |seen| seen["database"]["state"] == "ok");
+    for camera in &cameras {
+        let gaps = process.get(&format!("{}/gaps", path_of(camera.name())));
+        for gap in gaps["gaps"].as_array().unwrap() {
+            assert!(gap["duration_s"].as_f64().unwrap() <= 5.0, "{gap:#}");
+        }
+    }
+    process.stop(STOPS_WITHIN);
+    nothing_dangles(&at, &["a", "b", "c", "d"]);
+}
