@@ -31,7 +31,7 @@ use crate::{
 const BLOCK_BYTES: usize = 512 * 1024;
 /// RTP's clock, and the muxer's.
 const VIDEO_HZ: u32 = 90_000;
-/// For clips with a gap that RTP's clock cannot count: ffmpeg takes the length of a sample as a signed number.
+/// For clips with a gap that is too long for RTP's clock: a sample's length has 32 bits, of which one may be a sign.
 const COARSE_HZ: u32 = 10_000;
 const COARSE_FROM_US: i64 = 6 * 3_600_000_000;
 /// `ftyp`: a plain MP4.

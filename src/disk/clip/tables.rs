@@ -268,3 +268,112 @@ fn atom(atom: &impl Atom) -> Vec<u8> {
     let _ = atom.encode(&mut out);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::boxes::{child, children, read};
+    use proptest::{collection::vec, prelude::*};
+
+    const HZ: u32 = 90_000;
+
+    fn path<'a>(mut body: &'a [u8], names: &[&'static str]) -> &'a [u8] {
+        for name in names {
+            body = child(body, name).unwrap();
+        }
+        body
+    }
+
+    fn stbl(moov: &[u8]) -> &[u8] {
+        path(&moov[8..], &["trak", "mdia", "minf", "stbl"])
+    }
+
+    fn edits(moov: &[u8]) -> Vec<(u64, i64)> {
+        let elst: Elst = read(path(&moov[8..], &["trak", "edts", "elst"])).unwrap();
+        elst.entries.iter().map(|edit| (edit.segment_duration, edit.media_time.cast_signed())).collect()
+    }
+
+    fn entry(dts: i64, offset: i32, key: bool) -> Entry {
+        Entry { dts, offset, duration: 3600, bytes: 100, key }
+    }
+
+    #[test]
+    fn the_cut_is_exact_and_a_gap_is_a_long_sample() {
+        let mut table = Table::new(Kind::Video, HZ);
+        table.chunk(1000, b"\0\0\0\x0cavc1....");
+        [-7200, -3600, 0, 3600].iter().for_each(|dts| table.push(entry(*dts, 0, *dts == -7200)));
+        // Ten seconds of nothing, and other parameters.
+        table.chunk(5000, b"\0\0\0\x0cavc1,,,,");
+        [903_600, 907_200].iter().for_each(|dts| table.push(entry(*dts, 0, *dts == 903_600)));
+        let (moov, shown_us) = moov(vec![table], WallUs(0), 10_100_000);
+        assert_eq!(shown_us, 10_100_000);
+        assert_eq!(edits(&moov), [(909_000, 7200)]);
+        let stts: Stts = read(child(stbl(&moov), "stts").unwrap()).unwrap();
+        let runs: Vec<_> = stts.entries.iter().map(|run| (run.sample_count, run.sample_delta)).collect();
+        assert_eq!(runs, [(3, 3600), (1, 900_000), (2, 3600)]);
+        let stsc: Stsc = read(child(stbl(&moov), "stsc").unwrap()).unwrap();
+        let chunks: Vec<_> = stsc
+            .entries
+            .iter()
+            .map(|run| (run.first_chunk, run.samples_per_chunk, run.sample_description_index))
+            .collect();
+        assert_eq!(chunks, [(1, 4, 1), (2, 2, 2)]);
+        let stss: Stss = read(child(stbl(&moov), "stss").unwrap()).unwrap();
+        assert_eq!(stss.entries, [1, 5]);
+        assert_eq!(children(&child(stbl(&moov), "stsd").unwrap()[8..]).count(), 2);
+    }
+
+    #[test]
+    fn reordered_pictures_are_shown_to_the_end_and_late_sound_waits() {
+        let mut video = Table::new(Kind::Video, HZ);
+        video.chunk(0, b"\0\0\0\x0cavc1....");
+        // Shown at 0, 7200, 3600: the last is decoded last and shown before.
+        [(0, 0), (3600, 3600), (7200, -3600)]
+            .iter()
+            .for_each(|(dts, offset)| video.push(entry(*dts, *offset, *dts == 0)));
+        let mut sound = Table::new(Kind::Sound, 16_000);
+        sound.chunk(300, b"\0\0\0\x0cmp4a....");
+        sound.push(Entry { dts: 160, offset: 0, duration: 1024, bytes: 10, key: true });
+        assert!(sound.takes(b"\0\0\0\x0cmp4a,,,,", 16_000) && !sound.takes(b"\0\0\0\x0cOpus....", 16_000));
+        let (moov, shown_us) = moov(vec![video, sound], WallUs(0), 1_000_000);
+        assert_eq!(shown_us, 120_000);
+        let all: Vec<_> =
+            children(&moov[8..]).filter(|(kind, _)| kind == b"trak").map(|(_, body)| body).collect();
+        let of = |trak: &[u8]| -> Vec<(u64, i64)> {
+            let elst: Elst = read(path(trak, &["edts", "elst"])).unwrap();
+            elst.entries.iter().map(|edit| (edit.segment_duration, edit.media_time.cast_signed())).collect()
+        };
+        assert_eq!(of(all[0]), [(10_800, 3600)]);
+        assert_eq!(of(all[1]), [(900, -1), (5760, 0)]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_sample_and_every_tick_is_accounted_for(steps in vec((1i64..10_000_000, 1u32..500, any::<bool>()), 1..60)) {
+            let mut table = Table::new(Kind::Video, HZ);
+            let (mut at, mut bytes) = (0, 0u64);
+            for (step, size, begins) in &steps {
+                if *begins || bytes == 0 {
+                    table.chunk(bytes, b"\0\0\0\x0cavc1....");
+                }
+                at = (at + step).max(table.earliest());
+                table.push(Entry { dts: at, offset: 0, duration: 3600, bytes: *size, key: true });
+                bytes += u64::from(*size);
+            }
+            let (moov, _) = moov(vec![table], WallUs(0), i64::MAX);
+            let stts: Stts = read(child(stbl(&moov), "stts").unwrap()).unwrap();
+            let (count, ticks) = stts.entries.iter().fold((0u64, 0u64), |(count, ticks), run| {
+                (count + u64::from(run.sample_count), ticks + u64::from(run.sample_count) * u64::from(run.sample_delta))
+            });
+            prop_assert_eq!(count, steps.len() as u64);
+            prop_assert_eq!(ticks, u64::try_from(at - steps[0].0).unwrap() + 3600);
+            let mdhd: Mdhd = read(path(&moov[8..], &["trak", "mdia", "mdhd"])).unwrap();
+            prop_assert_eq!(mdhd.duration, ticks);
+            let stsz: Stsz = read(child(stbl(&moov), "stsz").unwrap()).unwrap();
+            let StszSamples::Different { sizes } = stsz.samples else { panic!() };
+            prop_assert_eq!(sizes.iter().map(|size| u64::from(*size)).sum::<u64>(), bytes);
+            let co64: Co64 = read(child(stbl(&moov), "co64").unwrap()).unwrap();
+            prop_assert_eq!(co64.entries.len(), 1 + steps.iter().skip(1).filter(|step| step.2).count());
+        }
+    }
+}
