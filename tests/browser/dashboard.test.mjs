@@ -499,3 +499,31 @@ for (const [width, height] of [[390, 844], [1440, 900]]) {
     });
   }
 }
+
+test("footage is protected and let go, and a limit is written in gigabytes", async () => {
+  await onPage(browser, { route: "/#/cameras/front" }, async (page) => {
+    page.on("dialog", (dialog) => dialog.accept());
+    const kept = page.getByTestId("kept");
+    await kept.getByText(/in [\d,]+ segments/).waitFor({ timeout: SLOW });
+    await kept.getByText("Protect footage from being deleted").click();
+    await page.getByTestId("hold-reason").fill("Theft at the gate");
+    await page.getByTestId("hold-add").click();
+    const row = page.getByTestId("holds").getByText("Theft at the gate");
+    await row.waitFor();
+    const { body: { holds } } = await api("GET", "/cameras/front/holds");
+    assert.equal(holds.length, 1);
+    assert.ok(holds[0].bytes > 0, JSON.stringify(holds));
+    await page.getByRole("button", { name: /End the protection/ }).click();
+    await row.waitFor({ state: "detached" });
+    assert.deepEqual((await api("GET", "/cameras/front/holds")).body.holds, []);
+  });
+  await onPage(browser, { route: "/#/cameras/front/settings" }, async (page) => {
+    await page.getByTestId("field-quota_bytes").fill("2.5");
+    await page.getByTestId("field-retention_hours").fill("72");
+    await page.getByTestId("save").click();
+    await page.getByTestId("camera-form").waitFor({ state: "detached" });
+    const { body } = await api("GET", "/cameras/front");
+    assert.deepEqual([body.quota_bytes, body.retention_hours], [2_500_000_000, 72]);
+    await api("PATCH", "/cameras/front", { quota_bytes: null, retention_hours: null });
+  });
+});
