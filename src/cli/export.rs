@@ -70,6 +70,13 @@ struct Job {
 #[derive(Deserialize)]
 struct Manifest {
     file: Option<Written>,
+    segments: Vec<Segment>,
+}
+
+#[derive(Deserialize)]
+struct Segment {
+    path: String,
+    left_out: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +100,11 @@ pub(super) fn export(env: &mut Env, wanted: &Export) -> anyhow::Result<Verdict> 
     // It would be forgotten anyway.
     let _ = client.delete(&path);
     let (manifest, hash) = manifest?;
+    for segment in view::read::<Manifest>(&manifest)?.segments {
+        if let Some(why) = segment.left_out {
+            term::note(&format!("{} is not in it, or not all: {why}", segment.path));
+        }
+    }
     if output.json {
         env.out.json(&manifest)?;
     } else {

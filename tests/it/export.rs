@@ -6,7 +6,7 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -16,7 +16,9 @@ use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use watchkeeper::base::WallUs;
 
 use crate::{
-    outside::{STOPS_WITHIN, ask, cli, closed_segments, frames_more, get, path_of, prove, record, send},
+    outside::{
+        STOPS_WITHIN, ask, cli, closed_segments, frames_more, get, path_of, prove, record, recordings, send,
+    },
     process::{Process, command, pause},
     sim::{
         audio::{Audio, Mode},
@@ -450,14 +452,17 @@ fn the_command_line_leaves_a_whole_file_or_none() {
             .spawn()
             .unwrap()
     };
-    for signal in [Signal::INT, Signal::TERM] {
-        let mut child = start();
-        let part = out.join("clip.mp4.part");
-        let deadline = Instant::now() + PATIENCE;
+    // Until some of the file has come.
+    let grows = |child: &mut Child| {
+        let (part, deadline) = (out.join("clip.mp4.part"), Instant::now() + PATIENCE);
         while fs::metadata(&part).map_or(0, |part| part.len()) < 10 << 20 {
             assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "{:?}", left());
             pause(5);
         }
+    };
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut child = start();
+        grows(&mut child);
         let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -466,11 +471,7 @@ fn the_command_line_leaves_a_whole_file_or_none() {
     }
     // The service is killed in the middle: nothing is left either.
     let mut child = start();
-    let deadline = Instant::now() + PATIENCE;
-    while left().is_empty() {
-        assert!(Instant::now() < deadline);
-        pause(5);
-    }
+    grows(&mut child);
     process.kill();
     assert_eq!((child.wait().unwrap().code(), left()), (Some(1), Vec::new()));
 
@@ -494,14 +495,18 @@ fn the_command_line_leaves_a_whole_file_or_none() {
         assert!(String::from_utf8_lossy(&done.stderr).contains("is there already"));
         assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"x");
     }
-    // A segment that is gone and one that is none are left out, and that is said; the rest plays on.
+    // A segment that is gone, one that is none and half of one are left out, and that is said; the rest plays on.
     let name =
         |at: WallUs| dir.path().join("recordings").join(at.utc().format("old/%Y%m%d_%H%M%S.mp4").to_string());
-    let segments = process.get(&format!("{}/segments?limit=4", path_of("old")))["segments"].clone();
+    let segments = process.get(&format!("{}/segments?limit=5", path_of("old")))["segments"].clone();
     fs::remove_file(name(time(&segments[1]["start"]))).unwrap();
     fs::remove_file(name(time(&segments[2]["start"]))).unwrap();
     fs::write(name(time(&segments[2]["start"])), "not a segment").unwrap();
-    let file = exported(dir.path(), &process, "old", from, time(&segments[3]["end"]), "holes.mp4");
+    let half = name(time(&segments[3]["start"]));
+    let whole = fs::read(&half).unwrap();
+    fs::remove_file(&half).unwrap();
+    fs::write(&half, &whole[..whole.len() / 2]).unwrap();
+    let file = exported(dir.path(), &process, "old", from, time(&segments[4]["end"]), "holes.mp4");
     let manifest = manifest_of(&file);
     let left_out: Vec<bool> = manifest["segments"]
         .as_array()
@@ -509,9 +514,9 @@ fn the_command_line_leaves_a_whole_file_or_none() {
         .iter()
         .map(|segment| segment["left_out"].is_string())
         .collect();
-    assert_eq!(left_out, [false, true, true, false], "{manifest:#}");
+    assert_eq!(left_out, [false, true, true, true, false], "{manifest:#}");
     frames::decodes_clean(&file).unwrap();
-    let seconds = (time(&segments[3]["end"]).0 - from.0) as f64 / 1e6;
+    let seconds = (time(&segments[4]["end"]).0 - from.0) as f64 / 1e6;
     assert!((frames::probe(&file).unwrap().duration_s - seconds).abs() < 0.001);
     assert_eq!(process.get("/api/v1/exports")["exports"], json!([]), "the command line cleans up");
     process.stop(STOPS_WITHIN);
@@ -605,4 +610,56 @@ fn a_growing_segment_is_exported_as_far_as_it_is() {
     );
     process.stop(STOPS_WITHIN);
     prove(dir.path(), &camera);
+}
+
+#[test]
+#[ignore = "a measurement: scripts/export-speed"]
+fn export_beside_cp() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = an_hour(dir.path());
+    let copies = dir.path().join("copies");
+    fs::create_dir(&copies).unwrap();
+    // Every name a file of its own, so that both read as much as there is.
+    let files = recordings(dir.path(), "old");
+    let of = files.last().unwrap();
+    for file in &files[..files.len() - 1] {
+        fs::remove_file(file).unwrap();
+        fs::copy(of, file).unwrap();
+    }
+    let bytes: u64 = files.iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+    let process = Process::start(dir.path());
+    let timed = |what: &str, round: u32, work: &dyn Fn()| {
+        assert!(Command::new("sync").status().unwrap().success());
+        // As root: nothing of it is in memory any more. Otherwise both read from memory.
+        let dropped = fs::write("/proc/sys/vm/drop_caches", "3").is_ok();
+        let began = Instant::now();
+        work();
+        let rate = bytes as f64 / 1e6 / began.elapsed().as_secs_f64();
+        println!(
+            "{what} {round}: {rate:.0} MB/s of {} MB, {}",
+            bytes / 1_000_000,
+            if dropped { "cold" } else { "warm" }
+        );
+    };
+    for round in 1..=3 {
+        timed("cp and sync", round, &|| {
+            assert!(Command::new("cp").args(&files).arg(&copies).status().unwrap().success());
+            assert!(Command::new("sync").arg("-f").arg(&copies).status().unwrap().success());
+        });
+        fs::remove_dir_all(&copies).unwrap();
+        fs::create_dir(&copies).unwrap();
+        timed("watchkeeper export", round, &|| {
+            let (from, to) = (from.rfc3339(), to.rfc3339());
+            let done = cli(
+                dir.path(),
+                &process.url,
+                "",
+                &["export", "old", "--from", &from, "--to", &to, "-o", "hour.mp4"],
+            );
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        });
+        fs::remove_file(dir.path().join("hour.mp4")).unwrap();
+        fs::remove_file(dir.path().join("hour.mp4.json")).unwrap();
+    }
+    process.stop(STOPS_WITHIN);
 }

@@ -185,7 +185,7 @@ struct ManifestSegment {
     /// BLAKE3 of the segment, computed while it was recorded; null if it was still growing, or a kill ended it.
     #[schema(required)]
     blake3: Option<String>,
-    /// Why nothing of it is in the file; null if its pictures are there.
+    /// Why nothing of it, or not all, is in the file: it is gone or damaged. Null if all is well.
     #[schema(required)]
     left_out: Option<String>,
     /// Its sound is of another kind than that before, and is not in the file.

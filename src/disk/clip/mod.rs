@@ -34,6 +34,8 @@ const VIDEO_HZ: u32 = 90_000;
 /// For clips with a gap that is too long for RTP's clock: a sample's length has 32 bits, of which one may be a sign.
 const COARSE_HZ: u32 = 10_000;
 const COARSE_FROM_US: i64 = 6 * 3_600_000_000;
+/// An hour at 240 frames a second, with sound, twice over.
+const SAMPLES_MAX: usize = 2_000_000;
 /// `ftyp`: a plain MP4.
 const FTYP: &[u8] = b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41";
 
@@ -82,7 +84,7 @@ pub struct Written {
     pub duration_us: i64,
     /// Time of the keyframe that the file begins with.
     pub data_from: WallUs,
-    /// Sources of which nothing is in the file, and why.
+    /// Sources of which nothing, or not all, is in the file, and why.
     pub left_out: Vec<(usize, String)>,
     /// Sources whose sound is not in the file, because it is of another kind than the first.
     pub silent: Vec<usize>,
@@ -106,7 +108,10 @@ pub fn write_clip(
     for (number, source) in sources.iter().enumerate() {
         let found = open(&source.path).and_then(|file| Ok((tracks(&file, source)?, file)));
         let (tracks, file) = match found {
-            Ok(found) => found,
+            Ok(((tracks, torn), file)) => {
+                left_out.extend(torn.map(|why| (number, why)));
+                (tracks, file)
+            }
             Err(error @ Error::Io { .. }) => return Err(error.into()),
             Err(error) => {
                 left_out.push((number, error.to_string()));
@@ -139,29 +144,45 @@ pub fn write_clip(
     Ok(Written { bytes: out.at, hash, frames, duration_us, data_from, left_out, silent })
 }
 
-/// The tracks of a segment with their samples, as far as it is whole.
-fn tracks(open: &OpenFile, source: &Source) -> Result<Vec<Track>, Error> {
+/// The tracks of a segment with their samples, as far as it is whole; and why not all of it is.
+fn tracks(open: &OpenFile, source: &Source) -> Result<(Vec<Track>, Option<String>), Error> {
     let path = source.path.as_str();
-    let (limit, mut at) = (open.bytes.min(source.bytes), 0);
-    let (mut tracks, mut fragment): (Vec<Track>, Option<(Vec<u8>, u64)>) = (Vec::new(), None);
-    let boxes = |source| Error::Boxes { path: path.into(), source };
+    let limit = open.bytes.min(source.bytes);
+    let (mut tracks, mut fragment, mut at) = (Vec::new(), None, 0);
+    let mut torn = (limit < source.bytes).then(|| format!("it has {limit} of {} bytes", source.bytes));
     for _ in 0..BOXES_MAX {
-        let Some(next) = open.header(path, at)?.transpose().map_err(boxes)? else { break };
+        let next = match open.header(path, at)? {
+            Some(Ok(next)) => next,
+            Some(Err(bad)) => {
+                torn = Some(format!("from byte {at} on it cannot be read: {bad}"));
+                break;
+            }
+            None => break,
+        };
         let Some(end) = at.checked_add(next.bytes).filter(|end| *end <= limit) else { break };
-        match &next.kind {
+        let known = match &next.kind {
             b"moov" | b"moof" => {
                 let body = open.read(path, at + next.header, next.bytes - next.header)?;
-                match &next.kind {
-                    b"moov" if tracks.is_empty() => tracks = index::tracks(&body).map_err(boxes)?,
-                    _ => fragment = Some((body, at)),
+                if &next.kind == b"moov" && tracks.is_empty() {
+                    index::tracks(&body).map(|found| tracks = found)
+                } else {
+                    fragment = Some((body, at));
+                    Ok(())
                 }
             }
-            b"mdat" => {
-                if let Some((moof, moof_at)) = fragment.take() {
-                    index::add(&mut tracks, &moof, moof_at).map_err(boxes)?;
-                }
-            }
-            _ => {}
+            b"mdat" => match fragment.take() {
+                Some((moof, moof_at)) => index::add(&mut tracks, &moof, moof_at),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        };
+        let samples: usize = tracks.iter().map(|track: &Track| track.samples.len()).sum();
+        if let Err(bad) = known {
+            torn = Some(format!("from byte {at} on it cannot be read: {bad}"));
+            break;
+        } else if samples > SAMPLES_MAX {
+            torn = Some(format!("from byte {at} on it has more samples than an hour can have"));
+            break;
         }
         at = end;
     }
@@ -170,9 +191,10 @@ fn tracks(open: &OpenFile, source: &Source) -> Result<Vec<Track>, Error> {
         track.samples.retain(|sample| sample.at.saturating_add(sample.bytes.into()) <= limit);
     }
     if tracks.iter().all(|track| track.samples.is_empty()) {
-        return Err(Error::Empty { path: path.into() });
+        let why = torn.unwrap_or_else(|| "it holds no whole fragment".to_owned());
+        return Err(Error::NotOurs { path: path.into(), why });
     }
-    Ok(tracks)
+    Ok((tracks, torn))
 }
 
 /// What of a segment goes into the clip.
@@ -198,7 +220,9 @@ impl<P: FnMut(Bytes) -> Result<(), Stopped>> Clip<P> {
         let video = tracks.iter().find(|track| track.kind == Kind::Video)?;
         let zero = video.samples.first()?;
         // The file says the time of its first picture; all else stands in relation to that.
-        let shown = |sample: &Sample| source.start.plus_us(us(sample.pts() - zero.pts(), video.timescale));
+        let shown = |sample: &Sample| {
+            source.start.plus_us(us(sample.pts().saturating_sub(zero.pts()), video.timescale))
+        };
         let from = if is_first { self.footage.from } else { source.start };
         let is_begin = |sample: &Sample| sample.key && shown(sample) <= from;
         let first = video
@@ -209,7 +233,7 @@ impl<P: FnMut(Bytes) -> Result<(), Stopped>> Clip<P> {
         let end =
             video.samples.iter().rposition(|sample| shown(sample) < source.until.min(self.footage.to))? + 1;
         let chosen = video.samples.get(first..end).filter(|chosen| !chosen.is_empty())?;
-        if self.video.samples() > 0 && !self.video.takes(&video.entry, self.video.timescale) {
+        if !self.video.takes(&video.entry, self.video.timescale) {
             return None;
         }
         let begins = shown(&chosen[0]);
@@ -283,8 +307,9 @@ fn delimiter(path: &str, file: &OpenFile, sample: &Sample) -> Result<u64, Error>
 /// The sound of these microseconds of a file's time, and the piece before, which decoders need.
 fn heard(track: &Track, span: Span<i64>) -> &[Sample] {
     let at = |ticks: u64| us(i64::try_from(ticks).unwrap_or(i64::MAX), track.timescale);
-    let first =
-        track.samples.partition_point(|sample| at(sample.dts + u64::from(sample.duration)) <= span.start);
+    let first = track
+        .samples
+        .partition_point(|sample| at(sample.dts.saturating_add(sample.duration.into())) <= span.start);
     let end = track.samples.partition_point(|sample| at(sample.dts) < span.end);
     track.samples.get(first.saturating_sub(1)..end).unwrap_or_default()
 }
@@ -305,25 +330,25 @@ fn timed(
             (ticks * i128::from(table.timescale) * 2 + i128::from(from)).div_euclid(2 * i128::from(from));
         i64::try_from(scaled).unwrap_or(i64::MAX)
     };
-    let base = ticks(start_us, table.timescale) - of(first.dts.into(), hz);
+    let base = ticks(start_us, table.timescale).saturating_sub(of(first.dts.into(), hz));
     // A picture that is reordered comes later than it is decoded; the first one is at the file's time.
     let reordered = if track.kind == Kind::Video { i64::from(first.offset) } else { 0 };
     let mut earliest = table.earliest();
     let mut late = 0;
     let mut entries = Vec::with_capacity(samples.len());
     for sample in samples {
-        let dts = base + of(sample.dts.into(), track.timescale);
+        let dts = base.saturating_add(of(sample.dts.into(), track.timescale));
         late = late.max(earliest.saturating_sub(dts));
         let offset = of((i64::from(sample.offset) - reordered).into(), track.timescale);
         let added = if sample.key { track.parameters.len() } else { 0 };
         let entry = Entry {
-            dts: dts + late,
+            dts: dts.saturating_add(late),
             offset: i32::try_from(offset).unwrap_or(0),
             duration: u32::try_from(of(sample.duration.into(), track.timescale)).unwrap_or(0),
             bytes: sample.bytes.saturating_add(u32::try_from(added).unwrap_or(0)),
             key: sample.key,
         };
-        earliest = entry.dts + 1;
+        earliest = entry.dts.saturating_add(1);
         entries.push(entry);
     }
     entries

@@ -68,7 +68,7 @@ impl Table {
 
     /// Where the next sample must not be before: times of decoding grow.
     pub(super) fn earliest(&self) -> i64 {
-        self.span.map_or(i64::MIN, |(_, last, _)| last + 1)
+        self.span.map_or(i64::MIN, |(_, last, _)| last.saturating_add(1))
     }
 
     pub(super) fn samples(&self) -> usize {
@@ -102,7 +102,7 @@ impl Table {
     /// so stands still over a gap.
     pub(super) fn push(&mut self, Entry { dts, offset, duration, bytes, key }: Entry) {
         if let Some((_, last, _)) = self.span {
-            self.lasts(u32::try_from(dts - last).unwrap_or(u32::MAX));
+            self.lasts(u32::try_from(dts.saturating_sub(last)).unwrap_or(u32::MAX));
         }
         self.span = Some((self.span.map_or(dts, |(first, ..)| first), dts, duration));
         match self.offsets.last_mut() {
@@ -133,7 +133,7 @@ impl Table {
         self.offsets.iter_mut().for_each(|run| run.sample_offset -= shift);
         let (is_video, creation_time) = (self.kind == Kind::Video, 0);
         let (width, height) = self.entries.first().filter(|_| is_video).map_or((0, 0), |entry| size(entry));
-        let media = u64::try_from(last - first).unwrap_or(0) + u64::from(duration);
+        let media = u64::try_from(last.saturating_sub(first)).unwrap_or(0) + u64::from(duration);
         let tkhd = Tkhd {
             creation_time,
             modification_time: creation_time,
@@ -202,8 +202,10 @@ impl Table {
 /// pictures; it says how long.
 pub(super) fn moov(tables: Vec<Table>, start: WallUs, longest_us: i64) -> (Vec<u8>, i64) {
     let movie = tables.first().map_or(1, |video| video.timescale);
-    let end =
-        tables.first().and_then(|video| video.span).map_or(0, |(_, last, length)| last + i64::from(length));
+    let end = tables
+        .first()
+        .and_then(|video| video.span)
+        .map_or(0, |(_, last, length)| last.saturating_add(length.into()));
     let shown_us = longest_us.min(us(end, movie)).max(0);
     let shown = ticks(shown_us, movie);
     let created = u64::try_from(start.0.div_euclid(1_000_000) + EPOCH_S).unwrap_or(0);
