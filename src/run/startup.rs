@@ -65,7 +65,7 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(500);
 /// A certificate that could not be stored is tried again after this.
 const PIN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// And the last rows of segments and events, and then those of gaps, each within this.
-const LAST_ROWS_WITHIN: Duration = Duration::from_millis(400);
+const LAST_ROWS_WITHIN: Duration = Duration::from_millis(300);
 /// And the database is closed within this; the sum stays below 8 s.
 const CLOSE_WITHIN: Duration = Duration::from_millis(250);
 /// After each page of the comparison of all files with all rows it rests so many times as long as the page took: the
