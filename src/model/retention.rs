@@ -104,7 +104,8 @@ pub struct Shortage {
     pub limit: Limit,
     /// By so many bytes.
     pub bytes: u64,
-    /// Whether holds alone are more than the limit. If not, it is met when what is open now has ended.
+    /// Whether holds alone are more than the limit (of free space: whether there are any). If not, it is met when what is
+    /// open now has ended, or somebody else makes room.
     pub by_holds: bool,
 }
 
@@ -173,10 +174,10 @@ pub fn plan(queues: &[Queue], bounds: Bounds) -> Plan {
             }
             None => {
                 let held: u64 = queues.iter().map(|queue| queue.held_bytes).sum();
+                let short = |limit, bytes, by_holds| Shortage { camera: None, limit, bytes, by_holds };
                 let by_holds = bounds.max_bytes.is_some_and(|max| held > max);
-                let short = |limit, bytes| Shortage { camera: None, limit, bytes, by_holds };
-                plan.shortages.extend((over > 0).then(|| short(Limit::Total, over)));
-                plan.shortages.extend((lack > 0).then(|| short(Limit::Free, lack)));
+                plan.shortages.extend((over > 0).then(|| short(Limit::Total, over, by_holds)));
+                plan.shortages.extend((lack > 0).then(|| short(Limit::Free, lack, held > 0)));
                 return plan;
             }
         }
