@@ -278,10 +278,16 @@ fn reordered_pictures_and_sound_keep_their_times_over_a_gap() {
             heard(&file).into_iter().map(move |at| start + at).collect::<Vec<_>>()
         });
         let recorded: Vec<f64> = recorded.filter(|at| (0.0..seconds).contains(at)).collect();
-        let shown: Vec<f64> = sound.iter().copied().filter(|at| *at >= 0.0).collect();
-        assert!(shown.len() < sound.len() && shown.len() == recorded.len(), "{shown:?}\n{recorded:?}");
-        let off = shown.iter().zip(&recorded).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        assert!(off < 0.001, "{name}: sound is off by {off} s");
+        assert!(sound[0] < 0.0 && recorded.len() > 200, "{sound:?}");
+        for at in &recorded {
+            assert!(
+                sound.iter().any(|heard| (heard - at).abs() < 0.001),
+                "{name}: none at {at} s of {sound:?}"
+            );
+        }
+        // Where there is none, silence stands, so that players do not close the gap up.
+        let longest = sound.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+        assert!(longest < 0.1, "{name}: {longest} s without sound");
         // Chromium has no decoder for H.265 of its own.
         if name == "h264-aac" {
             let seen = in_chromium(&file, &[seconds - 1.0, 0.5]);

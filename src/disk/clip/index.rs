@@ -28,10 +28,57 @@ pub(super) struct Track {
     pub(super) entry: Vec<u8>,
     /// The parameter sets in it, each with a length of four bytes, as they would stand before a keyframe.
     pub(super) parameters: Vec<u8>,
+    /// A piece of sound in which nothing is heard, if one is known.
+    pub(super) silence: Option<Silence>,
     /// In order of decoding.
     pub(super) samples: Vec<Sample>,
     /// Decoding time of the next sample, if its fragment does not say.
     next: u64,
+}
+
+/// A packet in which nothing is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Silence {
+    pub(super) packet: &'static [u8],
+    /// In ticks. What the last sample of a file says of itself may be anything.
+    pub(super) duration: u32,
+}
+
+/// AAC of low complexity: one channel, and a pair of them, without a single spectral line (ISO/IEC 14496-3, 4.4.2).
+const MONO: &[u8] = &[0, 0, 0, 7];
+const STEREO: &[u8] = &[0x20, 0, 0, 0, 0, 0, 0x0e];
+/// Samples in a second, by their number (1.6.3.4).
+const AAC_HZ: [u64; 13] =
+    [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
+/// Opus: 20 ms in which nothing is coded (RFC 6716, 3.1).
+const OPUS: &[u8] = &[0xf8, 0xff, 0xfe];
+/// Bytes of a sound sample entry before the boxes in it (12.2.3).
+const SOUND_ENTRY: usize = 28;
+
+/// The silence that goes with a sound sample entry.
+fn silence(entry: &[u8], timescale: u32) -> Option<Silence> {
+    if entry.get(4..8)? == b"Opus" {
+        return Some(Silence { packet: OPUS, duration: timescale / 50 });
+    }
+    let esds = child(entry.get(8 + SOUND_ENTRY..)?, "esds").ok()?;
+    // Descriptors in one another (ISO/IEC 14496-1, 7.2.6): of the stream, of its decoder, of what that is told first.
+    let mut rest = Reader(esds.get(4..)?);
+    for (tag, fields) in [(3, 3), (4, 13), (5, 0)] {
+        if rest.take(1)?[0] != tag {
+            return None;
+        }
+        while rest.take(1)?[0] & 0x80 != 0 {}
+        rest.take(fields)?;
+    }
+    let config = u16::from_be_bytes(rest.take(2)?.try_into().ok()?);
+    let (object, rate, channels) = (config >> 11, config >> 7 & 15, config >> 3 & 15);
+    let rate = AAC_HZ.get(usize::from(rate))?;
+    let duration = u32::try_from(1024 * u64::from(timescale) / rate).ok()?;
+    match (object, channels) {
+        (2, 1) => Some(Silence { packet: MONO, duration }),
+        (2, 2) => Some(Silence { packet: STEREO, duration }),
+        _ => None,
+    }
 }
 
 /// One frame, or a piece of sound.
@@ -83,8 +130,19 @@ pub(super) fn tracks(moov: &[u8]) -> Result<Vec<Track>, BadBoxes> {
         let entry = first_entry(stsd).ok_or(BadBoxes::Missing("stsd (sample entry)"))?.to_vec();
         let parameters =
             if kind == Kind::Video { parameters(&entry).unwrap_or_default() } else { Vec::new() };
+        let silence = if kind == Kind::Sound { silence(&entry, timescale) } else { None };
         let defaults = trex.iter().find(|trex| trex.track_id == id).cloned().unwrap_or_default();
-        found.push(Track { kind, id, timescale, defaults, entry, parameters, samples: Vec::new(), next: 0 });
+        found.push(Track {
+            kind,
+            id,
+            timescale,
+            defaults,
+            entry,
+            parameters,
+            silence,
+            samples: Vec::new(),
+            next: 0,
+        });
     }
     match found.iter().any(|track| track.kind == Kind::Video) {
         true => Ok(found),
@@ -209,15 +267,34 @@ mod tests {
         assert_eq!(parameters(&entry(b"mp4v", &boxed(b"esds", &[]))), None);
     }
 
+    #[test]
+    fn silence_is_known_for_what_we_record() {
+        let sound = |config: [u8; 2]| {
+            let descriptors =
+                [&[3, 0x19, 0, 2, 0, 4, 0x80, 0x11][..], &[0x40; 13], &[5, 2], &config].concat();
+            boxed(
+                b"mp4a",
+                &[&[0; SOUND_ENTRY][..], &boxed(b"esds", &[&[0; 4], &descriptors[..]].concat())].concat(),
+            )
+        };
+        assert_eq!(silence(&sound([0x14, 0x08]), 90_000), Some(Silence { packet: MONO, duration: 5760 }));
+        assert_eq!(silence(&sound([0x11, 0x90]), 48_000).unwrap().packet, STEREO);
+        // High efficiency, and six channels.
+        assert_eq!(silence(&sound([0x29, 0x88]), 48_000), None);
+        assert_eq!(silence(&sound([0x11, 0xb0]), 48_000), None);
+        let opus = silence(&boxed(b"Opus", &[0; SOUND_ENTRY]), 48_000).unwrap();
+        assert_eq!((opus.packet, opus.duration), (OPUS, 960));
+    }
+
     proptest! {
         #[test]
         fn no_bytes_break_the_readers(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = tracks(&bytes);
-            let _ = parameters(&bytes);
+            let _ = (parameters(&bytes), silence(&bytes, 1));
             let _ = first_entry(&bytes);
             let mut tracks = [Track {
                 kind: Kind::Video, id: 1, timescale: 1, defaults: Trex::default(), entry: Vec::new(),
-                parameters: Vec::new(), samples: Vec::new(), next: 0,
+                parameters: Vec::new(), silence: None, samples: Vec::new(), next: 0,
             }];
             let _ = add(&mut tracks, &boxed(b"traf", &bytes), 7);
         }

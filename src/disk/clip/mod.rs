@@ -3,10 +3,10 @@
 //!
 //! Not fragmented, because players take several sets of parameters in one track only from a plain index: ffmpeg 5.1
 //! passes over the sample description of a fragment. Parameter sets are repeated before each keyframe all the same:
-//! Chromium and ffmpeg's own parser do not look at the second sample description either. Nothing else is added, and no
-//! NAL unit is changed.
+//! Chromium and ffmpeg's own parser do not look at the second sample description either. No NAL unit is changed.
 //!
-//! Times are those of the host's clock. The last frame before a gap is shown until it is over. What is decoded before
+//! Times are those of the host's clock. The last frame before a gap is shown until it is over; a gap in the sound is
+//! filled with silence, because Chromium plays sound without a pause, and what follows would come too early. What is decoded before
 //! the first picture that was asked for is there and not shown (edit list).
 
 mod index;
@@ -36,6 +36,8 @@ const COARSE_HZ: u32 = 10_000;
 const COARSE_FROM_US: i64 = 6 * 3_600_000_000;
 /// An hour at 240 frames a second, with sound, twice over.
 const SAMPLES_MAX: usize = 2_000_000;
+/// More packets of silence than a day has, of 20 ms each; a damaged time asks for more.
+const SILENCE_MAX: i64 = 4_500_000;
 /// `ftyp`: a plain MP4.
 const FTYP: &[u8] = b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41";
 
@@ -199,11 +201,20 @@ fn tracks(open: &OpenFile, source: &Source) -> Result<(Vec<Track>, Option<String
 
 /// What of a segment goes into the clip.
 struct Part<'a> {
-    /// In the order in which they stand in the segment, with their times in the clip.
-    samples: Vec<(&'a Track, &'a Sample, Entry)>,
+    /// In the order in which they stand in the segment.
+    samples: Vec<Chosen<'a>>,
     begins: WallUs,
     /// It has sound, and that is left out.
     is_silenced: bool,
+}
+
+struct Chosen<'a> {
+    track: &'a Track,
+    sample: &'a Sample,
+    /// Its place in the clip.
+    entry: Entry,
+    /// So many packets of silence come before it.
+    silent: u32,
 }
 
 struct Clip<P> {
@@ -239,8 +250,8 @@ impl<P: FnMut(Bytes) -> Result<(), Stopped>> Clip<P> {
         let begins = shown(&chosen[0]);
         let start_us = source.start.0 - self.footage.from.0;
         let entries = timed(&self.video, video, chosen, start_us, (video.timescale, zero));
-        let mut samples: Vec<_> =
-            chosen.iter().zip(entries).map(|(sample, entry)| (video, sample, entry)).collect();
+        let picture = |(sample, entry)| Chosen { track: video, sample, entry, silent: 0 };
+        let mut samples: Vec<_> = chosen.iter().zip(entries).map(picture).collect();
         let sound = tracks.iter().find(|track| track.kind == Kind::Sound && !track.samples.is_empty());
         let mut is_silenced = false;
         if let Some(track) = sound {
@@ -252,8 +263,13 @@ impl<P: FnMut(Bytes) -> Result<(), Stopped>> Clip<P> {
             let heard = heard(track, from_us + zero_us..to_us + zero_us);
             if !is_silenced {
                 let entries = timed(table, track, heard, start_us, (video.timescale, zero));
-                samples.extend(heard.iter().zip(entries).map(|(sample, entry)| (track, sample, entry)));
-                samples.sort_by_key(|(_, sample, _)| sample.at);
+                let mut last = table.last();
+                samples.extend(heard.iter().zip(entries).map(|(sample, entry)| {
+                    let silent = last.map_or(0, |last| packets(track, last, entry.dts));
+                    last = Some(entry.dts);
+                    Chosen { track, sample, entry, silent }
+                }));
+                samples.sort_by_key(|chosen| chosen.sample.at);
             }
         }
         Some(Part { samples, begins, is_silenced })
@@ -262,16 +278,32 @@ impl<P: FnMut(Bytes) -> Result<(), Stopped>> Clip<P> {
     /// Copies the samples into an `mdat` of their own.
     fn copy(&mut self, path: &str, file: &OpenFile, part: &Part<'_>) -> Result<(), ClipError> {
         let _ = fadvise(&file.file, 0, None, Advice::Sequential);
-        let length: u64 = part.samples.iter().map(|(_, _, entry)| u64::from(entry.bytes)).sum();
+        let length = |chosen: &Chosen<'_>| {
+            let silence = chosen.track.silence.map_or(0, |silence| silence.packet.len() as u64);
+            u64::from(chosen.entry.bytes) + u64::from(chosen.silent) * silence
+        };
+        let length: u64 = part.samples.iter().map(length).sum();
         self.out.bytes(
             &[&1u32.to_be_bytes()[..], b"mdat", &(length + HEADER_MAX as u64).to_be_bytes()].concat(),
         )?;
         let mut ended: Option<(Kind, u64)> = None;
-        for (track, sample, entry) in &part.samples {
+        for Chosen { track, sample, entry, silent } in &part.samples {
             let table = match track.kind {
                 Kind::Video => &mut self.video,
                 Kind::Sound => self.sound.get_or_insert_with(|| Table::new(Kind::Sound, track.timescale)),
             };
+            if let Some(silence) = track.silence.filter(|_| *silent > 0) {
+                table.chunk(self.out.at, &track.entry);
+                let duration = silence.duration;
+                let bytes = silence.packet.len().try_into().unwrap_or(0);
+                for left in (1..=*silent).rev() {
+                    let dts =
+                        entry.dts.saturating_sub(i64::from(left) * i64::from(duration)).max(table.earliest());
+                    table.push(Entry { dts, offset: 0, duration, bytes, key: true });
+                    self.out.bytes(silence.packet)?;
+                }
+                ended = None;
+            }
             if ended != Some((track.kind, sample.at)) {
                 table.chunk(self.out.at, &track.entry);
             }
@@ -302,6 +334,14 @@ fn delimiter(path: &str, file: &OpenFile, sample: &Sample) -> Result<u64, Error>
     // Type 9 of H.264, and 35 of H.265, of which H.264 has none of this length.
     let is_delimiter = unit & 0x1f == 9 && length == 6 || unit >> 1 & 0x3f == 35 && length == 7;
     Ok(if is_delimiter && length < sample.bytes { length.into() } else { 0 })
+}
+
+/// How many packets of silence make up the time from the end of the piece of sound at `last` to `next`, to the nearest.
+fn packets(track: &Track, last: i64, next: i64) -> u32 {
+    let Some(silence) = track.silence else { return 0 };
+    let duration = i64::from(silence.duration).max(1);
+    let count = next.saturating_sub(last).saturating_sub(duration / 2) / duration;
+    u32::try_from(count.min(SILENCE_MAX)).unwrap_or(0)
 }
 
 /// The sound of these microseconds of a file's time, and the piece before, which decoders need.

@@ -71,6 +71,11 @@ impl Table {
         self.span.map_or(i64::MIN, |(_, last, _)| last.saturating_add(1))
     }
 
+    /// When the last sample is decoded, if there is one.
+    pub(super) fn last(&self) -> Option<i64> {
+        self.span.map(|(_, last, _)| last)
+    }
+
     pub(super) fn samples(&self) -> usize {
         self.sizes.len()
     }
