@@ -1,8 +1,8 @@
 //! The record branch: splitmuxsink, made to let every frame go at once, cut where we say, and write nowhere itself.
 //!
-//! - [`feed`] takes every frame at the tee, puts it onto the run's timeline, and asks the gate what goes on;
-//! - [`pump`] carries out what the gate says, in the streaming thread or in one of its own;
-//! - [`stretch`] is one recording without a break: a splitmuxsink that is given frame after frame, and told to cut;
+//! - `feed` takes every frame at the tee, puts it onto the run's timeline, and asks the gate what goes on;
+//! - `pump` carries out what the gate says, in the streaming thread or in one of its own;
+//! - `stretch` is one recording without a break: a splitmuxsink that is given frame after frame, and told to cut;
 //! - behind each muxer stands an `appsink`, which cannot seek: the muxer only appends, and the same bytes go to whoever
 //!   keeps them. Nothing here does I/O.
 //!
