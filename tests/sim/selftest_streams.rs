@@ -253,8 +253,21 @@ fn client(camera: &SimCamera, chains: &str) -> gst::Pipeline {
     );
     let pipeline = gst::parse::launch(&text).unwrap().downcast::<gst::Pipeline>().unwrap();
     pipeline.by_name("src").unwrap().set_property("location", camera.url(Channel::Main));
-    pipeline.set_state(gst::State::Playing).unwrap();
-    pipeline
+    let (came, comes) = std::sync::mpsc::channel();
+    let entry = sink(&pipeline, "out").static_pad("sink").unwrap();
+    entry.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        let _ = came.send(());
+        gst::PadProbeReturn::Remove
+    });
+    // On a busy machine the server now and then sends a client its reports and nothing else (see `Rig::recording`).
+    for _ in 0..3 {
+        pipeline.set_state(gst::State::Playing).unwrap();
+        if comes.recv_timeout(Duration::from_secs(8)).is_ok() {
+            return pipeline;
+        }
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
+    panic!("no frame came in three attempts");
 }
 
 fn sink(pipeline: &gst::Pipeline, name: &str) -> AppSink {
