@@ -64,7 +64,7 @@ const STOP_CAMERAS_WITHIN: Duration = Duration::from_millis(6_250);
 const FLUSH_WITHIN: Duration = Duration::from_millis(500);
 /// A certificate that could not be stored is tried again after this.
 const PIN_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// And the last rows of segments and events, and then those of gaps, each within this.
+/// Then retention ends, and the last rows of segments and events are written, and then those of gaps, each within this.
 const LAST_ROWS_WITHIN: Duration = Duration::from_millis(300);
 /// And the database is closed within this; the sum stays below 8 s.
 const CLOSE_WITHIN: Duration = Duration::from_millis(250);
@@ -137,9 +137,6 @@ impl Watchkeeper {
         let database = settings.database();
         store::stock::release(&database);
         let store = Store::open(&database).await?;
-        if let Err(error) = store.stock_up().await {
-            tracing::warn!("the database has no room in stock: {}", Chain(&error));
-        }
         let volume = Volume::open(&settings.recordings_dir)?;
         let writer = VolumeWriter::start(volume.clone(), Limits::default())?;
         let (hub, events) = Hub::new();
@@ -325,9 +322,14 @@ fn system_zone() -> Zone {
     })
 }
 
-/// Compares every file with every row, once, while cameras are already being recorded.
+/// What a start leaves for when cameras are already being recorded: room for the database, and, once, every file is
+/// compared with every row.
 async fn compare(store: Store, volume: Volume, hub: Hub, ledgers: Ledgers, started_at: WallUs) {
-    // First, so that what is adopted is not counted twice.
+    // It writes some megabytes, which cameras do not wait for.
+    if let Err(error) = store.stock_up().await {
+        tracing::warn!("the database has no room in stock: {}", Chain(&error));
+    }
+    // Before the comparison, so that what is adopted is not counted twice.
     if let Err(error) = ledgers.count(&store, started_at).await {
         tracing::warn!("the coverage of this day and the last is not known: {}", Chain(&error));
     }

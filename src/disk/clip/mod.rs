@@ -6,8 +6,8 @@
 //! Chromium and ffmpeg's own parser do not look at the second sample description either. No NAL unit is changed.
 //!
 //! Times are those of the host's clock. The last frame before a gap is shown until it is over; a gap in the sound is
-//! filled with silence, because Chromium plays sound without a pause, and what follows would come too early. What is decoded before
-//! the first picture that was asked for is there and not shown (edit list).
+//! filled with silence, because Chromium plays sound without a pause, and what follows would come too early. What is
+//! decoded before the first picture that was asked for is there and not shown (edit list).
 
 mod index;
 mod tables;

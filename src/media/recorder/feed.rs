@@ -128,8 +128,10 @@ impl Feed {
         self.frames = self.frames.saturating_add(1);
 
         let (at_ns, bytes) = (self.place(&buffer, key, now), buffer.size());
-        // The first frame is the anchor of the run, recorded or not.
-        self.shared.wall(at_ns);
+        if self.frames == 1 {
+            // It is the anchor of the run, recorded or not.
+            self.shared.wall(at_ns);
+        }
         buffer.make_mut().set_pts(clock_time(at_ns));
         if let Some(last) = self.last_ns.replace(at_ns) {
             let distance = (at_ns - last).abs();
