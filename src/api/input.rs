@@ -383,6 +383,13 @@ mod tests {
             (r#"{"id": "a", "password": 12345}"#, Code::BadField, "password", "password: is not a string"),
             (r#"{"id": "a", "segment_seconds": -1}"#, Code::BadField, "segment_seconds", "integer `-1`"),
             (r#"{"id": "a", "pre_roll_seconds": 61}"#, Code::BadField, "pre_roll_seconds", "from 0 to 60"),
+            (
+                r#"{"id": "a", "mirror_mode": "always"}"#,
+                Code::BadField,
+                "mirror_mode",
+                "none of recorded, cont",
+            ),
+            (r#"{"id": "a", "mirror_enabled": null}"#, Code::BadField, "mirror_enabled", "null"),
             (r#"{"id": "a", "schedule": null}"#, Code::BadField, "schedule", "null"),
             (r#"{"id": "a", "schedule": [7]}"#, Code::BadField, "schedule[0]", "integer `7`"),
             (

@@ -16,7 +16,7 @@ use crate::{
     model::{
         Profile,
         address::Vendor,
-        camera::{POST_ROLL_MAX, PRE_ROLL_MAX, TEXT_MAX, Transport},
+        camera::{MirrorMode, POST_ROLL_MAX, PRE_ROLL_MAX, TEXT_MAX, Transport},
         demand::Mode,
         retention::{BYTES_LEAST, BYTES_MAX, RETENTION_HOURS_MAX},
         schedule::Row,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Settings by their names in the API, and the options that set them.
-const OPTIONS: [(&str, &str); 25] = [
+const OPTIONS: [(&str, &str); 27] = [
     ("id", "ID"),
     ("name", "--name"),
     ("vendor", "--vendor"),
@@ -50,6 +50,8 @@ const OPTIONS: [(&str, &str); 25] = [
     ("record_audio", "--record-audio"),
     ("retention_hours", "--retention-hours"),
     ("quota_bytes", "--quota-bytes"),
+    ("mirror_enabled", "--mirror-enabled"),
+    ("mirror_mode", "--mirror-mode"),
 ];
 
 /// The option for a field of the API.
@@ -150,6 +152,12 @@ pub(super) struct Settings {
     /// Delete its oldest footage beyond so many bytes [no limit of its own]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(BYTES_LEAST..=BYTES_MAX))]
     quota_bytes: Option<u64>,
+    /// Whether it has a second copy on the mirror, where one is configured (mirror_dir) [true]
+    #[arg(long, value_name = "BOOL")]
+    mirror_enabled: Option<bool>,
+    /// What the mirror holds: a copy of what is recorded, or also what comes outside schedule and triggers [recorded]
+    #[arg(long, value_parser = words(MirrorMode::ALL.iter().map(|mode| mode.word())))]
+    mirror_mode: Option<String>,
 }
 
 fn words(words: impl Iterator<Item = &'static str>) -> PossibleValuesParser {
@@ -209,6 +217,8 @@ impl Settings {
             record_audio,
             retention_hours,
             quota_bytes,
+            mirror_enabled,
+            mirror_mode,
         } = self;
         let text = |value: &Option<String>| value.as_ref().map(|value| json!(value));
         [
@@ -235,6 +245,8 @@ impl Settings {
             ("record_audio", record_audio.map(Value::from)),
             ("retention_hours", retention_hours.map(Value::from)),
             ("quota_bytes", quota_bytes.map(Value::from)),
+            ("mirror_enabled", mirror_enabled.map(Value::from)),
+            ("mirror_mode", text(mirror_mode)),
         ]
         .into_iter()
         .filter_map(|(field, value)| Some((field.to_owned(), value?)))
@@ -293,9 +305,14 @@ mod tests {
             "8554",
             "--segment-seconds",
             "10",
+            "--mirror-enabled",
+            "false",
+            "--mirror-mode",
+            "continuous",
         ]);
         let fields = given.settings.fields(Some(&Secret::new("p")));
-        let expected = json!({"main_url": "rtsp://h/x", "vendor": "axis", "rtsp_port": 8554, "segment_seconds": 10, "password": "p"});
+        let expected = json!({"main_url": "rtsp://h/x", "vendor": "axis", "rtsp_port": 8554, "segment_seconds": 10, "password": "p",
+            "mirror_enabled": false, "mirror_mode": "continuous"});
         assert_eq!(Value::from(fields), expected);
     }
 
@@ -340,6 +357,8 @@ mod tests {
             ["--pre-roll", "61"],
             ["--post-roll", "3601"],
             ["--record-audio", "loud"],
+            ["--mirror-enabled", "twice"],
+            ["--mirror-mode", "always"],
         ] {
             assert!(Line::try_parse_from(["x", bad[0], bad[1]]).is_err(), "{bad:?}");
         }

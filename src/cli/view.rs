@@ -54,6 +54,8 @@ pub(super) struct Camera {
     pub(super) record_audio: bool,
     pub(super) retention_hours: Option<u32>,
     pub(super) quota_bytes: Option<u64>,
+    pub(super) mirror_enabled: bool,
+    pub(super) mirror_mode: String,
     created_at: WallUs,
     status: Status,
 }
@@ -179,6 +181,8 @@ pub(super) fn camera_pairs(camera: &Camera, now: WallUs) -> Table {
     table.pair("a trigger keeps", format!("{pre}, {post} s after"));
     table.pair("audio", if camera.record_audio { "recorded" } else { "not recorded" });
     table.pair("keeps", kept(camera.retention_hours, camera.quota_bytes));
+    let mirror = if camera.mirror_enabled { &camera.mirror_mode } else { "nothing" };
+    table.pair("mirror holds", mirror);
     table.pair("added", when::shown(camera.created_at));
     table
 }
@@ -407,7 +411,9 @@ pub(super) mod tests {
             "tls_fingerprint": null, "allow_basic": false, "segment_seconds": 60, "record_mode": "scheduled_event", "schedule": [
                 {"weekdays": [0, 1, 2, 3, 4], "start": "08:00", "end": "18:10", "enabled": true}
             ], "time_zone": "Europe/Berlin", "pre_roll_seconds": 5, "post_roll_seconds": 20,
-            "event_idle_session": true, "record_audio": false, "retention_hours": null, "quota_bytes": null, "created_at": "2026-11-20T10:00:00.000000Z", "mirror_enabled": true, "status": status,
+            "event_idle_session": true, "record_audio": false, "retention_hours": null, "quota_bytes": null,
+            "mirror_enabled": true, "mirror_mode": "recorded", "created_at": "2026-11-20T10:00:00.000000Z",
+            "field_of_tomorrow": true, "status": status,
         })
     }
 

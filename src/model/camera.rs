@@ -53,6 +53,16 @@ pub enum Transport {
     Auto,
 }
 
+/// What the mirror holds of a camera, where there is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MirrorMode {
+    /// A copy of what the primary records.
+    #[default]
+    Recorded,
+    /// That, and what comes outside schedule and triggers, too, which the primary does not keep.
+    Continuous,
+}
+
 /// Names for enums that the database, the API and the command line share; the same words everywhere.
 macro_rules! words {
     ($type:ty { $($variant:ident = $word:literal),+ $(,)? }) => {
@@ -75,6 +85,7 @@ macro_rules! words {
 pub(crate) use words;
 
 words!(Profile { Main = "main", Sub = "sub" });
+words!(MirrorMode { Recorded = "recorded", Continuous = "continuous" });
 words!(Transport { Tcp = "tcp", Udp = "udp", Auto = "auto" });
 
 /// One camera, checked: whoever holds a `Camera` need not ask again whether its fields make sense.
@@ -131,6 +142,10 @@ pub struct Camera {
     pub retention_hours: Option<u32>,
     /// The oldest is deleted beyond so many bytes.
     pub quota_bytes: Option<u64>,
+    /// Whether it has a second copy on the mirror, where one is configured.
+    pub mirror_enabled: bool,
+    /// What of it the mirror holds.
+    pub mirror_mode: MirrorMode,
 }
 
 /// The settings as somebody gives them, unchecked. As a patch, a `None` leaves a field as it is; the inner `None`
@@ -162,6 +177,8 @@ pub struct CameraPatch {
     pub record_audio: Option<bool>,
     pub retention_hours: Option<Option<u32>>,
     pub quota_bytes: Option<Option<u64>>,
+    pub mirror_enabled: Option<bool>,
+    pub mirror_mode: Option<MirrorMode>,
 }
 
 impl CameraPatch {
@@ -211,6 +228,8 @@ impl Camera {
             record_audio: false,
             retention_hours: None,
             quota_bytes: None,
+            mirror_enabled: true,
+            mirror_mode: MirrorMode::Recorded,
         };
         blank.patched(given)
     }
@@ -244,6 +263,8 @@ impl Camera {
             record_audio,
             retention_hours,
             quota_bytes,
+            mirror_enabled,
+            mirror_mode,
         } = patch;
         set(&mut camera.name, name);
         set(&mut camera.vendor, vendor);
@@ -267,6 +288,8 @@ impl Camera {
         set(&mut camera.record_audio, record_audio);
         set(&mut camera.retention_hours, retention_hours);
         set(&mut camera.quota_bytes, quota_bytes);
+        set(&mut camera.mirror_enabled, mirror_enabled);
+        set(&mut camera.mirror_mode, mirror_mode);
         for (field, given, slot) in
             [("main_url", main_url, &mut camera.main_url), ("sub_url", sub_url, &mut camera.sub_url)]
         {
@@ -508,6 +531,8 @@ mod tests {
             pre_roll_seconds: Some(60),
             post_roll_seconds: Some(3600),
             event_idle_session: Some(false),
+            mirror_enabled: Some(false),
+            mirror_mode: Some(MirrorMode::Continuous),
             ..CameraPatch::default()
         }));
     }

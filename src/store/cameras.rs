@@ -12,7 +12,7 @@ use crate::{
     model::{
         Camera, Profile,
         address::Vendor,
-        camera::Transport,
+        camera::{MirrorMode, Transport},
         demand::Mode,
         schedule::{self, Row, Schedule, Zone},
     },
@@ -43,19 +43,20 @@ const INSERT: &str = "
     insert into camera (id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url,
                         record_profile, transport, record_enabled, segment_seconds, record_mode, schedule,
                         time_zone, pre_roll_seconds, post_roll_seconds, event_idle_session, record_audio,
-                        tls_fingerprint, allow_basic, retention_hours, quota_bytes, created_us)
+                        tls_fingerprint, allow_basic, retention_hours, quota_bytes, mirror_enabled, mirror_mode,
+                        created_us)
     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-            ?23, ?24, ?25, ?26)
+            ?23, ?24, ?25, ?26, ?27, ?28)
     on conflict (id) do nothing";
 
 const UPDATE: &str = "
     update camera
        set name = ?2, vendor = ?3, address = ?4, rtsp_port = ?5, channel = ?6, username = ?7,
-           password = case when ?26 then password else ?8 end, main_url = ?9, sub_url = ?10,
+           password = case when ?28 then password else ?8 end, main_url = ?9, sub_url = ?10,
            record_profile = ?11, transport = ?12, record_enabled = ?13, segment_seconds = ?14,
            record_mode = ?15, schedule = ?16, time_zone = ?17, pre_roll_seconds = ?18, post_roll_seconds = ?19,
            event_idle_session = ?20, record_audio = ?21, tls_fingerprint = ?22,
-           allow_basic = ?23, retention_hours = ?24, quota_bytes = ?25
+           allow_basic = ?23, retention_hours = ?24, quota_bytes = ?25, mirror_enabled = ?26, mirror_mode = ?27
      where id = ?1";
 
 const DELETE: &str = "delete from camera where id = ?1";
@@ -64,14 +65,14 @@ const LIST: &str = "
     select id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
            transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
            post_roll_seconds, event_idle_session, record_audio, tls_fingerprint, allow_basic, retention_hours,
-           quota_bytes, created_us
+           quota_bytes, mirror_enabled, mirror_mode, created_us
       from camera order by id";
 
 const GET: &str = "
     select id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
            transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
            post_roll_seconds, event_idle_session, record_audio, tls_fingerprint, allow_basic, retention_hours,
-           quota_bytes, created_us
+           quota_bytes, mirror_enabled, mirror_mode, created_us
       from camera where id = ?1";
 
 #[cfg(test)]
@@ -137,7 +138,7 @@ fn none(id: &CameraId) -> Error {
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
-/// Parameters 1 to 25 of [`INSERT`] and [`UPDATE`].
+/// Parameters 1 to 27 of [`INSERT`] and [`UPDATE`].
 fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
     // Without `..`: a new setting must be stored.
     let Camera {
@@ -166,6 +167,8 @@ fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
         record_audio,
         retention_hours,
         quota_bytes,
+        mirror_enabled,
+        mirror_mode,
     } = camera;
     query
         .bind(id.as_str())
@@ -193,6 +196,8 @@ fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
         .bind(allow_basic)
         .bind(retention_hours)
         .bind(quota_bytes.map(number))
+        .bind(mirror_enabled)
+        .bind(mirror_mode.word())
 }
 
 #[derive(FromRow)]
@@ -222,6 +227,8 @@ struct CameraRow {
     allow_basic: bool,
     retention_hours: Option<u32>,
     quota_bytes: Option<i64>,
+    mirror_enabled: bool,
+    mirror_mode: String,
     created_us: i64,
 }
 
@@ -254,6 +261,9 @@ impl CameraRow {
                 allow_basic: self.allow_basic,
                 retention_hours: self.retention_hours,
                 quota_bytes: self.quota_bytes.map(|bytes| size("camera.quota_bytes", bytes)).transpose()?,
+                mirror_enabled: self.mirror_enabled,
+                mirror_mode: MirrorMode::from_word(&self.mirror_mode)
+                    .ok_or_else(|| bad("camera.mirror_mode", &self.mirror_mode))?,
                 record_enabled: self.record_enabled,
                 segment_seconds: self.segment_seconds,
                 record_mode: Mode::from_word(&self.record_mode)

@@ -11,7 +11,7 @@ use crate::{
     model::{
         Camera, Profile,
         address::Vendor,
-        camera::{CameraPatch, Transport},
+        camera::{CameraPatch, MirrorMode, Transport},
         demand::Mode,
         event::{Kind, NewEvent, Severity},
         naming,
@@ -124,6 +124,8 @@ async fn a_camera_comes_back_as_it_went() {
         record_audio: true,
         retention_hours: Some(72),
         quota_bytes: Some(5_000_000_000),
+        mirror_enabled: false,
+        mirror_mode: MirrorMode::Continuous,
     };
     let bare = Camera { username: None, password: None, ..camera("bare") };
     for camera in [&full, &bare] {

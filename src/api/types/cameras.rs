@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::ToSchema;
 
 use super::{
-    CodecWord, Int, ProfileWord, RecordModeWord, StateWord, Time, TransportWord, VendorWord, Word, rounded,
+    CodecWord, Int, MirrorModeWord, ProfileWord, RecordModeWord, StateWord, Time, TransportWord, VendorWord,
+    Word, rounded,
 };
 use crate::{
     base::{CameraId, Secret, mask},
@@ -85,6 +86,9 @@ pub(crate) struct Camera {
     /// The oldest footage is deleted beyond so many bytes; null: no limit of its own.
     #[schema(required)]
     quota_bytes: Option<u64>,
+    /// Whether it has a second copy on the mirror, where one is configured.
+    mirror_enabled: bool,
+    mirror_mode: MirrorModeWord,
     /// When it was added.
     created_at: Time,
     status: CameraStatus,
@@ -119,6 +123,8 @@ impl From<&CameraNow> for Camera {
             record_audio,
             retention_hours,
             quota_bytes,
+            mirror_enabled,
+            mirror_mode,
         } = camera;
         Self {
             id: id.to_string(),
@@ -146,6 +152,8 @@ impl From<&CameraNow> for Camera {
             record_audio: *record_audio,
             retention_hours: *retention_hours,
             quota_bytes: *quota_bytes,
+            mirror_enabled: *mirror_enabled,
+            mirror_mode: Word(*mirror_mode),
             created_at: Time(*created_at),
             status: status.into(),
         }
@@ -446,6 +454,15 @@ macro_rules! settings {
             #[serde(default, deserialize_with = "clearable")]
             #[schema(value_type = Option<u64>, minimum = 1000000, maximum = 9007199254740991i64)]
             quota_bytes: Option<Option<u64>>,
+            /// Whether it has a second copy on the mirror, where one is configured. A new camera has.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false)]
+            mirror_enabled: Option<bool>,
+            /// recorded: the mirror holds a copy of what the primary records; continuous: it also keeps recording
+            /// outside schedule and triggers. A new camera has recorded.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false)]
+            mirror_mode: Option<MirrorModeWord>,
         }
     };
 }
@@ -458,6 +475,7 @@ macro_rules! patch {
             name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
             transport, tls_fingerprint, allow_basic, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
             post_roll_seconds, event_idle_session, record_audio, retention_hours, quota_bytes,
+            mirror_enabled, mirror_mode,
         } = $body;
         let small = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
         CameraPatch {
@@ -485,6 +503,8 @@ macro_rules! patch {
             record_audio,
             retention_hours: retention_hours.map(|given| given.map(Int::get)),
             quota_bytes,
+            mirror_enabled,
+            mirror_mode: mirror_mode.map(|word| word.0),
         }
     }};
 }

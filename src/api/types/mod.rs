@@ -26,7 +26,7 @@ use crate::{
     model::{
         Profile,
         address::Vendor,
-        camera::Transport,
+        camera::{MirrorMode, Transport},
         clip::Format,
         demand::Mode as RecordMode,
         event::{Kind, Severity},
@@ -88,6 +88,7 @@ wire_words!(
     ProfileWord = Profile,
     TransportWord = Transport,
     RecordModeWord = RecordMode,
+    MirrorModeWord = MirrorMode,
     StateWord = Shown,
     LossWord = Loss,
     AudioWord = AudioCodec,

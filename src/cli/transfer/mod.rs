@@ -25,7 +25,7 @@ use crate::{
     model::{
         Camera, Profile,
         address::{self, Vendor},
-        camera::{BadField, CameraPatch, Transport},
+        camera::{BadField, CameraPatch, MirrorMode, Transport},
         demand::Mode,
         schedule::{Row, Zone},
     },
@@ -74,6 +74,8 @@ struct Entry {
     record_audio: Option<bool>,
     retention_hours: Option<u32>,
     quota_bytes: Option<u64>,
+    mirror_enabled: Option<bool>,
+    mirror_mode: Option<String>,
 }
 
 /// No error about it quotes it.
@@ -137,6 +139,8 @@ impl Entry {
             record_audio,
             retention_hours,
             quota_bytes,
+            mirror_enabled,
+            mirror_mode,
         } = self;
         let secret = |Password(secret): &Password| (!secret.reveal().is_empty()).then(|| secret.clone());
         Ok(CameraPatch {
@@ -165,6 +169,8 @@ impl Entry {
             // As an empty text does elsewhere, 0 clears it.
             retention_hours: retention_hours.map(|hours| (hours > 0).then_some(hours)),
             quota_bytes: quota_bytes.map(|bytes| (bytes > 0).then_some(bytes)),
+            mirror_enabled: *mirror_enabled,
+            mirror_mode: word("mirror_mode", mirror_mode, MirrorMode::from_word)?,
         })
     }
 
@@ -200,6 +206,8 @@ impl Entry {
             record_audio: Some(camera.record_audio),
             retention_hours: Some(camera.retention_hours.unwrap_or(0)),
             quota_bytes: Some(camera.quota_bytes.unwrap_or(0)),
+            mirror_enabled: Some(camera.mirror_enabled),
+            mirror_mode: Some(camera.mirror_mode.clone()),
         }
     }
 }
@@ -308,6 +316,8 @@ fn fields(camera: &Camera) -> Map<String, Value> {
         record_audio,
         retention_hours,
         quota_bytes,
+        mirror_enabled,
+        mirror_mode,
     } = camera;
     let all = json!({
         "name": name,
@@ -334,6 +344,8 @@ fn fields(camera: &Camera) -> Map<String, Value> {
         "record_audio": record_audio,
         "retention_hours": retention_hours,
         "quota_bytes": quota_bytes,
+        "mirror_enabled": mirror_enabled,
+        "mirror_mode": mirror_mode.word(),
     });
     match all {
         Value::Object(all) => all,

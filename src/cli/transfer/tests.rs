@@ -70,6 +70,10 @@ fn only_what_differs_is_sent() {
         changed("schedule = []\ntime_zone = \"\"\nrecord_mode = \"event\""),
         json!({"schedule": [], "time_zone": null, "record_mode": "event"})
     );
+    assert_eq!(
+        changed("mirror_enabled = false\nmirror_mode = \"continuous\""),
+        json!({"mirror_enabled": false, "mirror_mode": "continuous"})
+    );
     assert_eq!(changed("schedule = [\"mon-fri 08:00-18:10\"]"), json!("unchanged"));
     assert_eq!(changed("password = \"\""), json!({"password": null}));
     assert_eq!(
@@ -82,6 +86,7 @@ fn only_what_differs_is_sent() {
 fn a_mistake_is_named_and_no_secret_with_it() {
     let wrong = |text: &str| step(&id("front"), &one(text), None).unwrap_err().to_string();
     assert!(wrong("vendor = \"acme\"").starts_with("vendor: `acme`"));
+    assert!(wrong("mirror_mode = \"always\"").starts_with("mirror_mode: `always`"));
     assert!(
         wrong("schedule = [\"mon 08:00-09:00\", \"mon 8-9\"]").starts_with("schedule[1]: start: must be")
     );
