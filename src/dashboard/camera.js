@@ -8,7 +8,7 @@ import { arrange, h, icon, setText, toast } from "./dom.js";
 import { EventLog } from "./events.js";
 import { Exporter } from "./export.js";
 import { ago, bytes, clock, codec, count, duration, full, size } from "./format.js";
-import { hasSchedule, MODES, takesTriggers, VENDORS } from "./fields.js";
+import { hasSchedule, MIRROR_MODES, MODES, takesTriggers, VENDORS } from "./fields.js";
 import { Kept, limits } from "./kept.js";
 import { Picture } from "./picture.js";
 import { scheduleText } from "./schedule.js";
@@ -130,6 +130,7 @@ function settingRows(camera) {
     ...(hasSchedule(camera) ? [["Schedule", `${scheduleText(camera.schedule)} (${camera.time_zone ?? store.system?.time_zone})`]] : []),
     ...(takesTriggers(camera) ? [["A trigger keeps", `${camera.event_idle_session ? camera.pre_roll_seconds : 0} s before, ${camera.post_roll_seconds} s after`]] : []),
     ["Keeps", limits(camera)],
+    ["Mirror holds", camera.mirror_enabled ? MIRROR_MODES[camera.mirror_mode] ?? camera.mirror_mode : "nothing"],
     ["Sound", camera.record_audio ? "recorded" : "not recorded"],
     ...(camera.tls_fingerprint ? [["Certificate", camera.tls_fingerprint]] : []),
     ["Added", ...instant(camera.created_at)],

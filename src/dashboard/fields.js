@@ -14,6 +14,7 @@ export const vendorNeeds = (vendor) => VENDORS[vendor]?.needs
 
 const SCHEDULED = ["scheduled", "scheduled_event"], TRIGGERED = ["event", "scheduled_event"];
 export const MODES = { continuous: "Always", scheduled: "In its schedule", event: "After triggers", scheduled_event: "After triggers, in its schedule" };
+export const MIRROR_MODES = { recorded: "What is recorded", continuous: "Always, also when nothing is to be recorded" };
 export const takesTriggers = (camera) => TRIGGERED.includes(camera.record_mode) && camera.record_enabled;
 export const hasSchedule = (camera) => SCHEDULED.includes(camera.record_mode);
 
@@ -47,6 +48,8 @@ export const FIELDS = [
   { key: "segment_seconds", label: "Length of a segment", kind: "number", unit: "seconds", initial: 60, min: 2, max: 3600, hint: "2 to 3600. A segment ends at the first keyframe after this time." },
   { key: "retention_hours", label: "Delete what is older than", kind: "number", unit: "hours", nullable: true, min: 1, hint: "Empty: never for its age alone. Protected footage stays." },
   { key: "quota_bytes", label: "Keep at most", kind: "number", unit: "GB", scale: 1e9, nullable: true, min: 0.001, hint: "Beyond it the oldest goes. Empty: as long as there is room." },
+  { key: "mirror_enabled", label: "Second copy on the mirror", kind: "check", initial: true, hint: "Where the server's configuration has a mirror (mirror_dir)." },
+  { key: "mirror_mode", label: "The mirror holds", kind: "select", options: Object.entries(MIRROR_MODES), initial: "recorded", modes: [...SCHEDULED, "event"], hint: "Always: it goes on outside schedule and triggers, when the primary keeps nothing." },
 ];
 
 /** Where each field stands for a make: what it needs first, the rest folded away. */
@@ -56,7 +59,7 @@ export function layout(vendor) {
     camera: ["name", "id"],
     connection: url ? ["vendor", "main_url", "username", "password"] : ["vendor", "address", "username", "password", "channel"],
     recording: ["record_enabled", "record_mode", "schedule", "time_zone", "pre_roll_seconds", "post_roll_seconds", "event_idle_session",
-      "record_audio", "record_profile", "segment_seconds", "retention_hours", "quota_bytes"],
+      "record_audio", "record_profile", "segment_seconds", "retention_hours", "quota_bytes", "mirror_enabled", "mirror_mode"],
     more: [...(url ? ["sub_url", "transport", "address", "rtsp_port", "channel"] : ["rtsp_port", "transport", "main_url", "sub_url"]), "tls_fingerprint", "allow_basic"],
     required: url ? "main_url" : "address",
   };

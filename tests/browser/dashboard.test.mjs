@@ -474,6 +474,22 @@ test("a trigger is given, and until when it records is shown", async () => {
   }));
 });
 
+test("the mirror's copy is chosen in the form, and its mode only where it says something", async () => {
+  await withSpare({ record_mode: "event" }, () => onPage(browser, { route: "/#/cameras/spare/settings" }, async (page) => {
+    const mode = page.getByTestId("field-mirror_mode");
+    assert.deepEqual([await page.getByTestId("field-mirror_enabled").isChecked(), await mode.inputValue()], [true, "recorded"]);
+    await page.getByTestId("field-record_mode").selectOption("continuous");
+    assert.equal(await mode.isVisible(), false);
+    await page.getByTestId("field-record_mode").selectOption("event");
+    await mode.selectOption("continuous");
+    assert.deepEqual(await saved(page), { mirror_mode: "continuous" });
+  }));
+  await withSpare({}, () => onPage(browser, { route: "/#/cameras/spare/settings" }, async (page) => {
+    await page.getByText("Second copy on the mirror").click();
+    assert.deepEqual(await saved(page), { mirror_enabled: false });
+  }));
+});
+
 for (const [width, height] of [[390, 844], [1440, 900]]) {
   for (const colorScheme of ["light", "dark"]) {
     test(`fits ${width} px in ${colorScheme}`, async () => {
