@@ -8,13 +8,19 @@ use std::{
 
 use serde::Deserialize;
 
+use super::places;
 use crate::{
     model::retention::{BYTES_LEAST, BYTES_MAX},
-    run::{Settings, StorageLimits},
+    run::{MirrorSettings, Settings, StorageLimits},
 };
 
 /// Where a configuration is looked for when none is named.
 const PLACES: [&str; 2] = ["watchkeeper.toml", "/etc/watchkeeper/watchkeeper.toml"];
+
+/// A quarter of what a disk writes in a row: recording is not to notice that a copy is made beside it.
+const RESYNC: u64 = 32 << 20;
+/// A day reads 720 GB again.
+const SCRUB: u64 = 8 << 20;
 
 /// The whole configuration; `watchkeeper.toml` in the repository documents each key.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -36,6 +42,16 @@ pub struct Config {
     pub max_bytes: Option<u64>,
     /// So many bytes of the recordings' volume stay free.
     pub min_free_bytes: Option<u64>,
+    /// Directory of the second copy; none unless set.
+    pub mirror_dir: Option<PathBuf>,
+    /// No more bytes of footage on the mirror than so many.
+    pub mirror_max_bytes: Option<u64>,
+    /// So many bytes of the mirror's volume stay free.
+    pub mirror_min_free_bytes: Option<u64>,
+    /// How fast what is missing on one volume is copied from the other.
+    pub resync_bytes_per_second: u64,
+    /// How fast closed segments are read again and compared with their hashes; 0 is never.
+    pub scrub_bytes_per_second: u64,
 }
 
 impl Default for Config {
@@ -49,6 +65,11 @@ impl Default for Config {
             pipelines_dir: None,
             max_bytes: None,
             min_free_bytes: None,
+            mirror_dir: None,
+            mirror_max_bytes: None,
+            mirror_min_free_bytes: None,
+            resync_bytes_per_second: RESYNC,
+            scrub_bytes_per_second: SCRUB,
         }
     }
 }
@@ -86,8 +107,34 @@ pub enum ConfigError {
     )]
     Listen(SocketAddr),
     /// It would keep nothing.
-    #[error("max_bytes: {0} is not {BYTES_LEAST} to {BYTES_MAX}; leave it out for no limit")]
-    MaxBytes(u64),
+    #[error("{key}: {bytes} is not {BYTES_LEAST} to {BYTES_MAX}; leave it out for no limit")]
+    MaxBytes {
+        /// Which of those that are such a limit.
+        key: &'static str,
+        /// What it says.
+        bytes: u64,
+    },
+    /// It would be the directory that the program was started in.
+    #[error("mirror_dir: is empty; set it to a directory on another disk, or leave it out for no mirror")]
+    NoMirrorDir,
+    /// Both copies would have the same names in the same place.
+    #[error(
+        "mirror_dir: `{mirror}` {how} the directory of the recordings, `{recordings}`; set it to one on another disk, or \
+         leave it out for no mirror"
+    )]
+    MirrorDir {
+        /// What the key says.
+        mirror: PathBuf,
+        /// How it lies to the recordings.
+        how: places::Overlap,
+        /// Where they are.
+        recordings: PathBuf,
+    },
+    /// What is missing would be missing for ever.
+    #[error(
+        "resync_bytes_per_second: 0 never copies what is missing; set it to 1 or more, or leave it out for {RESYNC}"
+    )]
+    Resync,
 }
 
 impl Config {
@@ -102,10 +149,28 @@ impl Config {
         if !config.listen.ip().is_loopback() {
             return Err(ConfigError::Listen(config.listen));
         }
-        if let Some(bad) = config.max_bytes.filter(|bytes| !(BYTES_LEAST..=BYTES_MAX).contains(bytes)) {
-            return Err(ConfigError::MaxBytes(bad));
+        for (key, limit) in [("max_bytes", config.max_bytes), ("mirror_max_bytes", config.mirror_max_bytes)] {
+            if let Some(bytes) = limit.filter(|bytes| !(BYTES_LEAST..=BYTES_MAX).contains(bytes)) {
+                return Err(ConfigError::MaxBytes { key, bytes });
+            }
         }
+        if config.resync_bytes_per_second == 0 {
+            return Err(ConfigError::Resync);
+        }
+        config.check_mirror_dir()?;
         Ok(config)
+    }
+
+    fn check_mirror_dir(&self) -> Result<(), ConfigError> {
+        let Some(mirror) = &self.mirror_dir else { return Ok(()) };
+        if mirror.as_os_str().is_empty() {
+            return Err(ConfigError::NoMirrorDir);
+        }
+        let recordings = self.settings().recordings_dir;
+        match places::overlap(mirror, &recordings) {
+            Some(how) => Err(ConfigError::MirrorDir { mirror: mirror.clone(), how, recordings }),
+            None => Ok(()),
+        }
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
@@ -131,6 +196,11 @@ impl Config {
                 }
                 "MAX_BYTES" => self.max_bytes = Some(bytes(&value).map_err(wrong)?),
                 "MIN_FREE_BYTES" => self.min_free_bytes = Some(bytes(&value).map_err(wrong)?),
+                "MIRROR_DIR" => self.mirror_dir = Some(value.into()),
+                "MIRROR_MAX_BYTES" => self.mirror_max_bytes = Some(bytes(&value).map_err(wrong)?),
+                "MIRROR_MIN_FREE_BYTES" => self.mirror_min_free_bytes = Some(bytes(&value).map_err(wrong)?),
+                "RESYNC_BYTES_PER_SECOND" => self.resync_bytes_per_second = bytes(&value).map_err(wrong)?,
+                "SCRUB_BYTES_PER_SECOND" => self.scrub_bytes_per_second = bytes(&value).map_err(wrong)?,
                 "LOG" => self.log = value,
                 // Read by clap.
                 "CONFIG" | "SERVER" => {}
@@ -147,6 +217,15 @@ impl Config {
             recordings_dir: self.recordings_dir.clone().unwrap_or_else(|| self.data_dir.join("recordings")),
             pipelines_dir: self.pipelines_dir.clone(),
             storage: StorageLimits { max_bytes: self.max_bytes, min_free_bytes: self.min_free_bytes },
+            mirror: self.mirror_dir.clone().map(|dir| MirrorSettings {
+                dir,
+                storage: StorageLimits {
+                    max_bytes: self.mirror_max_bytes,
+                    min_free_bytes: self.mirror_min_free_bytes,
+                },
+            }),
+            resync_bytes_per_second: self.resync_bytes_per_second,
+            scrub_bytes_per_second: self.scrub_bytes_per_second,
         }
     }
 }
@@ -168,6 +247,11 @@ mod tests {
             "recordings_dir",
             "max_bytes",
             "min_free_bytes",
+            "mirror_dir",
+            "mirror_max_bytes",
+            "mirror_min_free_bytes",
+            "resync_bytes_per_second",
+            "scrub_bytes_per_second",
             "listen",
             "allowed_hosts",
             "log",
@@ -208,6 +292,88 @@ mod tests {
         fs::write(&path, "max_bytes = 2_000_000_000_000\nmin_free_bytes = 0").unwrap();
         let bytes = Config::load(Some(&path)).unwrap().settings().storage;
         assert_eq!(bytes, StorageLimits { max_bytes: Some(2_000_000_000_000), min_free_bytes: Some(0) });
+    }
+
+    #[test]
+    fn a_mirror_has_limits_and_rates_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.toml");
+        let load = |text: &str| {
+            fs::write(&path, text).unwrap();
+            Config::load(Some(&path)).map(|config| config.settings()).map_err(|error| error.to_string())
+        };
+        let none = load("mirror_max_bytes = 1_000_000").unwrap();
+        assert!(none.mirror.is_none());
+        assert_eq!((none.resync_bytes_per_second, none.scrub_bytes_per_second), (33_554_432, 8_388_608));
+        for bad in ["0", "999_999", "9_007_199_254_740_992"] {
+            let error = load(&format!("mirror_max_bytes = {bad}")).unwrap_err();
+            let said = format!("mirror_max_bytes: {} is not", bad.replace('_', ""));
+            assert!(error.starts_with(&said) && error.ends_with("leave it out for no limit"), "{error}");
+        }
+        let error = load("resync_bytes_per_second = 0").unwrap_err();
+        assert!(error.starts_with("resync_bytes_per_second: 0 never"), "{error}");
+        let all = load(&format!(
+            "mirror_dir = {:?}\nmirror_max_bytes = 1_000_000\nmirror_min_free_bytes = 0\n\
+             resync_bytes_per_second = 1\nscrub_bytes_per_second = 0",
+            dir.path().join("mirror")
+        ))
+        .unwrap();
+        let mirror = all.mirror.unwrap();
+        assert_eq!(mirror.dir, dir.path().join("mirror"));
+        assert_eq!(mirror.storage, StorageLimits { max_bytes: Some(1_000_000), min_free_bytes: Some(0) });
+        assert_eq!(all.storage, StorageLimits::default());
+        assert_eq!((all.resync_bytes_per_second, all.scrub_bytes_per_second), (1, 0));
+    }
+
+    #[test]
+    fn the_mirrors_keys_are_variables_too() {
+        let mut config = Config::default();
+        let mut set =
+            |name: &str, value: &str| config.apply([(name.to_owned(), value.to_owned())].into_iter());
+        for (name, value) in [
+            ("WATCHKEEPER_MIRROR_DIR", "/srv/mirror"),
+            ("WATCHKEEPER_MIRROR_MAX_BYTES", "1000000"),
+            ("WATCHKEEPER_MIRROR_MIN_FREE_BYTES", "0"),
+            ("WATCHKEEPER_RESYNC_BYTES_PER_SECOND", "7"),
+            ("WATCHKEEPER_SCRUB_BYTES_PER_SECOND", "0"),
+        ] {
+            assert!(set(name, value).is_ok(), "{name}");
+            let text = set(name, "fast").err().map(|error| error.to_string());
+            assert!(name.ends_with("_DIR") || text.is_some_and(|text| text.contains(name)), "{name}");
+        }
+        let expected = Config {
+            mirror_dir: Some("fast".into()),
+            mirror_max_bytes: Some(1_000_000),
+            mirror_min_free_bytes: Some(0),
+            resync_bytes_per_second: 7,
+            scrub_bytes_per_second: 0,
+            ..Config::default()
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn a_mirror_that_is_not_apart_from_the_recordings_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, recordings) = (dir.path().join("w.toml"), dir.path().join("recordings"));
+        let load = |mirror: &Path| {
+            fs::write(&path, format!("recordings_dir = {recordings:?}\nmirror_dir = {mirror:?}")).unwrap();
+            Config::load(Some(&path)).map_err(|error| error.to_string())
+        };
+        let error = load(&recordings.join("mirror")).unwrap_err();
+        let said = format!("mirror_dir: `{}` lies inside", recordings.join("mirror").display());
+        assert!(error.starts_with(&said) && error.contains(&*recordings.to_string_lossy()), "{error}");
+        assert!(error.ends_with("set it to one on another disk, or leave it out for no mirror"), "{error}");
+        assert!(load(&recordings).unwrap_err().contains("` is the directory of the recordings"));
+        assert!(load(dir.path()).unwrap_err().contains("` contains the directory of the recordings"));
+        assert!(load(Path::new("")).unwrap_err().starts_with("mirror_dir: is empty"));
+        assert!(load(&dir.path().join("recordings-mirror")).is_ok());
+        assert!(!recordings.exists(), "a check makes nothing");
+        // Below the data directory, where the recordings are, too, unless they are told to be elsewhere.
+        fs::write(&path, "mirror_dir = \"data\"").unwrap();
+        assert!(matches!(Config::load(Some(&path)), Err(ConfigError::MirrorDir { .. })));
+        fs::write(&path, "mirror_dir = \"data/mirror\"").unwrap();
+        assert!(Config::load(Some(&path)).is_ok());
     }
 
     #[test]

@@ -2,9 +2,13 @@
 //! file system do they lie?
 
 use std::{
-    fs,
+    ffi::OsString,
+    fmt, fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
-    path::Path,
+    path::{self, Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use rustix::fs::{Access, access, statfs, statvfs};
@@ -18,6 +22,80 @@ use super::{
 const ALMOST_FULL: u64 = 256 << 20;
 /// An hour of one camera or so.
 const LITTLE: u64 = 5 << 30;
+
+/// A disk that does not answer is not waited for longer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+/// More symbolic links in one path than the system follows.
+const LINKS_MAX: usize = 40;
+
+/// What `ask` says, if it does in time. A disk or a server that hangs holds for ever whoever looks at it; here that is a
+/// thread that nobody needs.
+fn in_time<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || tell.send(ask()));
+    told.recv_timeout(ANSWERS_WITHIN).ok()
+}
+
+/// How a directory lies to another from which it should be apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlap {
+    /// Both are one.
+    Same,
+    /// It is below the other.
+    Inside,
+    /// The other is below it.
+    Around,
+}
+
+impl fmt::Display for Overlap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Same => "is",
+            Self::Inside => "lies inside",
+            Self::Around => "contains",
+        })
+    }
+}
+
+/// How `dir` lies to `other`, as far as they exist; `None` if they are apart.
+pub(super) fn overlap(dir: &Path, other: &Path) -> Option<Overlap> {
+    let link = |path: &Path| fs::read_link(path).ok();
+    let both = (dir.to_owned(), other.to_owned());
+    let (dir, other) = in_time(move || (resolved(&both.0, link), resolved(&both.1, link)))
+        // Then the names alone say it.
+        .unwrap_or_else(|| (resolved(dir, |_| None), resolved(other, |_| None)));
+    match (dir.starts_with(&other), other.starts_with(&dir)) {
+        (true, true) => Some(Overlap::Same),
+        (true, false) => Some(Overlap::Inside),
+        (false, true) => Some(Overlap::Around),
+        (false, false) => None,
+    }
+}
+
+/// The path from the root on, without `..` and without the links that `link` knows. Unlike the system's own way to ask
+/// for it, it takes names that do not exist yet.
+fn resolved(path: &Path, link: impl Fn(&Path) -> Option<PathBuf>) -> PathBuf {
+    let parts = |path: &Path| -> Vec<OsString> {
+        path.components().rev().map(|part| part.as_os_str().to_owned()).collect()
+    };
+    // The next one last.
+    let mut left = parts(&path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    let (mut found, mut links) = (PathBuf::new(), 0);
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            found.pop();
+            continue;
+        }
+        found.push(&part);
+        if let Some(target) = link(&found).filter(|_| links < LINKS_MAX) {
+            found.pop();
+            // From the root on, if it says so: the first part is the root then, and replaces what was found.
+            left.extend(parts(&target));
+            links += 1;
+        }
+    }
+    found
+}
 
 /// The user id of a directory's owner, if that is somebody else. Files that we made there would keep the owner out.
 pub(super) fn other_owner(dir: &Path) -> Option<u32> {
@@ -92,7 +170,7 @@ pub(super) fn directory(name: &'static str, path: &Path, database: bool) -> Find
         format!("`{shown}` can be written; {} of {} free, on {kind}{coming}", bytes(free), bytes(total));
     let finding = Finding::new(name, Level::Ok, detail);
     if free < ALMOST_FULL {
-        finding.level(Level::Problem).remedy("make room: recording stops when nothing is left")
+        finding.level(Level::Problem).remedy("make room: when nothing is left, nothing more is kept here")
     } else if network && database {
         finding.level(Level::Warning).remedy(
             "keep the database on a local disk (data_dir); SQLite is not safe on network file systems",
@@ -110,6 +188,31 @@ pub(super) fn directory(name: &'static str, path: &Path, database: bool) -> Find
     } else {
         finding
     }
+}
+
+/// The directory of the mirror, and whether it lies on a disk of its own.
+pub(super) fn mirror(path: &Path, recordings: &Path) -> Vec<Finding> {
+    const NAME: &str = "mirror";
+    let (asked, beside) = (path.to_owned(), recordings.to_owned());
+    let looked = in_time(move || {
+        let device = |path: &Path| fs::metadata(nearest(path)?).ok().map(|found| found.dev());
+        let one = device(&asked).is_some_and(|mirror| device(&beside) == Some(mirror));
+        (directory(NAME, &asked, false), one)
+    });
+    let Some((found, one)) = looked else {
+        let within = ANSWERS_WITHIN.as_secs();
+        let detail = format!("`{}` does not answer within {within} s", path.display());
+        return vec![
+            Finding::new(NAME, Level::Problem, detail)
+                .remedy("check the disk, or the server that it is mounted from"),
+        ];
+    };
+    let shared = Finding::new(
+        NAME,
+        Level::Warning,
+        "the mirror lies on the same file system as the recordings: one dead disk takes both",
+    );
+    [found].into_iter().chain(one.then(|| shared.remedy("put it on another disk"))).collect()
 }
 
 /// The key that seals the passwords.
@@ -171,6 +274,66 @@ mod tests {
         assert_eq!(directory("data", &dir.path().join("file/x"), true).level, Level::Problem);
         assert_eq!(nearest(Path::new("not-there-yet")).unwrap(), Path::new("."));
         assert_eq!(other_owner(dir.path()), None);
+    }
+
+    #[test]
+    fn directories_are_apart_or_not_whatever_their_names_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("a/b")).unwrap();
+        for (name, target) in [
+            ("to-b", "a/b".into()),
+            ("to-nothing", "a/not-yet".into()),
+            ("round", "round".into()),
+            ("up", at("a/..")),
+            ("twice", "to-b".into()),
+        ] {
+            std::os::unix::fs::symlink::<PathBuf, _>(target, at(name)).unwrap();
+        }
+        for (one, other, how) in [
+            ("a", "a", Some(Overlap::Same)),
+            ("a/./b/..", "a/", Some(Overlap::Same)),
+            ("no/../a/b", "a", Some(Overlap::Inside)),
+            ("no/x", "no", Some(Overlap::Inside)),
+            ("no", "no/x/y", Some(Overlap::Around)),
+            ("no", "nobody", None),
+            ("a/b", "a/bc", None),
+            ("to-b", "a/b", Some(Overlap::Same)),
+            ("to-b/x", "a", Some(Overlap::Inside)),
+            // The link's own directory is not its target's.
+            ("to-b/..", "a", Some(Overlap::Same)),
+            ("no/../to-b/../c", "a/c", Some(Overlap::Same)),
+            ("to-nothing", "a/not-yet", Some(Overlap::Same)),
+            ("up/a", "a/b", Some(Overlap::Around)),
+            ("twice", "a", Some(Overlap::Inside)),
+            ("round", "a", None),
+        ] {
+            assert_eq!(overlap(&at(one), &at(other)), how, "{one}, {other}");
+        }
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(overlap(Path::new("x/y"), &here.join("x")), Some(Overlap::Inside));
+        assert_eq!(overlap(&here, Path::new(".")), Some(Overlap::Same));
+        assert_eq!(overlap(&here.join(".."), Path::new("x")), Some(Overlap::Around));
+        assert_eq!(overlap(Path::new("/.."), Path::new("/")), Some(Overlap::Same));
+    }
+
+    #[test]
+    fn a_mirror_on_the_same_disk_is_warned_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = mirror(&dir.path().join("not/yet"), &dir.path().join("recordings"));
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].detail.contains("will be made") && found[1].level == Level::Warning, "{found:?}");
+        assert!(found[1].detail.contains("same file system") && found[1].remedy.is_some(), "{found:?}");
+        // Of another file system than any directory for temporary files.
+        let apart = mirror(Path::new("/proc"), dir.path());
+        assert!(!apart.iter().any(|found| found.detail.contains("same file system")), "{apart:?}");
+    }
+
+    #[test]
+    fn what_does_not_answer_is_not_waited_for() {
+        assert_eq!(in_time(|| 7), Some(7));
+        let (_nobody, silence) = mpsc::channel::<()>();
+        assert_eq!(in_time(move || silence.recv()), None);
     }
 
     #[test]

@@ -73,6 +73,21 @@ pub struct Settings {
     pub pipelines_dir: Option<PathBuf>,
     /// What all cameras together may keep.
     pub storage: StorageLimits,
+    /// Where the second copy is; `None` without one.
+    pub mirror: Option<MirrorSettings>,
+    /// What is missing on one volume is copied from the other no faster than so.
+    pub resync_bytes_per_second: u64,
+    /// Closed segments are read again and compared with their hashes no faster than so; 0 is never.
+    pub scrub_bytes_per_second: u64,
+}
+
+/// Where the second copy of what is recorded is.
+#[derive(Clone, Debug)]
+pub struct MirrorSettings {
+    /// Its directory; apart from that of the recordings, neither inside it nor around it.
+    pub dir: PathBuf,
+    /// What all cameras together may keep there.
+    pub storage: StorageLimits,
 }
 
 /// The running service. Cheap to clone; all clones are the same service.

@@ -54,6 +54,9 @@ impl Rig {
             recordings_dir: dir.path().join("recordings"),
             pipelines_dir: None,
             storage: StorageLimits::default(),
+            mirror: None,
+            resync_bytes_per_second: 32 << 20,
+            scrub_bytes_per_second: 8 << 20,
         };
         let service = Watchkeeper::start(&settings).await.unwrap();
         Self { service, settings, scenes: BTreeMap::new(), _dir: dir }

@@ -53,6 +53,9 @@ impl Rig {
             recordings_dir: dir.path().join("recordings"),
             pipelines_dir: None,
             storage: Default::default(),
+            mirror: None,
+            resync_bytes_per_second: 32 << 20,
+            scrub_bytes_per_second: 8 << 20,
         };
         let volume = Volume::open(&settings.recordings_dir).unwrap();
         fs::create_dir(volume.root().join("a")).unwrap();
