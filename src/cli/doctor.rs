@@ -125,6 +125,7 @@ fn effective(config: &Config) -> Value {
     json!({
         "data_dir": settings.data_dir,
         "recordings_dir": settings.recordings_dir,
+        "mirror_dir": settings.mirror.map(|mirror| mirror.dir),
         "pipelines_dir": settings.pipelines_dir,
         "listen": config.listen,
         "allowed_hosts": config.allowed_hosts,
@@ -148,9 +149,11 @@ fn configured(config: &Config, server: Option<&str>) -> anyhow::Result<Vec<Findi
         Finding::new("configuration", Level::Ok, shown.join(" ")),
         places::directory("data", &settings.data_dir, true),
         places::directory("recordings", &settings.recordings_dir, false),
-        places::key_file(&settings.key_file()),
-        database(&settings)?,
     ];
+    if let Some(mirror) = &settings.mirror {
+        all.extend(places::mirror(&mirror.dir, &settings.recordings_dir));
+    }
+    all.extend([places::key_file(&settings.key_file()), database(&settings)?]);
     let client = Client::new(server, config)?;
     let (port, service) = (port(config.listen), service(&client));
     let running = check::is_running(&settings);
@@ -372,13 +375,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = Config {
             data_dir: dir.path().join("data"),
+            mirror_dir: Some(dir.path().join("mirror")),
             listen: "127.0.0.1:1".parse().unwrap(),
             ..Config::default()
         };
-        for finding in configured(&config, Some("http://127.0.0.1:1")).unwrap() {
+        let found = configured(&config, Some("http://127.0.0.1:1")).unwrap();
+        let shared = found.iter().any(|finding| finding.detail.contains("one dead disk takes both"));
+        assert!(shared && found[0].detail.contains("mirror_dir="), "{found:?}");
+        for finding in found {
             let bad = matches!(finding.level, Level::Warning | Level::Problem);
             assert!(!bad || finding.remedy.is_some(), "{finding:?}");
         }
-        assert!(!dir.path().join("data").exists(), "a check makes nothing");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "a check makes nothing");
     }
 }
