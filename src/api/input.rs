@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     base::{CameraId, WallUs},
-    model::event::Severity,
+    model::{copies::Place, event::Severity},
 };
 
 /// Largest body that is read, in bytes.
@@ -153,6 +153,28 @@ impl<S: Send + Sync> FromRequestParts<S> for CameraPath {
         let text = segment_of_path(parts).await?;
         let id = text.parse().map_err(|bad: crate::base::ids::BadCameraId| bad_id(bad))?;
         Ok(Self { id })
+    }
+}
+
+/// A volume in a path.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct PlacePath {
+    /// `primary` or `mirror`.
+    #[param(value_type = String, pattern = "^(primary|mirror)$")]
+    pub(super) volume: Place,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PlacePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let taken = parts.extract::<Path<String>>().await;
+        let volume = taken.ok().and_then(|Path(word)| Place::from_word(&word));
+        let volume = volume.ok_or_else(|| {
+            ApiError::new(Code::NotFound, "there is no such volume").hint("a volume is `primary` or `mirror`")
+        })?;
+        Ok(Self { volume })
     }
 }
 
@@ -332,6 +354,10 @@ impl Query {
 
     pub(super) fn severity(&mut self, name: &str) -> Result<Option<Severity>, ApiError> {
         self.take(name, Severity::from_word, "info, warning or error")
+    }
+
+    pub(super) fn place(&mut self, name: &str) -> Result<Option<Place>, ApiError> {
+        self.take(name, Place::from_word, "primary or mirror")
     }
 
     pub(super) fn flag(&mut self, name: &str) -> Result<bool, ApiError> {

@@ -4,8 +4,11 @@ use std::fmt::{self, Write as _};
 
 use crate::{
     base::WallUs,
-    model::status::{CameraStatus, Observed, Shown},
-    run::{CameraNow, CoverageNow, System},
+    model::{
+        mirror::MirrorState,
+        status::{CameraStatus, Observed, Shown},
+    },
+    run::{CameraNow, CoverageNow, MirrorNow, System, VolumeNow},
 };
 
 /// What `Content-Type` calls it.
@@ -69,7 +72,8 @@ fn seconds(us: i64) -> f64 {
 /// The whole page. Labels come from closed sets: camera ids, states and reasons; never names, addresses or texts.
 pub(super) fn page(cameras: &[CameraNow], coverage: &[CoverageNow], system: &System, now: WallUs) -> String {
     let mut page = Page::default();
-    let System { started_at, zone: _, abandoned_pipelines, volume, pending_rows, database_error } = system;
+    let System { started_at, zone: _, abandoned_pipelines, volume, mirror, pending_rows, database_error } =
+        system;
     let one = |value: f64| [(vec![], value)];
     let truth = |yes: bool| one(if yes { 1.0 } else { 0.0 });
 
@@ -117,9 +121,36 @@ pub(super) fn page(cameras: &[CameraNow], coverage: &[CoverageNow], system: &Sys
         "Facts and events that wait for the database.",
         one(number(*pending_rows)),
     );
+    if let Some((volume, now)) = mirror {
+        of_mirror(&mut page, volume, now);
+    }
     of_cameras(&mut page, cameras);
     of_coverage(&mut page, coverage, now);
     page.0
+}
+
+fn of_mirror(page: &mut Page, volume: &VolumeNow, now: &MirrorNow) {
+    let states = MirrorState::ALL.iter();
+    page.family(
+        "watchkeeper_mirror_state",
+        "gauge",
+        "1 for the state that the mirror is in.",
+        states.map(|state| (vec![("state", state.word())], if *state == now.state { 1.0 } else { 0.0 })),
+    );
+    for (name, help, value) in [
+        ("watchkeeper_mirror_size_bytes", "Size of the mirror's volume.", volume.total_bytes),
+        ("watchkeeper_mirror_free_bytes", "Free space on the mirror's volume.", volume.free_bytes),
+        ("watchkeeper_mirror_queued_bytes", "Bytes that wait to be written to the mirror.", now.queued_bytes),
+        ("watchkeeper_mirror_due_segments", "Segments that the mirror lacks.", now.due.segments),
+        ("watchkeeper_mirror_due_bytes", "Bytes of the segments that the mirror lacks.", now.due.bytes),
+        (
+            "watchkeeper_volume_due_segments",
+            "Segments that only the mirror has and the volume of the recordings should have.",
+            now.primary_due.segments,
+        ),
+    ] {
+        page.family(name, "gauge", help, [(vec![], number(value))]);
+    }
 }
 
 fn of_coverage(page: &mut Page, coverage: &[CoverageNow], now: WallUs) {

@@ -94,6 +94,7 @@ fn api() -> OpenApiRouter<App> {
         .route("/api/v1/segments/{segment_id}", get(recordings::segment_or_file)) // also ….mp4
         .routes(routes!(events::list)) //                                /api/v1/events
         .routes(routes!(system::system)) //                              /api/v1/system
+        .routes(routes!(system::accept)) //                              /api/v1/volumes/{volume}/accept
         .routes(routes!(live::live)) //                                  /api/v1/live
         .routes(routes!(system::healthz)) //                             /healthz
         .routes(routes!(system::readyz)) //                              /readyz

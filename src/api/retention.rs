@@ -18,6 +18,7 @@ use super::{
     },
     unbroken,
 };
+use crate::model::copies::Place;
 
 /// Protect the footage of a time range from every deletion: what there is, what is being recorded, and what comes.
 ///
@@ -93,11 +94,15 @@ pub(super) struct RetentionAsked {
     /// So many of the segments that go next.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 20)]
     limit: u32,
+    /// Of which volume: `primary` or `mirror`.
+    #[param(value_type = Option<String>, default = "primary", pattern = "^(primary|mirror)$")]
+    volume: Place,
 }
 
 impl FromQuery for RetentionAsked {
     fn read(query: &mut Query) -> Result<Self, ApiError> {
-        Ok(Self { limit: query.int::<1, 1000>("limit")?.map_or(20, Int::get) })
+        let limit = query.int::<1, 1000>("limit")?.map_or(20, Int::get);
+        Ok(Self { limit, volume: query.place("volume")?.unwrap_or(Place::Primary) })
     }
 }
 
@@ -107,10 +112,11 @@ impl FromQuery for RetentionAsked {
     responses(
         (status = 200, body = Retention),
         (status = 400, body = ErrorBody, description = "bad_query"),
+        (status = 404, body = ErrorBody, description = "no_mirror"),
         (status = 503, body = ErrorBody, description = "database_away")))]
 pub(super) async fn retention(
     State(app): State<App>,
-    Params(RetentionAsked { limit }): Params<RetentionAsked>,
+    Params(RetentionAsked { limit, volume }): Params<RetentionAsked>,
 ) -> Result<Json<Retention>, ApiError> {
-    Ok(Json(Retention::from(&app.watchkeeper.retention(limit).await?)))
+    Ok(Json(Retention::from(&app.watchkeeper.retention(volume, limit).await?)))
 }

@@ -8,8 +8,15 @@ use axum::{
 };
 
 use super::{
-    App, metrics,
-    types::system::{Health, Ready, System},
+    App,
+    error::ApiError,
+    input::PlacePath,
+    metrics,
+    types::{
+        ErrorBody,
+        system::{Accepted, Health, Ready, System},
+    },
+    unbroken,
 };
 use crate::base::WallUs;
 
@@ -18,6 +25,23 @@ use crate::base::WallUs;
     responses((status = 200, body = System)))]
 pub(super) async fn system(State(app): State<App>) -> Json<System> {
     Json(System::at(&app.watchkeeper.system(), WallUs::now()))
+}
+
+/// Take what lies at a volume's path for that volume: a new disk, or one that belonged to another installation. Only a
+/// volume that is away because of its identity can be accepted; it is marked, and written to from then on.
+#[utoipa::path(post, path = "/api/v1/volumes/{volume}/accept", tag = "system", operation_id = "accept_volume",
+    params(PlacePath),
+    responses(
+        (status = 200, body = Accepted),
+        (status = 404, body = ErrorBody, description = "no_mirror, not_found"),
+        (status = 409, body = ErrorBody, description = "volume_there: it is the right one already"),
+        (status = 503, body = ErrorBody, description = "volume_away")))]
+pub(super) async fn accept(
+    State(app): State<App>,
+    PlacePath { volume }: PlacePath,
+) -> Result<Json<Accepted>, ApiError> {
+    let accepted = unbroken(async move { app.watchkeeper.accept_volume(volume).await }).await?;
+    Ok(Json(Accepted::from(&accepted)))
 }
 
 /// Whether the process answers.

@@ -34,6 +34,7 @@ use crate::{
     model::{
         Camera, Profile,
         camera::CameraPatch,
+        copies::Copies,
         event::Kind,
         schedule::Zone,
         segment::{Codec, Extent, Hash, Segment, SegmentFacts, SegmentHead, SegmentState, Source},
@@ -89,6 +90,7 @@ pub(super) fn system() -> System {
             free_bytes: 1_000_000_000_000,
             error: None,
         },
+        mirror: None,
         pending_rows: 0,
         database_error: None,
     }
@@ -104,11 +106,13 @@ pub(super) fn segment(id: i64, state: SegmentState) -> Segment {
         height: 720,
         audio: None,
         source: Source::Live,
+        only_mirror: false,
     };
     let extent = Extent { frames: 1500, bytes: 200_000, duration_us: 60_000_000 };
     let path = "front/20261120_100000.mp4".into();
     let hash = (state == SegmentState::Closed).then_some(Hash([0xa5; 32]));
-    Segment { id, facts: SegmentFacts { head, path, extent, state, hash }, holds: 0 }
+    let copies = Copies::on_primary(state.copy());
+    Segment { id, facts: SegmentFacts { head, path, extent, state, hash }, copies, holds: 0 }
 }
 
 pub(super) async fn bytes_of(response: Response) -> Vec<u8> {

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     base::{WallUs, error::Chain},
     media,
+    model::copies::Place,
     store::{self, Store},
 };
 
@@ -236,7 +237,7 @@ fn database(settings: &crate::run::Settings) -> anyhow::Result<Finding> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let opened = runtime.block_on(async {
         let store = Store::open_read_only(&path).await?;
-        let asked = store.known_rows("", None, 1).await;
+        let asked = store.known_rows(Place::Primary, "", None, 1).await;
         store.close().await;
         asked
     });

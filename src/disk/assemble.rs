@@ -18,6 +18,16 @@ pub(super) struct Fragment {
     pub(super) extent: Extent,
 }
 
+impl Fragment {
+    /// Several that follow each other, as one; `None` of none.
+    pub(super) fn joined(fragments: Vec<Self>) -> Option<Self> {
+        fragments.into_iter().reduce(|mut all, next| {
+            all.chunks.extend(next.chunks);
+            Self { chunks: all.chunks, bytes: all.bytes + next.bytes, extent: next.extent }
+        })
+    }
+}
+
 /// Collects the bytes of one file until a fragment is whole. Copies only headers and indices, never pictures.
 #[derive(Debug, Default)]
 pub(super) struct Assembler {

@@ -5,7 +5,7 @@ use std::{
     io::{self, IoSlice, Write as _},
     os::fd::OwnedFd,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -26,6 +26,33 @@ const COPIES: u32 = 10_000;
 /// So many pieces the kernel takes in one write.
 const PIECES: usize = 1024;
 
+/// The name of a segment, the same on both volumes. It is chosen when the segment begins, in memory; a volume that has a
+/// file of that name from before chooses the next, and the other volume follows.
+#[derive(Debug)]
+pub(super) struct SharedName(Mutex<String>);
+
+impl SharedName {
+    pub(super) fn new(path: String) -> Self {
+        Self(Mutex::new(path))
+    }
+
+    fn get(&self) -> String {
+        self.lock().clone()
+    }
+
+    /// Another, unless somebody else has changed it meanwhile.
+    fn change(&self, from: &str, to: &str) {
+        let mut name = self.lock();
+        if *name == from {
+            to.clone_into(&mut name);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// An open file that holds whole fragments only.
 #[derive(Debug)]
 pub(super) struct SegmentFile {
@@ -36,6 +63,7 @@ pub(super) struct SegmentFile {
     pub(super) created: Instant,
     /// Length of what is whole.
     bytes: u64,
+    name: Arc<SharedName>,
     /// Of all that was written; `None` once there is more in the file than is known. Two KiB, hence the box.
     hasher: Option<Box<blake3::Hasher>>,
 }
@@ -57,18 +85,20 @@ impl SegmentFile {
         camera: &CameraId,
         start: WallUs,
         chunks: &[Bytes],
+        shared: Arc<SharedName>,
     ) -> Result<Created, Error> {
         let (dir, dir_is_new) = volume.camera_dir(camera)?;
         let (part, file) = hidden(volume, &dir, camera, start)?;
         let named = write_all(&file, chunks)
             .map_err(|source| failed("write", at(volume, camera, &part), source))
-            .and_then(|()| name(volume, &dir, camera, start, &part));
+            .and_then(|()| name(volume, &dir, camera, start, &part, &shared));
         let path = named.inspect_err(|_| {
             // Ours, and without a whole fragment: nothing is lost. If this fails too, a hidden file stays.
             let _ = rustix::fs::unlinkat(&dir, part.as_str(), AtFlags::empty());
         })?;
         let (file, created) = (Arc::new(file), Instant::now());
-        let mut file = Self { file, path, created, bytes: 0, hasher: Some(Box::default()) };
+        let hasher = Some(Box::default());
+        let mut file = Self { file, path, created, bytes: 0, name: shared, hasher };
         file.wrote(chunks);
         Ok(Created { file, dir, dir_is_new })
     }
@@ -89,6 +119,7 @@ impl SegmentFile {
 
     /// Appends a whole fragment, or nothing.
     pub(super) fn append(&mut self, volume: &Volume, chunks: &[Bytes]) -> Result<(), Error> {
+        self.follow(volume)?;
         let path = || volume.root().join(&self.path);
         // Writing to a file that has no name any more works, and would claim footage that nobody can find.
         match rustix::fs::fstat(&*self.file) {
@@ -105,6 +136,24 @@ impl SegmentFile {
             return Err(failed("write", path(), source));
         }
         self.wrote(chunks);
+        Ok(())
+    }
+}
+
+impl SegmentFile {
+    /// Takes the name that the other volume had to choose.
+    fn follow(&mut self, volume: &Volume) -> Result<(), Error> {
+        let name = self.name.get();
+        if name == self.path {
+            return Ok(());
+        }
+        let split = |path: &str| path.split_once('/').map(|(dir, name)| (dir.to_owned(), name.to_owned()));
+        let (Some((camera, from)), Some((_, to))) = (split(&self.path), split(&name)) else { return Ok(()) };
+        let path = || volume.root().join(&self.path);
+        let dir =
+            volume.open_dir(&camera)?.ok_or_else(|| failed("open the directory of", path(), Errno::NOENT))?;
+        volume::move_new(&dir, &from, &to).map_err(|source| failed("rename", path(), source))?;
+        self.path = name;
         Ok(())
     }
 }
@@ -126,17 +175,24 @@ fn hidden(volume: &Volume, dir: &OwnedFd, camera: &CameraId, start: WallUs) -> R
     Err(failed("make a file in", at(volume, camera, ""), Errno::EXIST))
 }
 
-/// Gives the hidden file the first free name of its second; the path below the root.
+/// Gives the hidden file its name, or the first free one of its second; the path below the root.
 fn name(
     volume: &Volume,
     dir: &OwnedFd,
     camera: &CameraId,
     start: WallUs,
     part: &str,
+    shared: &SharedName,
 ) -> Result<String, Error> {
-    for copy in 0..COPIES {
-        match volume::move_new(dir, part, &naming::file_name(start, copy)) {
-            Ok(()) => return Ok(naming::relative_path(camera, start, copy)),
+    let wanted = shared.get();
+    let next = (0..COPIES).map(|copy| naming::relative_path(camera, start, copy));
+    for path in std::iter::once(wanted.clone()).chain(next) {
+        let Some((_, name)) = path.split_once('/') else { continue };
+        match volume::move_new(dir, part, name) {
+            Ok(()) => {
+                shared.change(&wanted, &path);
+                return Ok(path);
+            }
             Err(Errno::EXIST) => {}
             Err(source) => return Err(failed("name", at(volume, camera, part), source)),
         }

@@ -3,7 +3,11 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
@@ -35,21 +39,43 @@ pub(super) enum Part {
     Sync,
     /// There is room, but it is not to be used.
     Room,
+    /// The volume is not where it should be.
+    Place,
 }
 
 #[derive(Debug)]
 pub(super) struct Monitor {
-    parts: Mutex<[Option<Health>; 3]>,
+    parts: Mutex<[Option<Health>; 4]>,
+    /// Microseconds from `started` to when the sync under way began, and 1 more; 0: none is.
+    sync: AtomicU64,
+    started: Instant,
     shown: watch::Sender<Health>,
 }
 
 impl Monitor {
     pub(super) fn new() -> Self {
-        Self { parts: Mutex::default(), shown: watch::Sender::new(Health::Ok) }
+        Self {
+            parts: Mutex::default(),
+            sync: AtomicU64::new(0),
+            started: Instant::now(),
+            shown: watch::Sender::new(Health::Ok),
+        }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Health> {
         self.shown.subscribe()
+    }
+
+    /// A pass of syncs begins, or is over.
+    pub(super) fn sync_runs(&self, runs: bool) {
+        let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(0);
+        self.sync.store(if runs { us + 1 } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// How long the sync under way has taken.
+    pub(super) fn syncing(&self) -> Duration {
+        let began = self.sync.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_micros);
+        began.map_or(Duration::ZERO, |began| self.started.elapsed().saturating_sub(began))
     }
 
     pub(super) fn failed(&self, part: Part, path: &Path, error: &(dyn std::error::Error + 'static)) {
@@ -88,7 +114,7 @@ impl Monitor {
         }
     }
 
-    fn show(&self, parts: &[Option<Health>; 3]) {
+    fn show(&self, parts: &[Option<Health>; 4]) {
         let now = parts.iter().flatten().next().cloned().unwrap_or(Health::Ok);
         self.shown.send_if_modified(|shown| {
             let other = *shown != now;
@@ -111,6 +137,7 @@ impl Part {
             Self::Write => "write",
             Self::Sync => "sync",
             Self::Room => "keep room",
+            Self::Place => "be found",
         }
     }
 }

@@ -4,15 +4,18 @@
 mod assemble;
 mod boxes;
 mod clip;
+mod copy;
 mod facts;
 mod file;
 mod hash;
 mod health;
+mod identity;
 mod measure;
 mod remove;
 mod scan;
 mod sync;
 mod volume;
+mod volumes;
 mod writer;
 
 #[cfg(test)]
@@ -22,13 +25,16 @@ use std::{io, path::PathBuf};
 
 pub use boxes::BadBoxes;
 pub use clip::{ClipError, Source, Stopped, Written, write_clip};
+pub use copy::{copy, probe};
 pub use facts::{Facts, SegmentKey};
 pub use hash::hash;
 pub use health::Health;
+pub use identity::{IDENTITY_FILE, Installation};
 pub use measure::{Measured, measure};
 pub use remove::{Gone, remove};
 pub use scan::Listing;
 pub use volume::{OpenFile, Space, Volume};
+pub use volumes::{Targets, Volumes};
 pub use writer::{Limits, VolumeWriter};
 
 /// Why something on the volume could not be done.
@@ -37,6 +43,26 @@ pub enum Error {
     /// There is no such file: its row is lost.
     #[error("there is no `{path}`")]
     NotFound {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The volume is not there, or not the right one.
+    #[error("the volume `{path}` is away: {why}")]
+    Away {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A file is not what was recorded.
+    #[error("`{path}` is not what was recorded")]
+    Altered {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Somebody asked to stop.
+    #[error("`{path}` was left in the middle")]
+    Stopped {
         /// The file.
         path: PathBuf,
     },

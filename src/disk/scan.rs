@@ -33,7 +33,7 @@ impl Listing {
     /// Begins a list.
     pub fn new(volume: &Volume, sizes_since: WallUs) -> Result<Self, Error> {
         let mut cameras = Vec::new();
-        each_name(volume, volume.fd(), "", |name, _| {
+        each_name(volume, volume.fd()?, "", |name, _| {
             if name.parse::<CameraId>().is_ok() {
                 cameras.push(name.to_owned());
             }

@@ -1,10 +1,10 @@
-//! The volume: a directory that is opened once, below which everything happens.
+//! The volume: a directory below which everything happens, opened only while it is the right one.
 
 use std::{
     fs::{self, File},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use rustix::{
@@ -12,22 +12,49 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Error, failed};
-use crate::base::CameraId;
+use super::{Error, Installation, failed, identity};
+use crate::{
+    base::{CameraId, error::Chain},
+    model::volume::{self, Identity, Known, Refusal, Verdict},
+};
 
 /// Footage is for its owner and group only.
 const DIR_MODE: Mode = Mode::from_raw_mode(0o750);
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
 
-/// A directory that holds recordings. The directory is opened once and everything is opened relative to it, so a
-/// symbolic link below it, or one put in its place later, leads nowhere. Cheap to clone.
+/// A directory that holds recordings. It is opened once and everything is opened relative to it, so a symbolic link below
+/// it, or one put in its place later, leads nowhere. One that is guarded is opened only while it is the volume that it
+/// should be ([`Volume::attach`]), and away until then. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Volume(Arc<Opened>);
+pub struct Volume(Arc<Inner>);
 
 #[derive(Debug)]
-struct Opened {
+struct Inner {
     root: PathBuf,
-    fd: OwnedFd,
+    guard: Option<Guard>,
+    state: RwLock<State>,
+}
+
+#[derive(Debug)]
+struct Guard {
+    installation: Arc<Installation>,
+    /// Root of the other volume in use.
+    other: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Or why it is away.
+    opened: Result<Opened, String>,
+    /// File system on which it was last.
+    device: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Opened {
+    fd: Arc<OwnedFd>,
+    /// Device and inode.
+    place: (u64, u64),
 }
 
 /// How much room there is.
@@ -49,13 +76,110 @@ pub struct OpenFile {
 }
 
 impl Volume {
-    /// Opens the directory `root`, and makes it if it is missing.
+    /// Opens the directory `root`, whatever lies there, and makes it if it is missing.
     pub fn open(root: &Path) -> Result<Self, Error> {
         fs::create_dir_all(root).map_err(|source| failed("make the directory", root, source))?;
-        // Not O_PATH: its entries are to be synced and listed.
-        let fd = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|source| failed("open the directory", root, source))?;
-        Ok(Self(Arc::new(Opened { root: root.to_owned(), fd })))
+        let opened = open_root(root)?;
+        let state = State { device: Some(opened.place.0), opened: Ok(opened) };
+        Ok(Self(Arc::new(Inner { root: root.to_owned(), guard: None, state: RwLock::new(state) })))
+    }
+
+    /// A volume of this installation, which is away until it is attached. `other` is the root of the other one in use.
+    pub fn guarded(root: &Path, other: Option<&Path>, installation: Arc<Installation>) -> Self {
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        let other = other.map(|other| std::path::absolute(other).unwrap_or_else(|_| other.to_owned()));
+        let state = State { opened: Err("nobody looked at it yet".to_owned()), device: None };
+        let guard = Some(Guard { installation, other });
+        Self(Arc::new(Inner { root, guard, state: RwLock::new(state) }))
+    }
+
+    /// Looks whether the right volume is there, and opens it; a path at which there never was one becomes one. After an
+    /// error it is away. Blocks as long as the file system does.
+    pub fn attach(&self) -> Result<(), Error> {
+        self.look(false)
+    }
+
+    /// Makes what lies at the path the volume that should be there, whatever it was: the operator said so.
+    pub fn accept(&self) -> Result<(), Error> {
+        self.look(true)
+    }
+
+    fn look(&self, accept: bool) -> Result<(), Error> {
+        let Some(guard) = &self.0.guard else { return Ok(()) };
+        match self.find(guard, accept) {
+            Ok(opened) => {
+                let mut state = self.state_mut();
+                if !state.opened.as_ref().is_ok_and(|now| now.place == opened.place) {
+                    state.device = Some(opened.place.0);
+                    state.opened = Ok(opened);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.state_mut().opened = Err(match &error {
+                    Error::Away { why, .. } => why.clone(),
+                    other => Chain(other).to_string(),
+                });
+                Err(error)
+            }
+        }
+    }
+
+    fn find(&self, guard: &Guard, accept: bool) -> Result<Opened, Error> {
+        let (root, installation) = (self.root(), &guard.installation);
+        let (id, known) = (installation.id(), installation.volume_at(root));
+        let other = guard.other.as_deref().and_then(|other| installation.volume_at(other));
+        let device = self.state().device;
+        let on_same = |place: Option<u64>| device.is_some() && place == device;
+        let opened = match open_root(root) {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+            opened => Some(opened?),
+        };
+        let found = match &opened {
+            Some(opened) => identity::read(&opened.fd, root)?,
+            None => None,
+        };
+        let there = match &opened {
+            Some(opened) => Some(opened.place.0),
+            None => root.ancestors().find_map(|dir| fs::metadata(dir).ok()).map(|found| found.dev()),
+        };
+        let known = Known {
+            installation: &id,
+            volume: known.as_deref(),
+            other: other.as_deref(),
+            same_file_system: on_same(there),
+        };
+        let verdict = if accept { Verdict::Mark(None) } else { volume::decide(known, found.as_ref()) };
+        let volume = match (verdict, found) {
+            (Verdict::Refuse(why), _) => {
+                return Err(Error::Away { path: root.to_owned(), why: why.to_string() });
+            }
+            (Verdict::Use, Some(found)) => {
+                installation.remember(root, &found.volume)?;
+                return opened.ok_or_else(|| failed("open the directory", root, Errno::NOENT));
+            }
+            (Verdict::Use, None) => None,
+            (Verdict::Mark(volume), _) => volume,
+        };
+        let opened = match opened {
+            Some(opened) => opened,
+            None => {
+                fs::create_dir_all(root).map_err(|source| failed("make the directory", root, source))?;
+                open_root(root)?
+            }
+        };
+        let volume = volume.unwrap_or_else(identity::new_id);
+        identity::write(&opened.fd, root, &Identity { installation: id, volume: volume.clone() })?;
+        installation.remember(root, &volume)?;
+        Ok(opened)
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.0.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.0.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The directory.
@@ -63,9 +187,14 @@ impl Volume {
         &self.0.root
     }
 
+    /// Why it is away, if it is.
+    pub fn away(&self) -> Option<String> {
+        self.state().opened.as_ref().err().cloned()
+    }
+
     /// How much room there is. Blocks as long as the file system does.
     pub fn space(&self) -> Result<Space, Error> {
-        let stat = rustix::fs::fstatvfs(&self.0.fd)
+        let stat = rustix::fs::fstatvfs(self.fd()?)
             .map_err(|source| failed("ask for the free space of", self.root(), source))?;
         Ok(Space {
             total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
@@ -80,7 +209,7 @@ impl Volume {
         if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(refused());
         }
-        let fd = open_below(&self.0.fd, path).map_err(|error| match error {
+        let fd = open_below(&*self.fd()?, path).map_err(|error| match error {
             Errno::NOENT => Error::NotFound { path: path.into() },
             Errno::LOOP | Errno::XDEV | Errno::NOTDIR | Errno::NXIO | Errno::NAMETOOLONG | Errno::INVAL => {
                 refused()
@@ -94,24 +223,33 @@ impl Volume {
         Ok(OpenFile { file: fd.into(), bytes: u64::try_from(stat.st_size).unwrap_or(0) })
     }
 
-    pub(super) fn fd(&self) -> &OwnedFd {
-        &self.0.fd
+    pub(super) fn fd(&self) -> Result<Arc<OwnedFd>, Error> {
+        match &self.state().opened {
+            Ok(opened) => Ok(opened.fd.clone()),
+            Err(why) => Err(Error::Away { path: self.root().to_owned(), why: why.clone() }),
+        }
     }
 
     /// Opens a directory below the root for listing; `None` if there is none of that name, or it is no directory.
     pub(super) fn open_dir(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(&self.0.fd, name, flags, Mode::empty()) {
+        match rustix::fs::openat(self.fd()?, name, flags, Mode::empty()) {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
             Err(source) => Err(failed("open the directory", self.root().join(name), source)),
         }
     }
 
-    /// The camera's directory, made if it is missing; and whether it was.
+    /// The camera's directory, made if it is missing; and whether it was. Asked before each new file, so whether the volume
+    /// is still what it was is looked at here.
     pub(super) fn camera_dir(&self, camera: &CameraId) -> Result<(OwnedFd, bool), Error> {
-        let name = camera.as_str();
-        let made = match rustix::fs::mkdirat(&self.0.fd, name, DIR_MODE) {
+        let (name, root) = (camera.as_str(), self.fd()?);
+        if self.0.guard.is_some()
+            && !identity::is_there(&root).map_err(|source| failed("look at", self.root(), source))?
+        {
+            return Err(Error::Away { path: self.root().to_owned(), why: Refusal::NotMounted.to_string() });
+        }
+        let made = match rustix::fs::mkdirat(&root, name, DIR_MODE) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
             Err(source) => return Err(failed("make the directory", self.root().join(name), source)),
@@ -121,6 +259,16 @@ impl Volume {
             None => Err(failed("open the directory", self.root().join(name), Errno::NOTDIR)),
         }
     }
+}
+
+fn open_root(root: &Path) -> Result<Opened, Error> {
+    // Not O_PATH: its entries are to be synced and listed.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(root, flags, Mode::empty()).and_then(|fd| {
+        let stat = rustix::fs::fstat(&fd)?;
+        Ok(Opened { fd: Arc::new(fd), place: (stat.st_dev, stat.st_ino) })
+    });
+    opened.map_err(|source| failed("open the directory", root, source))
 }
 
 /// Makes a file that does not exist yet, for writing.
@@ -192,7 +340,7 @@ mod tests {
         symlink("1.mp4", root.join("a/link.mp4")).unwrap();
         symlink("a", root.join("linked")).unwrap();
         symlink(dir.path().join("secret"), root.join("a/out.mp4")).unwrap();
-        rustix::fs::mknodat(volume.fd(), "a/fifo", FileType::Fifo, FILE_MODE, 0).unwrap();
+        rustix::fs::mknodat(volume.fd().unwrap(), "a/fifo", FileType::Fifo, FILE_MODE, 0).unwrap();
 
         assert_eq!(volume.open_segment_file("a/1.mp4").unwrap().bytes, 5);
         for bad in [
@@ -231,9 +379,9 @@ mod tests {
         fs::write(root.join("a/1.mp4"), "x").unwrap();
         symlink("1.mp4", root.join("a/link.mp4")).unwrap();
         symlink("a", root.join("linked")).unwrap();
-        assert!(walk_below(volume.fd(), "a/1.mp4").is_ok());
-        assert_eq!(walk_below(volume.fd(), "a/link.mp4").unwrap_err(), Errno::LOOP);
-        assert_eq!(walk_below(volume.fd(), "linked/1.mp4").unwrap_err(), Errno::NOTDIR);
+        assert!(walk_below(&volume.fd().unwrap(), "a/1.mp4").is_ok());
+        assert_eq!(walk_below(&volume.fd().unwrap(), "a/link.mp4").unwrap_err(), Errno::LOOP);
+        assert_eq!(walk_below(&volume.fd().unwrap(), "linked/1.mp4").unwrap_err(), Errno::NOTDIR);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The one writer thread of a volume, for all cameras.
 //!
 //! A streaming thread only puts references into a queue that is bounded in bytes. The writer collects them until a
-//! fragment is whole and writes it in one go; a second thread syncs (`sync.rs`). A disk that hangs therefore holds up
-//! neither a camera nor the end of the program.
+//! fragment is whole and writes it in one go; when it has fallen behind, all that waits for a file goes in one, so that a
+//! disk that is slow by the call keeps up. A second thread syncs (`sync.rs`). A disk that hangs therefore holds up neither
+//! a camera nor the end of the program.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
@@ -27,20 +28,26 @@ use super::{
     boxes::BadBoxes,
     facts::{Facts, SegmentKey},
     failed,
-    file::SegmentFile,
+    file::{SegmentFile, SharedName},
     health::{Health, Monitor, Part},
     sync::{Entry, Syncer, Written},
     volume::Volume,
 };
 use crate::{
     base::CameraId,
-    model::segment::{
-        Extent, SegmentFacts, SegmentHead, SegmentSink, SegmentState, SegmentWrite, SinkRefused,
+    model::{
+        naming,
+        segment::{
+            Extent, Next, SegmentFacts, SegmentHead, SegmentSink, SegmentState, SegmentWrite, SinkRefused,
+        },
     },
 };
 
 /// What an entry of the queue costs beyond its bytes, so that a flood of tiny buffers is bounded too.
 const ENTRY_BYTES: u64 = 128;
+
+/// So many commands are looked at together when the writer has fallen behind.
+const AT_ONCE: usize = 512;
 
 /// How far the volume may fall behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +81,8 @@ struct Shared {
     next_key: AtomicU64,
     /// Nothing is taken, though there may be room.
     shut: AtomicBool,
+    /// When what is being written was handed over: microseconds from the start, and 1 more; 0: nothing is.
+    at_work: AtomicU64,
     cameras: Mutex<HashMap<CameraId, Arc<Slot>>>,
     facts: Facts,
     health: Arc<Monitor>,
@@ -90,7 +99,7 @@ struct Slot {
 
 enum Command {
     /// The next bytes of a segment; its first ones say what it is.
-    Data { key: SegmentKey, begin: Option<Box<Begin>>, bytes: Bytes, reserved: Reserved },
+    Data { key: SegmentKey, begin: Option<Box<Begin>>, at_us: u64, bytes: Bytes, reserved: Reserved },
     /// A segment ends.
     Close(SegmentKey),
     /// Tell when everything before this is written and synced.
@@ -110,8 +119,15 @@ enum Command {
 
 struct Begin {
     head: SegmentHead,
+    name: Arc<SharedName>,
     slot: Arc<Slot>,
     refused: Arc<AtomicBool>,
+}
+
+impl Shared {
+    fn since_start_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX - 1)
+    }
 }
 
 impl VolumeWriter {
@@ -124,6 +140,7 @@ impl VolumeWriter {
             queued: AtomicU64::new(0),
             next_key: AtomicU64::new(1),
             shut: AtomicBool::new(false),
+            at_work: AtomicU64::new(0),
             cameras: Mutex::default(),
             facts: Facts::default(),
             health: Arc::clone(&health),
@@ -169,6 +186,26 @@ impl VolumeWriter {
             Some(why) => self.shared.health.no_room(self.shared.volume.root(), why),
             None => self.shared.health.worked(Part::Room),
         }
+    }
+
+    /// The volume is away, for this reason; or it is back.
+    pub fn away(&self, why: Option<String>) {
+        match why {
+            Some(why) => self.shared.health.failed_text(Part::Place, self.shared.volume.root(), why),
+            None => self.shared.health.worked(Part::Place),
+        }
+    }
+
+    /// A try from outside showed that it takes what is written again.
+    pub fn works(&self) {
+        self.shared.health.worked(Part::Write);
+    }
+
+    /// For how long what is being written or synced now has waited.
+    pub fn lag(&self) -> Duration {
+        let us = self.shared.at_work.load(Ordering::Relaxed);
+        let write = us.checked_sub(1).map_or(0, |us| self.shared.since_start_us().saturating_sub(us));
+        Duration::from_micros(write).max(self.shared.health.syncing())
     }
 
     /// Bytes that wait to be written.
@@ -219,18 +256,27 @@ impl VolumeWriter {
     }
 }
 
-impl SegmentSink for VolumeWriter {
-    /// Costs nothing on disk until the first fragment is whole.
-    fn open(&self, head: SegmentHead) -> Box<dyn SegmentWrite> {
+impl VolumeWriter {
+    /// A segment begins, to be called `name`. Costs nothing on disk until the first fragment is whole.
+    pub(super) fn begin(&self, head: SegmentHead, name: Arc<SharedName>) -> Box<dyn SegmentWrite> {
         let slot = Arc::clone(self.cameras().entry(head.camera.clone()).or_default());
         let refused = Arc::new(AtomicBool::new(false));
+        let (of, told) = (Arc::clone(&slot), Arc::clone(&refused));
         Box::new(Handle {
             key: SegmentKey(self.shared.next_key.fetch_add(1, Ordering::Relaxed)),
-            begin: Some(Box::new(Begin { head, slot: Arc::clone(&slot), refused: Arc::clone(&refused) })),
+            begin: Some(Box::new(Begin { head, name, slot: of, refused: told })),
             slot,
             refused,
             writer: self.clone(),
         })
+    }
+}
+
+/// One volume alone.
+impl SegmentSink for VolumeWriter {
+    fn open(&self, head: SegmentHead) -> Box<dyn SegmentWrite> {
+        let name = SharedName::new(naming::relative_path(&head.camera, head.start, 0));
+        self.begin(head, Arc::new(name))
     }
 }
 
@@ -245,19 +291,20 @@ struct Handle {
 }
 
 impl SegmentWrite for Handle {
-    fn write(&mut self, bytes: Bytes) -> Result<(), SinkRefused> {
+    fn write(&mut self, bytes: Bytes) -> Result<Next, SinkRefused> {
         if self.refused.load(Ordering::Acquire) || self.writer.shared.shut.load(Ordering::Relaxed) {
             self.refused.store(true, Ordering::Release);
             return Err(SinkRefused);
         }
         if bytes.is_empty() {
-            return Ok(());
+            return Ok(Next::Go);
         }
         let cost = bytes.len() as u64 + ENTRY_BYTES;
         if let Some(reserved) = Reserved::take(&self.writer.shared, &self.slot, cost) {
-            let data = Command::Data { key: self.key, begin: self.begin.take(), bytes, reserved };
+            let (begin, at_us) = (self.begin.take(), self.writer.shared.since_start_us());
+            let data = Command::Data { key: self.key, begin, at_us, bytes, reserved };
             if self.writer.queue.send(data).is_ok() {
-                return Ok(());
+                return Ok(Next::Go);
             }
         }
         self.refused.store(true, Ordering::Release);
@@ -341,13 +388,41 @@ struct Segment {
     extent: Extent,
 }
 
+/// Takes what waits for this segment, in its order, up to its end.
+fn take_of(key: SegmentKey, waiting: &mut VecDeque<Command>, data: &mut Vec<(Bytes, Reserved)>) {
+    let mut ended = false;
+    let (mut rest, mut all) = (VecDeque::with_capacity(waiting.len()), std::mem::take(waiting));
+    while let Some(command) = all.pop_front() {
+        match command {
+            Command::Data { key: of, begin: None, bytes, reserved, .. } if of == key && !ended => {
+                data.push((bytes, reserved));
+            }
+            other => {
+                // What is asked for between two writes is about what came before it.
+                ended |= !matches!(other, Command::Data { .. });
+                rest.push_back(other);
+            }
+        }
+    }
+    *waiting = rest;
+}
+
 impl Writer {
     fn run(mut self, commands: &mpsc::Receiver<Command>) {
         let mut stopped = None;
-        for command in commands {
+        let mut waiting = VecDeque::new();
+        while let Some(command) = waiting.pop_front().or_else(|| commands.recv().ok()) {
             match command {
-                Command::Data { key, begin, bytes, reserved } => {
-                    self.guarded(key, |writer| writer.data(key, begin, bytes, reserved));
+                Command::Data { key, begin, at_us, bytes, reserved } => {
+                    self.shared.at_work.store(at_us + 1, Ordering::Relaxed);
+                    let mut data = vec![(bytes, reserved)];
+                    // What has come meanwhile for the same segment goes with it, up to its end.
+                    waiting.extend(commands.try_iter().take(AT_ONCE.saturating_sub(waiting.len())));
+                    take_of(key, &mut waiting, &mut data);
+                    self.guarded(key, |writer| writer.data(key, begin, data));
+                    if waiting.is_empty() {
+                        self.shared.at_work.store(0, Ordering::Relaxed);
+                    }
                 }
                 Command::Close(key) => self.guarded(key, |writer| writer.close(key)),
                 Command::Flush(ack) => self.syncer.flush(ack),
@@ -380,8 +455,18 @@ impl Writer {
         }
     }
 
-    fn data(&mut self, key: SegmentKey, begin: Option<Box<Begin>>, bytes: Bytes, mut reserved: Reserved) {
-        reserved.release(ENTRY_BYTES);
+    fn data(&mut self, key: SegmentKey, begin: Option<Box<Begin>>, data: Vec<(Bytes, Reserved)>) {
+        let mut bytes = Vec::with_capacity(data.len());
+        let mut all: Option<Reserved> = None;
+        for (part, mut reserved) in data {
+            reserved.release(ENTRY_BYTES);
+            bytes.push(part);
+            match &mut all {
+                Some(all) => all.join(reserved),
+                None => all = Some(reserved),
+            }
+        }
+        let Some(reserved) = all else { return };
         if let Some(begin) = begin {
             let (assembler, extent) = (Assembler::default(), Extent::default());
             self.segments.insert(key, Segment { begin: *begin, assembler, reserved, file: None, extent });
@@ -391,11 +476,11 @@ impl Writer {
         // A segment that failed is unknown; its bytes are dropped.
         let Some(segment) = self.segments.get_mut(&key) else { return };
         let mut whole = Vec::new();
-        let followed = segment.assembler.push(bytes, &mut whole);
-        for fragment in whole {
-            if let Err(error) = self.write(key, &fragment) {
-                return self.fail(key, &error);
-            }
+        let followed = bytes.into_iter().try_for_each(|bytes| segment.assembler.push(bytes, &mut whole));
+        if let Some(all) = Fragment::joined(whole)
+            && let Err(error) = self.write(key, &all)
+        {
+            return self.fail(key, &error);
         }
         if let Err(source) = followed {
             let path = self.path(key);
@@ -411,19 +496,21 @@ impl Writer {
         let done = match &mut segment.file {
             Some(file) => file.append(&shared.volume, &fragment.chunks).map(|()| None),
             None => {
-                SegmentFile::create(&shared.volume, &head.camera, head.start, &fragment.chunks).map(|made| {
-                    segment.file = Some(made.file);
-                    let path = shared.volume.root().join(head.camera.as_str());
-                    let root = made.dir_is_new.then(|| shared.volume.clone());
-                    Some(Entry { dir: made.dir, path, root })
-                })
+                let name = Arc::clone(&segment.begin.name);
+                SegmentFile::create(&shared.volume, &head.camera, head.start, &fragment.chunks, name).map(
+                    |made| {
+                        segment.file = Some(made.file);
+                        let path = shared.volume.root().join(head.camera.as_str());
+                        let root = made.dir_is_new.then(|| shared.volume.clone());
+                        Some(Entry { dir: made.dir, path, root })
+                    },
+                )
             }
         };
         segment.reserved.release(fragment.bytes);
         let entry = done?;
         segment.extent = fragment.extent;
-        let us = u64::try_from(shared.started.elapsed().as_micros()).unwrap_or(u64::MAX - 1);
-        slot.written.store(us + 1, Ordering::Relaxed);
+        slot.written.store(shared.since_start_us() + 1, Ordering::Relaxed);
         shared.health.worked(Part::Write);
         self.report(key, SegmentState::Open, entry);
         Ok(())
@@ -446,7 +533,10 @@ impl Writer {
         let Some(segment) = self.segments.get(&key) else { return };
         segment.begin.refused.store(true, Ordering::Release);
         let path = match error {
-            Error::Io { path, .. } | Error::Removed { path } | Error::Boxes { path, .. } => path.clone(),
+            Error::Io { path, .. }
+            | Error::Away { path, .. }
+            | Error::Removed { path }
+            | Error::Boxes { path, .. } => path.clone(),
             _ => self.path(key),
         };
         // Boxes that cannot be followed are no fault of the disk.

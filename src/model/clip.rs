@@ -133,6 +133,7 @@ mod tests {
     use super::*;
     use crate::model::{
         Profile,
+        copies::Copies,
         segment::{Extent, SegmentFacts, SegmentHead, Source},
     };
     use proptest::{collection::vec, prelude::*};
@@ -149,10 +150,12 @@ mod tests {
             height: 360,
             audio: None,
             source: Source::Live,
+            only_mirror: false,
         };
         let extent = Extent { frames: 25, bytes: 1000, duration_us: seconds * S };
         let (path, state) = (format!("a/{id}.mp4"), SegmentState::Closed);
-        Segment { id, facts: SegmentFacts { head, path, extent, state, hash: None }, holds: 0 }
+        let copies = Copies::on_primary(state.copy());
+        Segment { id, facts: SegmentFacts { head, path, extent, state, hash: None }, copies, holds: 0 }
     }
 
     fn planned(from: i64, to: i64, segments: Vec<Segment>) -> Result<Plan, Refused> {

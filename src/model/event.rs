@@ -22,6 +22,18 @@ pub enum Kind {
     SegmentAdopted,
     /// The index knows a segment whose file is gone.
     SegmentLost,
+    /// The mirror does not take what is recorded.
+    MirrorDegraded,
+    /// It takes it later than it should.
+    MirrorBehind,
+    /// It takes it again, and what it lacks is being copied.
+    MirrorResyncing,
+    /// It has all that it should.
+    MirrorRestored,
+    /// A copy of a segment is not what was recorded.
+    SegmentDamaged,
+    /// A copy was made whole from the other volume.
+    SegmentHealed,
     /// A limit of retention cannot be met: only held footage is left. Where it is one of the volume, recording stops.
     RetentionShortage,
     /// Less of the volume is free than should be.
@@ -43,6 +55,12 @@ words!(Kind {
     RecordingGap = "recording_gap",
     SegmentAdopted = "segment_adopted",
     SegmentLost = "segment_lost",
+    MirrorDegraded = "mirror_degraded",
+    MirrorBehind = "mirror_behind",
+    MirrorResyncing = "mirror_resyncing",
+    MirrorRestored = "mirror_restored",
+    SegmentDamaged = "segment_damaged",
+    SegmentHealed = "segment_healed",
     RetentionShortage = "retention_shortage",
     DiskPressure = "disk_pressure",
     ClockStep = "clock_step",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    copies::CopyState,
     naming,
     segment::{Hash, SegmentState},
 };
@@ -28,8 +29,10 @@ pub struct KnownRow {
     pub frames: u64,
     /// Bytes that the row claims to be on disk.
     pub bytes: u64,
-    /// How far the row says it is.
+    /// How far the row says its copy on this volume is.
     pub state: SegmentState,
+    /// What the other volume has of it.
+    pub other: CopyState,
     /// What its file must be, if that is known.
     pub hash: Option<Hash>,
 }
@@ -102,7 +105,7 @@ mod tests {
     }
 
     fn row(id: i64, path: &str, bytes: u64, state: SegmentState) -> KnownRow {
-        KnownRow { id, path: path.to_owned(), frames: 0, bytes, state, hash: None }
+        KnownRow { id, path: path.to_owned(), frames: 0, bytes, state, other: CopyState::Absent, hash: None }
     }
 
     #[test]

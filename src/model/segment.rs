@@ -4,7 +4,10 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::camera::{Profile, words};
+use super::{
+    camera::{Profile, words},
+    copies::{Copies, CopyState},
+};
 use crate::base::{CameraId, WallUs};
 
 /// Encoding of the pictures.
@@ -111,6 +114,8 @@ pub struct SegmentHead {
     pub audio: Option<AudioCodec>,
     /// Where the footage came from.
     pub source: Source,
+    /// Whether it is for the mirror alone: recorded outside its schedule and triggers (`mirror_mode = continuous`).
+    pub only_mirror: bool,
 }
 
 /// How much of a segment is on disk.
@@ -145,7 +150,7 @@ impl fmt::Debug for Hash {
 pub struct SegmentFacts {
     /// What it began with.
     pub head: SegmentHead,
-    /// Path below the volume's root; unique.
+    /// Path below each volume's root; unique.
     pub path: String,
     /// How much of it is on disk.
     pub extent: Extent,
@@ -153,6 +158,19 @@ pub struct SegmentFacts {
     pub state: SegmentState,
     /// Hash of the file; `None` while it grows, and for one that nobody hashed while it was written.
     pub hash: Option<Hash>,
+}
+
+impl SegmentState {
+    /// What a volume has of a segment that its writer says is so.
+    pub fn copy(self) -> CopyState {
+        match self {
+            Self::Open => CopyState::Open,
+            Self::Closed => CopyState::Whole,
+            Self::Suspect => CopyState::Suspect,
+            Self::Lost => CopyState::Absent,
+            Self::Deleting => CopyState::Deleting,
+        }
+    }
 }
 
 impl SegmentFacts {
@@ -169,6 +187,8 @@ pub struct Segment {
     pub id: i64,
     /// What it says.
     pub facts: SegmentFacts,
+    /// What each volume has of it.
+    pub copies: Copies,
     /// So many holds protect it.
     pub holds: u32,
 }
@@ -184,13 +204,23 @@ pub trait SegmentSink: Send + Sync + std::fmt::Debug {
 pub trait SegmentWrite: Send {
     /// The next bytes of the file. An error means that nothing more of this segment will be kept, and that the
     /// recorder should begin a new one at the next keyframe.
-    fn write(&mut self, bytes: Bytes) -> Result<(), SinkRefused>;
+    fn write(&mut self, bytes: Bytes) -> Result<Next, SinkRefused>;
 
     /// The file is whole.
     fn close(self: Box<Self>);
 }
 
-/// The volume takes no more of this segment: it failed, or it is too far behind.
+/// What the recorder is to do after bytes were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Go on.
+    Go,
+    /// Go on, and begin another segment at the next keyframe: not every volume has this one that should, or one has it
+    /// that need not. Said once.
+    Cut,
+}
+
+/// No volume takes more of this segment: it failed, or it is too far behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the volume takes no more of this segment")]
+#[error("no volume takes more of this segment")]
 pub struct SinkRefused;

@@ -23,6 +23,7 @@ use crate::{
     base::error::Chain,
     disk::{Facts, SegmentKey},
     model::{
+        copies::{Copies, Place},
         event::{Event, NewEvent},
         segment::{Segment, SegmentFacts, SegmentState},
     },
@@ -63,32 +64,37 @@ impl Desk {
 
 pub(super) struct Clerk {
     pub(super) store: Store,
-    pub(super) facts: Facts,
+    /// Of each volume.
+    pub(super) facts: Vec<(Place, Facts)>,
     pub(super) events: mpsc::Receiver<NewEvent>,
     pub(super) hub: Hub,
     pub(super) ledgers: Ledgers,
-    pub(super) keeper: Keeper,
+    /// Of each volume.
+    pub(super) keepers: Vec<Keeper>,
     pub(super) desk: Desk,
 }
 
-/// What is known of a segment that is still open.
-struct Entry {
-    id: i64,
-    told: Instant,
+/// A segment on a volume.
+type Key = (Place, SegmentKey);
+
+async fn any_changed(facts: &[(Place, Facts)]) {
+    let changes = facts.iter().map(|(_, facts)| Box::pin(facts.changed()));
+    futures_util::future::select_all(changes).await;
 }
 
 impl Clerk {
     /// Works until `stop` comes (or its sender is gone), and then once more for what is left.
     pub(super) async fn work(mut self, mut stop: oneshot::Receiver<()>) {
-        let mut open: HashMap<SegmentKey, Entry> = HashMap::new();
-        let mut facts: HashMap<SegmentKey, SegmentFacts> = HashMap::new();
+        // When each that is still open was last told of.
+        let mut open: HashMap<Key, Instant> = HashMap::new();
+        let mut facts: HashMap<Key, SegmentFacts> = HashMap::new();
         let mut events: Vec<NewEvent> = Vec::new();
         let mut wrote = Instant::now();
         let mut last = false;
         while !last {
             if facts.is_empty() && events.is_empty() {
                 tokio::select! {
-                    () = self.facts.changed() => {}
+                    () = any_changed(&self.facts) => {}
                     Some(event) = self.events.recv() => events.push(event),
                     _ = &mut stop => last = true,
                 }
@@ -97,9 +103,14 @@ impl Clerk {
                 let pause = if self.desk.error().is_some() { AGAIN } else { COLLECT };
                 last = tokio::time::timeout(pause, &mut stop).await.is_ok();
             }
-            let new = self.facts.take();
-            self.ledgers.recorded(new.iter().map(|(_, facts)| facts));
-            facts.extend(new);
+            for (place, of) in &self.facts {
+                let new = of.take();
+                // Of what one volume lost, the other may have a copy.
+                let there =
+                    new.iter().map(|(_, facts)| facts).filter(|facts| facts.state != SegmentState::Lost);
+                self.ledgers.recorded(there);
+                facts.extend(new.into_iter().map(|(key, facts)| ((*place, key), facts)));
+            }
             // The rest waits in its channel, which is bounded.
             while events.len() < hub::EVENTS
                 && let Ok(event) = self.events.try_recv()
@@ -126,18 +137,13 @@ impl Clerk {
         }
     }
 
-    async fn write_facts(
-        &self,
-        facts: &mut HashMap<SegmentKey, SegmentFacts>,
-        open: &mut HashMap<SegmentKey, Entry>,
-    ) {
+    async fn write_facts(&self, facts: &mut HashMap<Key, SegmentFacts>, open: &mut HashMap<Key, Instant>) {
         if facts.is_empty() {
             return;
         }
-        let mut batch: Vec<(SegmentKey, SegmentFacts)> = facts.drain().collect();
-        batch.sort_by_key(|(key, _)| key.0);
-        let rows: Vec<_> =
-            batch.iter().map(|(key, facts)| (open.get(key).map(|entry| entry.id), facts.clone())).collect();
+        let mut batch: Vec<(Key, SegmentFacts)> = facts.drain().collect();
+        batch.sort_by_key(|((place, key), _)| (*key, *place));
+        let rows: Vec<_> = batch.iter().map(|((place, _), facts)| (*place, facts.clone())).collect();
         match self.store.record(&rows).await {
             Ok(ids) => {
                 self.well();
@@ -145,21 +151,25 @@ impl Clerk {
                 for (id, (key, facts)) in ids.into_iter().zip(batch) {
                     let now = Instant::now();
                     let closed = facts.state != SegmentState::Open;
-                    let news = open.get(&key).is_none_or(|entry| now - entry.told >= GROWTH_EVERY);
+                    let news = open.get(&key).is_none_or(|told| now - *told >= GROWTH_EVERY);
                     if closed {
                         open.remove(&key);
                     } else if news {
-                        open.insert(key, Entry { id, told: now });
+                        open.insert(key, now);
                     }
                     any_closed |= closed;
                     if closed || news {
                         // With what only the index knows of it.
+                        let copies = Copies::on_primary(facts.state.copy());
                         let known = self.store.segment(id).await;
-                        let segment = known.unwrap_or(Segment { id, facts, holds: 0 });
+                        let segment = known.unwrap_or(Segment { id, facts, copies, holds: 0 });
+                        if segment.facts.state == SegmentState::Lost {
+                            self.ledgers.recorded([&segment.facts]);
+                        }
                         self.hub.tell(Change::Segment(segment));
                     }
                 }
-                self.keeper.wrote(any_closed);
+                self.keepers.iter().for_each(|keeper| keeper.wrote(any_closed));
             }
             Err(error) => {
                 self.away(&error);
@@ -215,9 +225,9 @@ mod tests {
         store.close().await;
         let ((hub, events), desk) = (Hub::new(), Desk::default());
         let (stop, stopped) = oneshot::channel();
-        let (facts, ledgers) = (Facts::default(), Ledgers::default());
-        let keeper = Keeper::default();
-        let clerk = Clerk { store, facts, events, hub: hub.clone(), ledgers, keeper, desk: desk.clone() };
+        let (facts, ledgers) = (vec![(Place::Primary, Facts::default())], Ledgers::default());
+        let keepers = vec![Keeper::default()];
+        let clerk = Clerk { store, facts, events, hub: hub.clone(), ledgers, keepers, desk: desk.clone() };
         let clerk = tokio::spawn(clerk.work(stopped));
         let log = |n: usize| {
             let (kind, severity, detail) = (Kind::CameraOffline, Severity::Warning, n.to_string());

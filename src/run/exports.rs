@@ -22,9 +22,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, Watchkeeper, threads::on_thread};
 use crate::{
     base::{CameraId, WallUs, error::Chain},
-    disk::{ClipError, Source, Stopped, Volume, Written, write_clip},
+    disk::{self, ClipError, Source, Stopped, Volumes, Written, write_clip},
     model::{
         clip::{self, Plan, Refused},
+        copies::Place,
         coverage::{Fate, Part},
     },
 };
@@ -57,6 +58,8 @@ pub struct ExportJob {
     pub gaps: Vec<Part>,
     /// How far the camera's clock was ahead of the host's when the export was made, if that was known.
     pub clock_ahead_us: Option<i64>,
+    /// Which volume's copy of each file was read, the last time.
+    read_from: Mutex<BTreeMap<String, Place>>,
     cancelled: CancellationToken,
     sent: AtomicU64,
     progress: Mutex<(ExportState, Instant)>,
@@ -83,6 +86,11 @@ impl ExportJob {
     /// How far it is.
     pub fn state(&self) -> ExportState {
         self.progress().0.clone()
+    }
+
+    /// The volume whose copy of this file was read, once it was.
+    pub fn read_from(&self, path: &str) -> Option<Place> {
+        self.read_from.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied()
     }
 
     /// Bytes of the file that were made so far.
@@ -191,6 +199,7 @@ impl Watchkeeper {
             plan,
             gaps,
             clock_ahead_us: known.and_then(|now| now.status.observed.clock_ahead_us),
+            read_from: Mutex::default(),
             cancelled: CancellationToken::new(),
             sent: AtomicU64::new(0),
             progress: Mutex::new((ExportState::Ready, Instant::now())),
@@ -232,15 +241,20 @@ impl Watchkeeper {
         }
         job.sent.store(0, Relaxed);
         let turn = Turn { job: job.clone(), _place: place };
-        let (volume, runtime) = (self.0.deps.writer.volume().clone(), Handle::current());
+        let (volumes, runtime) = (self.0.deps.volumes.clone(), Handle::current());
         let (give, blocks) = mpsc::channel(BLOCKS);
-        let outcome = on_thread("export", move || make(&turn.job, &volume, &runtime, give))
+        let outcome = on_thread("export", move || make(&turn.job, &volumes, &runtime, give))
             .map_err(|_| Error::Internal("cannot start a thread"))?;
         Ok(ExportFile { blocks, outcome: Some(outcome) })
     }
 }
 
-fn make(job: &ExportJob, volume: &Volume, runtime: &Handle, give: mpsc::Sender<Bytes>) -> Result<(), String> {
+fn make(
+    job: &ExportJob,
+    volumes: &Volumes,
+    runtime: &Handle,
+    give: mpsc::Sender<Bytes>,
+) -> Result<(), String> {
     let sources: Vec<Source> = job
         .plan
         .pieces
@@ -271,7 +285,24 @@ fn make(job: &ExportJob, volume: &Volume, runtime: &Handle, give: mpsc::Sender<B
         job.sent.fetch_add(bytes, Relaxed);
         Ok(())
     };
-    let open = |path: &str| volume.open_segment_file(path);
+    job.read_from.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    let open = |path: &str| {
+        let of = |piece: &&clip::Piece| piece.segment.facts.path == path;
+        let places = job.plan.pieces.iter().find(of).map(|piece| piece.segment.copies.readable());
+        let mut failed = disk::Error::NotFound { path: path.into() };
+        for place in places.unwrap_or_default() {
+            let Some(writer) = volumes.at(place) else { continue };
+            match writer.volume().open_segment_file(path) {
+                Ok(open) => {
+                    let mut read = job.read_from.lock().unwrap_or_else(PoisonError::into_inner);
+                    read.insert(path.to_owned(), place);
+                    return Ok(open);
+                }
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    };
     let written = write_clip(job.plan.footage, job.plan.longest_hole_us, &sources, open, put);
     let failure = match written {
         Ok(written) => {

@@ -18,11 +18,12 @@ use tokio::{
     time::timeout,
 };
 
-use super::{clock::Clocks, hub::Hub, ledger::Ledgers};
+use super::{clock::Clocks, hub::Hub, ledger::Ledgers, threads::on_thread};
 use crate::{
     base::{CameraId, WallUs, error::Chain},
     disk::{self, Gone, Health, Space, Volume, VolumeWriter, remove},
     model::{
+        copies::Place,
         event::{Kind, NewEvent, Severity},
         retention::{Bounds, Limit, Plan, Queue, Room, Shortage, Victim, plan},
     },
@@ -62,8 +63,8 @@ pub(super) enum Error {
     Store(#[from] store::Error),
     #[error("cannot use the volume")]
     Disk(#[from] disk::Error),
-    #[error("a thread died")]
-    Thread(#[from] tokio::task::JoinError),
+    #[error("a thread died, or none can be started")]
+    Thread,
 }
 
 /// Tells the keeper that there may be something to do. Cheap to clone.
@@ -115,13 +116,13 @@ impl Keeper {
 }
 
 /// Ends every deletion that was begun. An error if some cannot be: their rows stay as they are.
-pub(super) async fn finish(store: &Store, volume: &Volume) -> Result<(), Error> {
+pub(super) async fn finish(store: &Store, place: Place, volume: &Volume) -> Result<(), Error> {
     loop {
-        let doomed = store.doomed(BATCH).await?;
+        let doomed = store.doomed(place, BATCH).await?;
         if doomed.is_empty() {
             return Ok(());
         }
-        let Ended { rows, failed, .. } = end(store, volume, doomed, Begun::Before).await?;
+        let Ended { rows, failed, .. } = end(store, place, volume, doomed, Begun::Before).await?;
         if let Some(error) = failed.filter(|_| rows == 0) {
             return Err(error.into());
         }
@@ -153,9 +154,15 @@ struct Ended {
 }
 
 /// Unlinks, syncs, and removes the rows. What fails stays as it is, for the next time.
-async fn end(store: &Store, volume: &Volume, doomed: Vec<Doomed>, begun: Begun) -> Result<Ended, Error> {
+async fn end(
+    store: &Store,
+    place: Place,
+    volume: &Volume,
+    doomed: Vec<Doomed>,
+    begun: Begun,
+) -> Result<Ended, Error> {
     let volume = volume.clone();
-    let outcomes = tokio::task::spawn_blocking(move || {
+    let outcomes = on_volume(move || {
         let paths: Vec<&str> = doomed.iter().map(|row| &*row.path).collect();
         let outcomes = remove(&volume, &paths);
         doomed.into_iter().zip(outcomes).collect::<Vec<_>>()
@@ -181,11 +188,19 @@ async fn end(store: &Store, volume: &Volume, doomed: Vec<Doomed>, begun: Begun) 
         }
     }
     ended.rows = gone.len();
-    store.remove_doomed(&gone).await?;
+    store.remove_doomed(place, &gone).await?;
     Ok(ended)
 }
 
+/// Work that may hang with the volume does so on a thread of its own, for as long as it likes: a stop does not wait for it.
+async fn on_volume<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let done = on_thread("retention", work).map_err(|_| Error::Thread)?;
+    done.await.map_err(|_| Error::Thread)
+}
+
+/// Keeps one volume.
 pub(super) struct Work {
+    pub(super) place: Place,
     pub(super) keeper: Keeper,
     pub(super) store: Store,
     pub(super) writer: VolumeWriter,
@@ -260,6 +275,10 @@ impl Work {
     }
 
     async fn try_look(&mut self, full: bool) -> Result<(), Error> {
+        // Its rows say nothing of what is there, and nothing can be deleted.
+        if self.writer.volume().away().is_some() {
+            return Ok(());
+        }
         let space = self.space().await?;
         let room = Room::of(space.total_bytes, self.limits.min_free_bytes);
         let lack = self.lack(room, space, full);
@@ -280,7 +299,7 @@ impl Work {
 
     async fn space(&self) -> Result<Space, Error> {
         let volume = self.writer.volume().clone();
-        Ok(tokio::task::spawn_blocking(move || volume.space()).await??)
+        Ok(on_volume(move || volume.space()).await??)
     }
 
     /// What must become free.
@@ -300,9 +319,11 @@ impl Work {
         if free < room.floor && !self.state.under_pressure {
             self.state.under_pressure = true;
             let detail = format!(
-                "{} are free, less than the {} that are to stay free (min_free_bytes): old footage goes for it",
+                "{} of the {} are free, less than the {} that are to stay free ({}): old footage goes for it",
                 size(free),
-                size(room.floor)
+                self.place.word(),
+                size(room.floor),
+                self.setting(Limit::Free)
             );
             self.log(None, Kind::DiskPressure, Severity::Warning, detail);
         } else if free >= room.floor + room.headroom / 2 {
@@ -314,9 +335,9 @@ impl Work {
     async fn delete(&mut self, room: Room, mut lack: u64) -> Result<(), Error> {
         let volume = self.writer.volume().clone();
         loop {
-            if let Err(error) = finish(&self.store, &volume).await {
+            if let Err(error) = finish(&self.store, self.place, &volume).await {
                 // A file that cannot be deleted must not keep the others; but where nothing can be, no more is begun.
-                if self.store.doomed(BATCH).await?.len() >= BATCH as usize {
+                if self.store.doomed(self.place, BATCH).await?.len() >= BATCH as usize {
                     return Err(error);
                 }
                 tracing::debug!("some files cannot be deleted: {}", Chain(&error));
@@ -345,7 +366,7 @@ impl Work {
         self.state.distrust = self.state.distrust.filter(|until| Instant::now() < *until);
         let now = self.state.distrust.is_none().then(WallUs::now);
         let bounds = Bounds { now, max_bytes: self.limits.max_bytes, lack_bytes };
-        Ok(plan(&queues(&self.store, bounds, HEAD).await?, bounds))
+        Ok(plan(&queues(&self.store, self.place, bounds, HEAD).await?, bounds))
     }
 
     /// Deletes these, and gives how many bytes that freed.
@@ -353,10 +374,10 @@ impl Work {
         let volume = self.writer.volume().clone();
         let ids: Vec<i64> = victims.iter().map(|victim| victim.segment.id).collect();
         let before = self.space().await?;
-        let doomed = self.store.doom(&ids).await?;
+        let doomed = self.store.doom(self.place, &ids).await?;
         let Ended { rows, segments, bytes, missing, failed } =
-            end(&self.store, &volume, doomed, Begun::Now).await?;
-        for (camera, range) in self.store.lose_doomed(&missing).await? {
+            end(&self.store, self.place, &volume, doomed, Begun::Now).await?;
+        for (camera, range) in self.store.lose_doomed(self.place, &missing).await? {
             tracing::warn!(camera.id = %camera, from = range.from.rfc3339(), "a segment is not on disk any more");
             self.ledgers.lost(&camera, range);
         }
@@ -385,18 +406,28 @@ impl Work {
         });
         let stop = shortages.iter().find(|short| short.camera.is_none()).map(|short| {
             let what = match short.limit {
-                Limit::Free => format!("only {} are free (min_free_bytes: {})", size(free), size(room.floor)),
-                limit => format!("held footage has {} more than {}", size(short.bytes), limit.word()),
+                Limit::Free => {
+                    format!(
+                        "only {} are free ({}: {})",
+                        size(free),
+                        self.setting(Limit::Free),
+                        size(room.floor)
+                    )
+                }
+                limit => format!("held footage has {} more than {}", size(short.bytes), self.setting(limit)),
             };
             format!("{what}, and nothing is left that may be deleted; remove holds, or make room")
         });
         let known: BTreeSet<_> = self.keeper.lock().shortages.iter().map(key).collect();
         for short in shortages.iter().filter(|short| !known.contains(&key(short))) {
             let (severity, detail) = match (&short.camera, &stop) {
+                (None, Some(stop)) if self.place == Place::Mirror => {
+                    (Severity::Error, format!("the mirror takes nothing more: {stop}"))
+                }
                 (None, Some(stop)) => (Severity::Error, format!("recording stops: {stop}")),
                 _ => (
                     Severity::Warning,
-                    format!("held footage alone is {} over {}", size(short.bytes), short.limit.word()),
+                    format!("held footage alone is {} over {}", size(short.bytes), self.setting(short.limit)),
                 ),
             };
             self.log(short.camera.clone(), Kind::RetentionShortage, severity, detail);
@@ -407,6 +438,14 @@ impl Work {
         }
         (now.shortages, now.stopped) = (shortages, stop);
         Ok(())
+    }
+
+    /// What a limit is called in the configuration.
+    fn setting(&self, limit: Limit) -> String {
+        match (self.place, limit) {
+            (Place::Mirror, Limit::Total | Limit::Free) => format!("mirror_{}", limit.word()),
+            _ => limit.word().to_owned(),
+        }
     }
 
     fn log(&self, camera: Option<CameraId>, kind: Kind, severity: Severity, detail: String) {
@@ -423,15 +462,20 @@ fn is_full(health: &Health) -> bool {
 }
 
 /// What is stored, with the beginning of the queues that may have to give.
-pub(super) async fn queues(store: &Store, bounds: Bounds, head: u32) -> Result<Vec<Queue>, store::Error> {
-    let stored = store.stored().await?;
+pub(super) async fn queues(
+    store: &Store,
+    place: Place,
+    bounds: Bounds,
+    head: u32,
+) -> Result<Vec<Queue>, store::Error> {
+    let stored = store.stored(place).await?;
     let total: u64 = stored.iter().map(|stored| stored.bytes).sum();
     let all = bounds.lack_bytes > 0 || bounds.max_bytes.is_some_and(|max| total > max);
     let mut queues = Vec::with_capacity(stored.len());
     for store::Stored { camera, limits, bytes, held_bytes, .. } in stored {
         let gives =
             all || limits.retention_hours.is_some() || limits.quota_bytes.is_some_and(|quota| bytes > quota);
-        let head_of = if gives { store.leaving(&camera, head).await? } else { Vec::new() };
+        let head_of = if gives { store.leaving(place, &camera, head).await? } else { Vec::new() };
         let more = head_of.len() == head as usize;
         queues.push(Queue { camera, limits, bytes, held_bytes, head: head_of, more });
     }
@@ -491,10 +535,12 @@ mod tests {
                 fs::write(volume.root().join(&path), [0; 1_000]).unwrap();
                 let (camera, profile, codec, source) = (front(), Profile::Main, Codec::H264, Source::Live);
                 let (width, height, audio) = (1, 1, None);
-                let head = SegmentHead { camera, profile, start, codec, width, height, audio, source };
+                let only_mirror = false;
+                let head =
+                    SegmentHead { camera, profile, start, codec, width, height, audio, source, only_mirror };
                 let extent = Extent { frames: 1, bytes: 1_000, duration_us: 60_000_000 };
                 rows.push((
-                    None,
+                    Place::Primary,
                     SegmentFacts { head, path, extent, state: SegmentState::Closed, hash: None },
                 ));
             }
@@ -504,6 +550,7 @@ mod tests {
 
         fn work(&self, limits: StorageLimits) -> Work {
             Work {
+                place: Place::Primary,
                 keeper: Keeper::default(),
                 store: self.store.clone(),
                 writer: VolumeWriter::start(self.volume.clone(), disk::Limits::default()).unwrap(),
@@ -524,7 +571,13 @@ mod tests {
         }
 
         async fn rows(&self) -> Vec<i64> {
-            self.store.known_rows("", None, 99).await.unwrap().iter().map(|row| row.id).collect()
+            self.store
+                .known_rows(Place::Primary, "", None, 99)
+                .await
+                .unwrap()
+                .iter()
+                .map(|row| row.id)
+                .collect()
         }
     }
 
@@ -532,25 +585,32 @@ mod tests {
     async fn a_deletion_that_stops_after_any_step_is_ended_by_the_next_start_and_taken_back_by_nobody() {
         for steps in 0..=3 {
             let desk = Desk::new(4).await;
-            let doomed = desk.store.doom(&desk.ids[..2]).await.unwrap();
+            let doomed = desk.store.doom(Place::Primary, &desk.ids[..2]).await.unwrap();
             // The second file stays where a kill comes between the two.
             let unlinked: Vec<&str> = doomed.iter().take(steps.min(2)).map(|row| &*row.path).collect();
             assert!(remove(&desk.volume, &unlinked).iter().all(Result::is_ok));
             if steps == 3 {
-                desk.store.remove_doomed(&desk.ids[..1]).await.unwrap();
+                desk.store.remove_doomed(Place::Primary, &desk.ids[..1]).await.unwrap();
             }
 
             // What the comparison of files and rows makes of it, if it looks before anybody ends it.
             let scope = Scope { before: WallUs::now(), closed: true, sizes_since: WallUs(0) };
-            let mut walk = Walk::new(Some(&desk.store), &desk.volume, scope).await.unwrap();
+            let mut walk = Walk::new(Some(&desk.store), Place::Primary, &desk.volume, scope).await.unwrap();
             let mut done = Repaired::default();
             while let Some(page) = walk.next().await.unwrap() {
                 assert_eq!(page.steps, [], "after {steps} steps");
-                recovery::repair(&desk.store, &desk.volume, page.steps, Hashing::Never, &mut done)
-                    .await
-                    .unwrap();
+                recovery::repair(
+                    &desk.store,
+                    Place::Primary,
+                    &desk.volume,
+                    page.steps,
+                    Hashing::Never,
+                    &mut done,
+                )
+                .await
+                .unwrap();
             }
-            finish(&desk.store, &desk.volume).await.unwrap();
+            finish(&desk.store, Place::Primary, &desk.volume).await.unwrap();
             assert_eq!(desk.rows().await, desk.ids[2..], "after {steps} steps");
             assert_eq!(desk.files().len(), 2, "after {steps} steps");
         }
@@ -582,7 +642,7 @@ mod tests {
         let mut work = desk.work(StorageLimits { max_bytes: Some(1_000), min_free_bytes: Some(0) });
         work.look(false).await;
         let states = async || -> Vec<SegmentState> {
-            let rows = desk.store.known_rows("", None, 99).await.unwrap();
+            let rows = desk.store.known_rows(Place::Primary, "", None, 99).await.unwrap();
             rows.into_iter().map(|row| row.state).collect()
         };
         assert_eq!(states().await, [vec![SegmentState::Lost; 3], vec![SegmentState::Closed]].concat());
@@ -591,11 +651,11 @@ mod tests {
     #[tokio::test]
     async fn what_lies_in_place_of_a_segment_stays_and_the_row_goes() {
         let desk = Desk::new(2).await;
-        let doomed = desk.store.doom(&desk.ids[..1]).await.unwrap();
+        let doomed = desk.store.doom(Place::Primary, &desk.ids[..1]).await.unwrap();
         let place = desk.volume.root().join(&doomed[0].path);
         fs::remove_file(&place).unwrap();
         fs::create_dir(&place).unwrap();
-        finish(&desk.store, &desk.volume).await.unwrap();
+        finish(&desk.store, Place::Primary, &desk.volume).await.unwrap();
         assert_eq!(desk.rows().await, desk.ids[1..]);
         assert!(place.is_dir());
     }

@@ -543,6 +543,7 @@ mod tests {
             height: 1,
             audio: None,
             source: Source::Live,
+            only_mirror: false,
         };
         let extent = Extent { frames: 25, bytes: 1, duration_us: (to - from) * 1_000_000 };
         let path = format!("front/{from}.mp4");

@@ -4,19 +4,25 @@ use std::{fs::File, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{CameraNow, Check, Error, EventQuery, SegmentPage, SegmentQuery, Watchkeeper};
+use super::{
+    CameraNow, Check, Error, EventQuery, SegmentPage, SegmentQuery, Watchkeeper, threads::on_thread,
+};
 use crate::{
     base::CameraId,
-    disk,
+    disk::{self, OpenFile},
     model::{
         camera::BadField,
+        copies::Place,
         event::Event,
+        mirror::MirrorState,
         segment::{Segment, SegmentState},
         status::Shown,
         timeline::{self, Range},
     },
     store::{self, EventPage},
 };
+
+const OPENS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Watchkeeper {
     /// A camera's segments, also of one that was deleted.
@@ -53,16 +59,30 @@ impl Watchkeeper {
     /// still open, as much as the index knows to be whole.
     pub async fn segment_file(&self, id: i64) -> Result<(Segment, File, u64), Error> {
         let segment = self.segment(id).await?;
-        let (volume, path) = (self.0.deps.writer.volume().clone(), segment.facts.path.clone());
-        let open = tokio::task::spawn_blocking(move || volume.open_segment_file(&path)).await;
-        match open.map_err(|_| Error::Internal("a thread died"))? {
-            Ok(open) if segment.facts.state == SegmentState::Open => {
-                let whole = segment.facts.extent.bytes.min(open.bytes);
-                Ok((segment, open.file, whole))
+        let mut why = Error::NoSegment(id);
+        for place in segment.copies.readable() {
+            match self.open_copy(place, &segment.facts.path).await {
+                Ok(open) if segment.facts.state == SegmentState::Open => {
+                    let whole = segment.facts.extent.bytes.min(open.bytes);
+                    return Ok((segment, open.file, whole));
+                }
+                Ok(open) => return Ok((segment, open.file, open.bytes)),
+                Err(disk::Error::NotFound { .. } | disk::Error::Refused { .. }) => {}
+                Err(error) => why = Error::VolumeAway(error.into()),
             }
-            Ok(open) => Ok((segment, open.file, open.bytes)),
-            Err(disk::Error::NotFound { .. } | disk::Error::Refused { .. }) => Err(Error::NoSegment(id)),
-            Err(error) => Err(Error::VolumeAway(error.into())),
+        }
+        Err(why)
+    }
+
+    /// A volume that hangs costs a reader two seconds, and then the other is asked.
+    async fn open_copy(&self, place: Place, path: &str) -> Result<OpenFile, disk::Error> {
+        let away = |why: &str| disk::Error::Away { path: path.into(), why: why.to_owned() };
+        let Some(writer) = self.0.deps.volumes.at(place) else { return Err(away("it is not in use")) };
+        let (volume, path) = (writer.volume().clone(), path.to_owned());
+        let open = on_thread("open segment", move || volume.open_segment_file(&path));
+        match timeout(OPENS_WITHIN, open.map_err(|_| away("no thread can be started"))?).await {
+            Ok(Ok(opened)) => opened,
+            _ => Err(away("it does not answer")),
         }
     }
 
@@ -84,7 +104,13 @@ impl Watchkeeper {
             None if !answered => Err("does not answer".to_owned()),
             None => Ok(format!("{} rows waiting", system.pending_rows)),
         };
-        let volume = system.volume.error.map_or(Ok(format!("{} bytes free", system.volume.free_bytes)), Err);
+        // While the mirror takes what comes, nothing is lost.
+        let carried = system.mirror.is_some_and(|(_, mirror)| mirror.state != MirrorState::Degraded);
+        let volume = match system.volume.error {
+            None => Ok(format!("{} bytes free", system.volume.free_bytes)),
+            Some(error) if carried => Ok(format!("recorded on the mirror alone: {error}")),
+            Some(error) => Err(error),
+        };
         let cameras = self.cameras();
         let wanted = |now: &&CameraNow| !matches!(now.status.shown, Shown::Disabled | Shown::Idle);
         let wanted = cameras.iter().filter(wanted).count();

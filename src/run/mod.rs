@@ -11,11 +11,13 @@ mod keeper;
 mod ledger;
 mod library;
 mod looks;
+mod mirror;
 pub mod recovery;
+pub mod resync;
 mod retention;
 mod startup;
 mod threads;
-mod watch;
+mod volumes;
 
 use std::{
     collections::BTreeMap,
@@ -39,6 +41,7 @@ use self::{
 };
 
 pub use crate::media::look::Found;
+pub use crate::store::DueSum;
 use crate::{
     base::{CameraId, WallUs, secret::Vault},
     media,
@@ -46,6 +49,7 @@ use crate::{
         Camera,
         camera::{BadField, CameraPatch},
         clip,
+        copies::Place,
         demand::{Refusal, Trigger, Window},
         event::{Event, Severity},
         ledger::Gap,
@@ -59,6 +63,7 @@ use crate::{
 pub use exports::{ExportFile, ExportJob, ExportState};
 pub use keeper::{KeeperNow, StorageLimits};
 pub use ledger::CoverageNow;
+pub use mirror::MirrorNow;
 pub use retention::{CameraStored, Next, RetentionNow};
 pub use startup::StartError;
 
@@ -90,6 +95,19 @@ pub struct MirrorSettings {
     pub storage: StorageLimits,
 }
 
+impl Settings {
+    /// What all cameras together may keep on a volume.
+    pub fn limits(&self, place: Place) -> StorageLimits {
+        match (place, &self.mirror) {
+            (Place::Mirror, Some(mirror)) => mirror.storage,
+            _ => self.storage,
+        }
+    }
+}
+
+/// A volume that is to be accepted answers within this.
+const ACCEPT_WITHIN: Duration = Duration::from_secs(5);
+
 /// The running service. Cheap to clone; all clones are the same service.
 #[derive(Clone, Debug)]
 pub struct Watchkeeper(Arc<Inner>);
@@ -101,9 +119,12 @@ struct Inner {
     deps: Deps,
     desk: Desk,
     ledgers: Ledgers,
-    keeper: Keeper,
-    limits: StorageLimits,
-    volume: watch::VolumeWatch,
+    /// Of the primary, and the mirror if there is one.
+    keepers: Vec<Keeper>,
+    settings: Settings,
+    /// In the same order.
+    watches: Vec<volumes::VolumeWatch>,
+    mirror: Option<mirror::MirrorWatch>,
     started_at: WallUs,
     cameras: Mutex<BTreeMap<CameraId, Entry>>,
     /// One change of the list or of a camera at a time, so that store and drivers agree.
@@ -116,14 +137,14 @@ struct Inner {
     decoders: Semaphore,
     pictures: Mutex<BTreeMap<CameraId, Picture>>,
     exports: exports::Exports,
-    /// Ends retention, then the clerk, then the ledgers.
-    writers: Mutex<Option<[Writer; 3]>>,
-    /// Held for as long as the process lives: one service for each data directory.
-    _lock: File,
+    /// Retention and resync of each volume, then the clerk, then the ledgers: they end in this order.
+    tasks: Mutex<Vec<Ending>>,
+    /// Held until the service has stopped: one for each data directory.
+    lock: File,
 }
 
 /// A task that writes rows, and what ends it.
-type Writer = (oneshot::Sender<()>, tokio::task::JoinHandle<()>);
+type Ending = (oneshot::Sender<()>, tokio::task::JoinHandle<()>);
 
 #[derive(Debug)]
 struct Entry {
@@ -256,6 +277,8 @@ pub struct System {
     pub abandoned_pipelines: u64,
     /// The volume of the recordings.
     pub volume: VolumeNow,
+    /// The mirror, if there is one.
+    pub mirror: Option<(VolumeNow, MirrorNow)>,
     /// Facts and events that wait for the database.
     pub pending_rows: u64,
     /// Why the database does not take them, if it does not.
@@ -384,6 +407,12 @@ pub enum Error {
     /// Too many of these at once: which.
     #[error("too many exports {0} at this moment")]
     TooManyExports(&'static str),
+    /// None is configured.
+    #[error("there is no mirror; set mirror_dir in the configuration")]
+    NoMirror,
+    /// It is there and is the right one, so there is nothing to accept.
+    #[error("the {} is there and is the right volume", .0.word())]
+    VolumeThere(Place),
     /// Too many of these at once.
     #[error("too many probes are under way; try again in a few seconds")]
     Busy,
@@ -468,7 +497,7 @@ impl Watchkeeper {
         let entry = entries.get_mut(id).ok_or_else(|| Error::NoCamera(id.clone()))?;
         entry.driver.change(camera.clone());
         entry.camera = camera;
-        self.0.keeper.changed();
+        self.0.keepers.iter().for_each(Keeper::changed);
         Ok(entry.now())
     }
 
@@ -503,13 +532,43 @@ impl Watchkeeper {
         Ok(())
     }
 
+    fn watch(&self, place: Place) -> Option<&volumes::VolumeWatch> {
+        self.0.watches.get(usize::from(place == Place::Mirror))
+    }
+
+    /// A volume, as it was seen last; a blank for a mirror that is not in use.
+    fn volume_now(&self, place: Place) -> VolumeNow {
+        let blank = VolumeNow { path: PathBuf::new(), total_bytes: 0, free_bytes: 0, error: None };
+        self.watch(place).map_or(blank, volumes::VolumeWatch::now)
+    }
+
+    /// Takes what lies at a volume's path for that volume, whatever it was: a new disk, or one of another installation.
+    pub async fn accept_volume(&self, place: Place) -> Result<VolumeNow, Error> {
+        let (Some(writer), Some(watch)) = (self.0.deps.volumes.at(place), self.watch(place)) else {
+            return Err(Error::NoMirror);
+        };
+        let volume = writer.volume().clone();
+        if volume.away().is_none() {
+            return Err(Error::VolumeThere(place));
+        }
+        let accepted = threads::on_thread("accept", move || volume.accept());
+        let accepted = accepted.map_err(|_| Error::Internal("cannot start a thread"))?;
+        match tokio::time::timeout(ACCEPT_WITHIN, accepted).await {
+            Ok(Ok(done)) => done.map_err(|error| Error::VolumeAway(error.into()))?,
+            _ => return Err(Error::VolumeAway(anyhow::anyhow!("the volume does not answer"))),
+        }
+        watch.look_now();
+        Ok(watch.now())
+    }
+
     /// How the service is.
     pub fn system(&self) -> System {
         System {
             started_at: self.0.started_at,
             zone: self.0.deps.zone,
             abandoned_pipelines: self.0.deps.abandoned.load(Relaxed),
-            volume: self.0.volume.now(),
+            volume: self.volume_now(Place::Primary),
+            mirror: self.0.mirror.as_ref().map(|mirror| (self.volume_now(Place::Mirror), mirror.now())),
             pending_rows: self.0.desk.waiting(),
             database_error: self.0.desk.error(),
         }

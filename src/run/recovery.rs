@@ -8,10 +8,11 @@ use crate::{
     disk::{self, Listing, Measured, Volume, measure},
     model::{
         Profile,
+        copies::{CopyState, Place},
         ledger::Stretch,
         naming,
         reconcile::{self, FoundFile, KnownRow, Step},
-        segment::{Hash, SegmentFacts, SegmentHead, SegmentState, Source},
+        segment::{Hash, Segment, SegmentFacts, SegmentHead, SegmentState, Source},
         timeline::{JOIN_US, Range},
     },
     store::{self, GapChanges, Store},
@@ -118,30 +119,41 @@ pub enum Hashing {
     Read,
 }
 
-/// What there is to do about the rows that were open when the process died. Looks at nothing else, so it takes no
-/// time however long the history is.
-pub async fn unfinished(store: &Store, volume: &Volume) -> Result<Vec<Step>, Error> {
-    let rows: Vec<KnownRow> = store
-        .open_rows()
-        .await?
-        .into_iter()
-        .map(|row| KnownRow {
-            id: row.id,
-            path: row.facts.path,
-            frames: row.facts.extent.frames,
-            bytes: row.facts.extent.bytes,
-            state: row.facts.state,
-            hash: row.facts.hash,
-        })
-        .collect();
-    let volume = volume.clone();
+/// What there is to do about the rows that were open when the process died, and on which volume. Looks at nothing else, so
+/// it takes no time however long the history is. Of two copies the longer is taken; the resync compares the other with it,
+/// or copies it.
+pub async fn unfinished(store: &Store, volumes: &[(Place, Volume)]) -> Result<Vec<(Place, Step)>, Error> {
+    store.end_copies().await?;
+    let rows = store.open_rows().await?;
+    let volumes = volumes.to_vec();
     let work = move || {
-        let there = |row: &KnownRow| {
-            let open = volume.open_segment_file(&row.path).ok()?;
-            Some(FoundFile { path: row.path.clone(), bytes: Some(open.bytes) })
-        };
-        let files: Vec<FoundFile> = rows.iter().filter_map(there).collect();
-        reconcile::plan(&files, &rows)
+        let mut steps = Vec::new();
+        for Segment { id, facts, copies, .. } in rows {
+            let there = |place: Place| copies.at(place).is_there();
+            let mut known = volumes.iter().filter(|(place, _)| there(*place)).peekable();
+            // It is the other volume's business, or one's that is not in use now.
+            let Some((first, _)) = known.peek() else { continue };
+            let first = *first;
+            // One that is away may have it: what is not known to be gone is left as it is.
+            let mut away = false;
+            let held = known.filter_map(|(place, volume)| match measure(volume, &facts.path) {
+                Ok(held) => Some((held.extent.bytes, *place)),
+                Err(disk::Error::Away { .. } | disk::Error::Io { .. }) => {
+                    away = true;
+                    None
+                }
+                Err(_) => None,
+            });
+            // Of two alike the first, which is the primary.
+            let longest = held.reduce(|best, next| if next.0 > best.0 { next } else { best });
+            let path = facts.path;
+            match longest {
+                Some((_, place)) => steps.push((place, Step::Finish { id, path, was_lost: false })),
+                None if away => {}
+                None => steps.push((first, Step::Lost { id, path })),
+            }
+        }
+        steps
     };
     Ok(tokio::task::spawn_blocking(work).await?)
 }
@@ -163,6 +175,7 @@ pub struct Scope {
 #[derive(Debug)]
 pub struct Walk<'a> {
     store: Option<&'a Store>,
+    place: Place,
     volume: Volume,
     scope: Scope,
     /// Behind it are the files of `files`; `None` while it is used on another thread, and after its end.
@@ -186,12 +199,17 @@ pub struct Page {
 
 impl<'a> Walk<'a> {
     /// Begins a walk; without a store, as if it had no rows.
-    pub async fn new(store: Option<&'a Store>, volume: &Volume, scope: Scope) -> Result<Self, Error> {
+    pub async fn new(
+        store: Option<&'a Store>,
+        place: Place,
+        volume: &Volume,
+        scope: Scope,
+    ) -> Result<Self, Error> {
         let root = volume.clone();
         let list = move || Listing::new(&root, scope.sizes_since);
         let listing = Some(tokio::task::spawn_blocking(list).await??);
         let (volume, files, after) = (volume.clone(), Vec::new(), String::new());
-        Ok(Self { store, volume, scope, listing, files, after, rows: ROWS, done: false })
+        Ok(Self { store, place, volume, scope, listing, files, after, rows: ROWS, done: false })
     }
 
     /// How many files of ours there are. None at all means that the disk is not mounted, and not that all is lost.
@@ -209,7 +227,7 @@ impl<'a> Walk<'a> {
         self.list().await?;
         let reach = self.files.last().map(|file| file.path.clone());
         let mut rows = match self.store {
-            Some(store) => store.known_rows(&self.after, reach.as_deref(), self.rows).await?,
+            Some(store) => store.known_rows(self.place, &self.after, reach.as_deref(), self.rows).await?,
             None => Vec::new(),
         };
         let more = rows.last().filter(|_| rows.len() == self.rows as usize).map(|row| row.path.clone());
@@ -279,6 +297,7 @@ fn start_of(path: &str) -> Option<WallUs> {
 /// Does it, and adds what it did to `done`.
 pub async fn repair(
     store: &Store,
+    place: Place,
     volume: &Volume,
     steps: Vec<Step>,
     hashing: Hashing,
@@ -288,7 +307,7 @@ pub async fn repair(
     for step in steps {
         match step {
             Step::Finish { id, path, was_lost } => match measured(volume, &path, Hashing::Never).await? {
-                Some((measured, _)) => match finished(store, id, &measured).await {
+                Some((measured, _)) => match finished(store, place, id, &measured).await {
                     Ok(facts) => {
                         done.moved.found.push(footage(&facts));
                         done.finished.add(path);
@@ -301,7 +320,7 @@ pub async fn repair(
                 None => lost.push((id, path)),
             },
             Step::Adopt { camera, path } => match measured(volume, &path, hashing).await? {
-                Some((measured, hash)) => adopted.push((None, as_facts(camera, &path, &measured, hash))),
+                Some((measured, hash)) => adopted.push((place, as_facts(camera, &path, &measured, hash))),
                 None => done.empty.add(path),
             },
             Step::Lost { id, path } => lost.push((id, path)),
@@ -314,9 +333,9 @@ pub async fn repair(
         done.adopted.add(facts.path);
     }
     let ids: Vec<i64> = lost.iter().map(|(id, _)| *id).collect();
-    let mut gone = store.mark(&ids, SegmentState::Lost).await?.into_iter().peekable();
+    let mut gone = store.mark(place, &ids, CopyState::Absent).await?.into_iter().peekable();
     for (id, path) in lost {
-        // Those that retention deleted meanwhile are not lost.
+        // Those that retention deleted meanwhile are not lost, nor are those that the other volume has.
         if let Some((_, camera, range)) = gone.next_if(|(marked, ..)| *marked == id) {
             done.moved.lose((camera, range));
             done.lost.add(path);
@@ -325,8 +344,13 @@ pub async fn repair(
     Ok(())
 }
 
-async fn finished(store: &Store, id: i64, measured: &Measured) -> Result<SegmentFacts, store::Error> {
-    store.finish(id, measured.extent).await?;
+async fn finished(
+    store: &Store,
+    place: Place,
+    id: i64,
+    measured: &Measured,
+) -> Result<SegmentFacts, store::Error> {
+    store.finish(place, id, measured.extent).await?;
     Ok(store.segment(id).await?.facts)
 }
 
@@ -362,7 +386,7 @@ async fn measured(
     };
     match tokio::task::spawn_blocking(work).await? {
         Ok(found) => Ok(Some(found)),
-        Err(error @ disk::Error::Io { .. }) => Err(error.into()),
+        Err(error @ (disk::Error::Io { .. } | disk::Error::Away { .. })) => Err(error.into()),
         Err(disk::Error::NotFound { .. }) => Ok(None),
         Err(error) => {
             tracing::warn!("left alone: {}", Chain(&error));
@@ -386,6 +410,7 @@ fn as_facts(camera: CameraId, path: &str, measured: &Measured, hash: Option<Hash
             height,
             audio,
             source: Source::Live,
+            only_mirror: false,
         },
         path: path.to_owned(),
         extent,
@@ -442,16 +467,18 @@ mod tests {
                     if known {
                         let (codec, source) = (Codec::H264, Source::Live);
                         let (profile, width, height, audio) = (Profile::Main, 1, 1, None);
-                        let head = SegmentHead { camera, profile, start, codec, width, height, audio, source };
+                        let only_mirror = false;
+                        let head =
+                            SegmentHead { camera, profile, start, codec, width, height, audio, source, only_mirror };
                         let (extent, state) = (Extent::default(), SegmentState::Closed);
                         rows.insert(path.clone(), SegmentFacts { head, path, extent, state, hash: None });
                     }
                 }
-                let all: Vec<_> = rows.into_values().map(|facts| (None, facts)).collect();
+                let all: Vec<_> = rows.into_values().map(|facts| (Place::Primary, facts)).collect();
                 store.record(&all).await.unwrap();
                 let before = WallUs::parse("2026-01-01T00:00:00Z").unwrap().plus_us(i64::from(cutoff) * 60_000_000);
                 let scope = Scope { before, closed: false, sizes_since: WallUs(i64::MAX) };
-                let mut rows = store.known_rows("", None, 1000).await.unwrap();
+                let mut rows = store.known_rows(Place::Primary, "", None, 1000).await.unwrap();
                 rows.retain(|row| is_older(&row.path, before));
                 let files: Vec<_> = files.into_values().filter(|file| is_older(&file.path, before)).collect();
                 let key = |step: &Step| match step {
@@ -460,7 +487,7 @@ mod tests {
                 let mut expected = reconcile::plan(&files, &rows);
                 expected.sort_by_key(key);
 
-                let mut walk = Walk::new(Some(&store), &volume, scope).await.unwrap();
+                let mut walk = Walk::new(Some(&store), Place::Primary, &volume, scope).await.unwrap();
                 assert_eq!(walk.files().await.unwrap(), files.len() as u64);
                 walk.listing = Some(Listing::new(&volume, scope.sizes_since).unwrap().by(names_at_once));
                 walk.rows = rows_at_once;

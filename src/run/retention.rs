@@ -2,11 +2,12 @@
 
 use super::{
     Error, Watchkeeper,
-    keeper::{self, KeeperNow},
+    keeper::{self, Keeper, KeeperNow},
 };
 use crate::{
     base::{CameraId, WallUs},
     model::{
+        copies::Place,
         hold::{HoldKeeps, NewHold},
         retention::{Bounds, Limits, Pace, Room, Victim, forecast, plan},
     },
@@ -69,15 +70,16 @@ pub struct Next {
 }
 
 impl Watchkeeper {
-    /// How retention stands, and the `limit` segments that go next. Reads the rows of the last day.
-    pub async fn retention(&self, limit: u32) -> Result<RetentionNow, Error> {
+    /// How retention of a volume stands, and the `limit` segments that go next from it. Reads the rows of the last day.
+    pub async fn retention(&self, place: Place, limit: u32) -> Result<RetentionNow, Error> {
         let (store, now) = (&self.0.store, WallUs::now());
-        let volume = self.0.volume.now();
-        let room = Room::of(volume.total_bytes, self.0.limits.min_free_bytes);
-        let max_bytes = self.0.limits.max_bytes;
+        let keeper = self.0.keepers.get(usize::from(place == Place::Mirror)).ok_or(Error::NoMirror)?;
+        let (volume, limits) = (self.volume_now(place), self.0.settings.limits(place));
+        let room = Room::of(volume.total_bytes, limits.min_free_bytes);
+        let max_bytes = limits.max_bytes;
         let mut paces = Vec::new();
         let mut cameras = Vec::new();
-        for store::Stored { camera, limits, segments, bytes, held_bytes } in store.stored().await? {
+        for store::Stored { camera, limits, segments, bytes, held_bytes } in store.stored(place).await? {
             let store::Lately { bytes: lately, since, oldest } =
                 store.lately(&camera, now.plus_us(-DAY_US)).await?;
             let span = since.map_or(DAY_US, |since| (now.0 - since.0).clamp(LEAST_US, DAY_US));
@@ -108,7 +110,7 @@ impl Watchkeeper {
         let bounds = Bounds { now: Some(now), max_bytes, lack_bytes: room.lack(volume.free_bytes) };
         // As if everything had to go.
         let all = Bounds { lack_bytes: u64::MAX, ..bounds };
-        let queues = keeper::queues(store, all, limit).await?;
+        let queues = keeper::queues(store, place, all, limit).await?;
         let due = plan(&queues, bounds).victims;
         let mut order = plan(&queues, all).victims;
         order.truncate(limit as usize);
@@ -120,7 +122,7 @@ impl Watchkeeper {
             stored_bytes,
             cameras,
             next,
-            keeper: self.0.keeper.now(),
+            keeper: keeper.now(),
         })
     }
 
@@ -135,7 +137,13 @@ impl Watchkeeper {
         hold.check()?;
         let _one = self.turn().await?;
         if self.with(&hold.camera, |_| ()).is_err() {
-            let known = self.0.store.stored().await?.into_iter().any(|stored| stored.camera == hold.camera);
+            let known = self
+                .0
+                .store
+                .stored(Place::Primary)
+                .await?
+                .into_iter()
+                .any(|stored| stored.camera == hold.camera);
             if !known {
                 return Err(Error::NoCamera(hold.camera));
             }
@@ -153,7 +161,7 @@ impl Watchkeeper {
             Err(store::Error::NotFound { .. }) => return Err(Error::NoHold { camera: camera.clone(), id }),
             removed => removed?,
         }
-        self.0.keeper.changed();
+        self.0.keepers.iter().for_each(Keeper::changed);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Start and stop of the service: the order of things, and who waits for whom.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, DirBuilder, File, TryLockError},
     io,
     os::unix::fs::DirBuilderExt as _,
@@ -27,8 +27,11 @@ use super::{
     hub::Hub,
     keeper::{self, Keeper},
     ledger::Ledgers,
+    mirror::MirrorWatch,
     recovery::{self, Hashing, Moved, Repaired, Scope, Walk},
-    watch::VolumeWatch,
+    resync::Resync,
+    threads::on_thread,
+    volumes::VolumeWatch,
 };
 use crate::{
     base::{
@@ -36,13 +39,13 @@ use crate::{
         error::Chain,
         secret::{Vault, VaultError},
     },
-    disk::{self, Limits, Volume, VolumeWriter},
+    disk::{self, Installation, Limits, Volume, VolumeWriter, Volumes},
     media::{recorder::Memory, text::Texts},
     model::{
         Camera,
         camera::CameraPatch,
+        copies::Place,
         event::{Kind, NewEvent, Severity},
-        reconcile::Step,
         schedule::{self, Zone},
     },
     store::{self, Store},
@@ -74,6 +77,15 @@ const REST: u32 = 4;
 /// That comparison looks at the sizes of the files of the last day.
 const SIZES_US: i64 = 86_400_000_000;
 
+/// A volume that does not answer within this when the service starts is away until it does.
+const ATTACH_WITHIN: Duration = Duration::from_secs(2);
+/// What was open when the process died is looked at within this; what is left of it, with everything else.
+const UNFINISHED_WITHIN: Duration = Duration::from_secs(2);
+/// The mirror falls behind by so much at most: it is a copy, and memory is better spent on the primary.
+const MIRROR_LIMITS: Limits = Limits { camera_bytes: 16 << 20, total_bytes: 128 << 20 };
+/// That older footage is wanted on the primary is said again after this: the row of what was open may be on its way.
+const WANT_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -97,8 +109,8 @@ pub enum StartError {
     /// The database cannot be used.
     #[error("cannot open the database")]
     Store(#[from] store::Error),
-    /// The volume cannot be used.
-    #[error("cannot open the volume of the recordings")]
+    /// What is remembered of the volumes cannot be used, or a thread cannot be started.
+    #[error("cannot look after the volumes")]
     Volume(#[from] disk::Error),
 }
 
@@ -137,20 +149,30 @@ impl Watchkeeper {
         let database = settings.database();
         store::stock::release(&database);
         let store = Store::open(&database).await?;
-        let volume = Volume::open(&settings.recordings_dir)?;
-        let writer = VolumeWriter::start(volume.clone(), Limits::default())?;
+        let installation = Arc::new(Installation::load(&settings.data_dir)?);
+        let mirror_dir = settings.mirror.as_ref().map(|mirror| mirror.dir.as_path());
+        let volume = Volume::guarded(&settings.recordings_dir, mirror_dir, installation.clone());
+        let mirror = mirror_dir.map(|dir| Volume::guarded(dir, Some(&settings.recordings_dir), installation));
+        let attached = attach([Some(&volume), mirror.as_ref()]).await;
+        let primary = VolumeWriter::start(volume.clone(), Limits::default())?;
+        let mirror = mirror.map(|mirror| VolumeWriter::start(mirror, MIRROR_LIMITS)).transpose()?;
+        let volumes = Volumes::new(primary, mirror);
         let (hub, events) = Hub::new();
 
         // First, so that nobody takes for footage what was about to go.
-        if let Err(error) = keeper::finish(&store, &volume).await {
+        if attached[0]
+            && let Err(error) = keeper::finish(&store, Place::Primary, &volume).await
+        {
             tracing::error!("a deletion that was begun cannot be ended yet: {}", Chain(&error));
         }
         let mut adopted = Repaired::default();
-        let unfinished = async {
-            let steps = recovery::unfinished(&store, &volume).await?;
-            recovery::repair(&store, &volume, steps, Hashing::Never, &mut adopted).await
+        let ended = match timeout(UNFINISHED_WITHIN, finish_open(&store, &volumes, &mut adopted)).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                tracing::warn!("a volume is slow; what was open is looked at while cameras are recorded");
+                Ok(())
+            }
         };
-        let ended = unfinished.await;
         report(&hub, adopted, ended);
         let stored = store.cameras(&vault).await?;
 
@@ -160,39 +182,71 @@ impl Watchkeeper {
             stored.iter().map(|stored| (stored.camera.id.clone(), stored.created, stored.camera.when(zone)));
         let reached = ledgers.load(&store, known, started_at).await?;
 
-        let (desk, keeper) = (Desk::default(), Keeper::default());
+        let desk = Desk::default();
+        let keepers: Vec<Keeper> = volumes.all().map(|_| Keeper::default()).collect();
         let (stop, stopped) = oneshot::channel();
         let clerk = Clerk {
             store: store.clone(),
-            facts: writer.facts(),
+            facts: volumes.all().map(|(place, writer)| (place, writer.facts())).collect(),
             events,
             hub: hub.clone(),
             ledgers: ledgers.clone(),
-            keeper: keeper.clone(),
+            keepers: keepers.clone(),
             desk: desk.clone(),
         };
         let clerk = (stop, tokio::spawn(clerk.work(stopped)));
         let (stop, stopped) = oneshot::channel();
         let accountant = (stop, tokio::spawn(ledgers.clone().keep(store.clone(), hub.clone(), stopped)));
-        let (stop, stopped) = oneshot::channel();
-        let work = keeper::Work {
-            keeper: keeper.clone(),
-            store: store.clone(),
-            writer: writer.clone(),
-            hub: hub.clone(),
-            ledgers: ledgers.clone(),
-            limits: settings.storage,
-            state: keeper::State::new(),
-        };
-        let retention = (stop, tokio::spawn(work.work(stopped)));
-        let watch = VolumeWatch::new(volume.root().to_owned());
-        tokio::spawn(watch.clone().watch(writer.clone(), hub.clone()));
+        let mut keeping = Vec::new();
+        let (came, coming) = mpsc::unbounded_channel();
+        let mut watches = Vec::new();
+        for (((place, writer), keeper), attached) in volumes.all().zip(&keepers).zip(attached) {
+            let limits = settings.limits(place);
+            let (stop, stopped) = oneshot::channel();
+            let work = keeper::Work {
+                place,
+                keeper: keeper.clone(),
+                store: store.clone(),
+                writer: writer.clone(),
+                hub: hub.clone(),
+                ledgers: ledgers.clone(),
+                limits,
+                state: keeper::State::new(),
+            };
+            keeping.push((stop, tokio::spawn(work.work(stopped))));
+            let watch = VolumeWatch::new(place, writer.volume().root().to_owned());
+            tokio::spawn(watch.clone().watch(writer.clone(), hub.clone(), came.clone(), attached));
+            watches.push(watch);
+            if volumes.mirror().is_some() {
+                let (stop, stopped) = oneshot::channel();
+                let resync = Resync {
+                    to: place,
+                    volumes: volumes.clone(),
+                    store: store.clone(),
+                    hub: hub.clone(),
+                    limits,
+                    keeper: keeper.clone(),
+                    bytes_per_second: settings.resync_bytes_per_second,
+                    failed: HashMap::new(),
+                };
+                keeping.push((stop, tokio::spawn(resync.work(stopped))));
+            }
+        }
+        let mirror = volumes.mirror().zip(watches.get(1)).map(|(writer, watch)| {
+            let mirror = MirrorWatch::new();
+            let watching = mirror.clone();
+            tokio::spawn(watching.watch(writer.clone(), watch.clone(), store.clone(), hub.clone()));
+            mirror
+        });
         tokio::spawn(clock::watch(hub.clone()));
         let (pins, to_pin) = mpsc::unbounded_channel();
+        let (wants, wanted) = mpsc::unbounded_channel();
+        tokio::spawn(want_on_primary(store.clone(), wanted));
         let deps = Deps {
             pins,
+            wants,
             texts: Texts::new(settings.pipelines_dir.clone()),
-            writer,
+            volumes: volumes.clone(),
             hub: hub.clone(),
             ledgers: ledgers.clone(),
             connects: Arc::new(Semaphore::new(CONNECTS)),
@@ -213,16 +267,19 @@ impl Watchkeeper {
             let driver = Driver::start(camera.clone(), deps.clone(), delay, reached.get(&camera.id).copied());
             cameras.insert(camera.id.clone(), Entry { camera, created_at: stored.created, driver });
         }
-        tokio::spawn(compare(store.clone(), volume, hub, ledgers.clone(), started_at));
+        let compare = Compare { store: store.clone(), volumes, hub, ledgers: ledgers.clone(), started_at };
+        tokio::spawn(compare.work(attached, coming));
+        keeping.extend([clerk, accountant]);
         let service = Self(Arc::new(Inner {
             store,
             vault,
             deps,
             desk,
             ledgers,
-            keeper,
-            limits: settings.storage,
-            volume: watch,
+            keepers,
+            settings: settings.clone(),
+            watches,
+            mirror,
             started_at,
             cameras: Mutex::new(cameras),
             changing: tokio::sync::Mutex::default(),
@@ -231,8 +288,8 @@ impl Watchkeeper {
             decoders: Semaphore::new(DECODERS),
             exports: Default::default(),
             pictures: Mutex::default(),
-            writers: Mutex::new(Some([retention, clerk, accountant])),
-            _lock: lock,
+            tasks: Mutex::new(keeping),
+            lock,
         }));
         tokio::spawn(keep_pins(Arc::downgrade(&service.0), to_pin));
         Ok(service)
@@ -259,21 +316,26 @@ impl Watchkeeper {
             Kind::ServiceStopped,
             format!("in order, in {} ms", began.elapsed().as_millis()),
         );
-        let writer = self.0.deps.writer.clone();
-        let flushed = tokio::task::spawn_blocking(move || writer.shutdown(FLUSH_WITHIN)).await;
-        if !matches!(flushed, Ok(true)) {
-            tracing::error!("the volume did not take everything in time");
+        let volumes = self.0.deps.volumes.clone();
+        let flushed = tokio::task::spawn_blocking(move || volumes.shutdown(FLUSH_WITHIN)).await;
+        for place in flushed.unwrap_or_default() {
+            tracing::error!("the {} did not take everything in time", place.word());
         }
-        let writers = self.0.writers.lock().unwrap_or_else(PoisonError::into_inner).take();
-        for (stop, writer) in writers.into_iter().flatten() {
+        let tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for (stop, task) in tasks {
             let _ = stop.send(());
-            if timeout(LAST_ROWS_WITHIN, writer).await.is_err() {
+            if timeout(LAST_ROWS_WITHIN, task).await.is_err() {
                 tracing::warn!(
                     "the last rows did not reach the database; the next start reads them from the files"
                 );
             }
         }
         let _ = timeout(CLOSE_WITHIN, self.0.store.close()).await;
+        // A thread that hangs in a dead disk keeps the process, and with it the lock, from going; the next start must not
+        // wait for it.
+        if let Err(error) = self.0.lock.unlock() {
+            tracing::warn!("the data directory stays locked: {error}");
+        }
     }
 }
 
@@ -322,53 +384,113 @@ fn system_zone() -> Zone {
     })
 }
 
-/// What a start leaves for when cameras are already being recorded: room for the database, and, once, every file is
-/// compared with every row.
-async fn compare(store: Store, volume: Volume, hub: Hub, ledgers: Ledgers, started_at: WallUs) {
-    // It writes some megabytes, which cameras do not wait for.
-    if let Err(error) = store.stock_up().await {
-        tracing::warn!("the database has no room in stock: {}", Chain(&error));
-    }
-    // Before the comparison, so that what is adopted is not counted twice.
-    if let Err(error) = ledgers.count(&store, started_at).await {
-        tracing::warn!("the coverage of this day and the last is not known: {}", Chain(&error));
-    }
-    let mut done = Repaired::default();
-    let ended = compare_all(&store, &volume, &ledgers, started_at, &mut done).await;
-    account(&ledgers, done.moved(true));
-    report(&hub, done, ended);
+/// Looks whether the volumes are there, both at once; which are. One that hangs is looked at again later.
+async fn attach(volumes: [Option<&Volume>; 2]) -> [bool; 2] {
+    let attach = async |volume: Option<&Volume>| {
+        let Some(volume) = volume.cloned() else { return false };
+        let root = volume.root().to_owned();
+        let Ok(attached) = on_thread("volume look", move || volume.attach()) else { return false };
+        match timeout(ATTACH_WITHIN, attached).await {
+            Ok(Ok(Ok(()))) => true,
+            Ok(Ok(Err(error))) => {
+                tracing::error!("nothing is written to `{}`: {}", root.display(), Chain(&error));
+                false
+            }
+            _ => {
+                tracing::error!("`{}` does not answer", root.display());
+                false
+            }
+        }
+    };
+    let [primary, mirror] = volumes;
+    tokio::join!(attach(primary), attach(mirror)).into()
 }
 
-async fn compare_all(
-    store: &Store,
-    volume: &Volume,
-    ledgers: &Ledgers,
-    started_at: WallUs,
-    done: &mut Repaired,
-) -> Result<(), recovery::Error> {
-    let sizes_since = started_at.plus_us(-SIZES_US);
-    let scope = Scope { before: started_at, closed: false, sizes_since };
-    let mut walk = Walk::new(Some(store), volume, scope).await?;
-    let (files, start) = (walk.files().await?, Instant::now());
-    let mut rows = 0;
-    loop {
-        let began = Instant::now();
-        let Some(page) = walk.next().await? else {
-            let seconds = start.elapsed().as_secs_f32();
-            tracing::info!(rows, files, seconds, "files and index agree");
-            return Ok(());
-        };
-        rows += page.rows.len();
-        if files == 0 && page.steps.iter().any(|step| matches!(step, Step::Lost { .. })) {
-            let root = volume.root().display();
-            tracing::error!(
-                "the index knows segments, but none is below `{root}`; is the disk mounted? nothing is changed"
-            );
-            return Ok(());
+/// Closes the rows that were open when the process died with what the volumes have of them.
+async fn finish_open(store: &Store, volumes: &Volumes, done: &mut Repaired) -> Result<(), recovery::Error> {
+    let there: Vec<(Place, Volume)> = volumes.all().map(|(place, of)| (place, of.volume().clone())).collect();
+    let mut steps = recovery::unfinished(store, &there).await?;
+    for (place, volume) in &there {
+        let of_place = steps.extract_if(.., |(at, _)| at == place).map(|(_, step)| step).collect();
+        recovery::repair(store, *place, volume, of_place, Hashing::Never, done).await?;
+    }
+    Ok(())
+}
+
+/// Older footage that was recorded for the mirror alone is wanted on the primary, too, because a trigger came.
+async fn want_on_primary(store: Store, mut wanted: mpsc::UnboundedReceiver<(CameraId, WallUs)>) {
+    while let Some((camera, from)) = wanted.recv().await {
+        for pause in [Duration::ZERO, WANT_AGAIN_AFTER] {
+            tokio::time::sleep(pause).await;
+            if let Err(error) = store.want_on_primary(&camera, from).await {
+                tracing::warn!(camera.id = %camera, "pre-roll stays on the mirror alone: {}", Chain(&error));
+            }
         }
-        recovery::repair(store, volume, page.steps, Hashing::Never, done).await?;
-        account(ledgers, done.moved(false));
-        tokio::time::sleep(began.elapsed() * REST).await;
+    }
+}
+
+/// What a start leaves for when cameras are already being recorded, and what is done when a volume comes later: every file
+/// is compared with every row.
+struct Compare {
+    store: Store,
+    volumes: Volumes,
+    hub: Hub,
+    ledgers: Ledgers,
+    started_at: WallUs,
+}
+
+impl Compare {
+    async fn work(self, attached: [bool; 2], mut coming: mpsc::UnboundedReceiver<Place>) {
+        // It writes some megabytes, which cameras do not wait for.
+        if let Err(error) = self.store.stock_up().await {
+            tracing::warn!("the database has no room in stock: {}", Chain(&error));
+        }
+        // Before the comparison, so that what is adopted is not counted twice.
+        if let Err(error) = self.ledgers.count(&self.store, self.started_at).await {
+            tracing::warn!("the coverage of this day and the last is not known: {}", Chain(&error));
+        }
+        for (place, attached) in Place::ALL.iter().zip(attached) {
+            if attached {
+                self.place(*place).await;
+            }
+        }
+        while let Some(place) = coming.recv().await {
+            tracing::info!("the {} is there", place.word());
+            self.place(place).await;
+        }
+    }
+
+    async fn place(&self, place: Place) {
+        let Some(writer) = self.volumes.at(place) else { return };
+        let mut done = Repaired::default();
+        let ended = async {
+            finish_open(&self.store, &self.volumes, &mut done).await?;
+            self.all(place, writer.volume(), &mut done).await
+        };
+        let ended = ended.await;
+        account(&self.ledgers, done.moved(true));
+        report(&self.hub, done, ended);
+    }
+
+    async fn all(&self, place: Place, volume: &Volume, done: &mut Repaired) -> Result<(), recovery::Error> {
+        let Self { store, ledgers, started_at, .. } = self;
+        let sizes_since = started_at.plus_us(-SIZES_US);
+        let scope = Scope { before: *started_at, closed: false, sizes_since };
+        let mut walk = Walk::new(Some(store), place, volume, scope).await?;
+        let (files, start) = (walk.files().await?, Instant::now());
+        let mut rows = 0;
+        loop {
+            let began = Instant::now();
+            let Some(page) = walk.next().await? else {
+                let seconds = start.elapsed().as_secs_f32();
+                tracing::info!(rows, files, seconds, "files of the {} and index agree", place.word());
+                return Ok(());
+            };
+            rows += page.rows.len();
+            recovery::repair(store, place, volume, page.steps, Hashing::Never, done).await?;
+            account(ledgers, done.moved(false));
+            tokio::time::sleep(began.elapsed() * REST).await;
+        }
     }
 }
 

@@ -130,7 +130,7 @@ const GAPS_OF_ALL: &str = "
 const ENDS: &str = "
     select (select max(end_us) from (select * from (select end_us from segment
              where camera_id = ?1 and state <> 'lost' order by start_us desc limit 8)
-             union all select gone_us from stored where camera_id = ?1)),
+             union all select gone_us from gone where camera_id = ?1)),
            (select max(to_us) from (select to_us from gap
              where camera_id = ?1 order by from_us desc limit 8))";
 

@@ -143,13 +143,14 @@ impl TryFrom<Row> for Hold {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::copies::Place;
     use crate::store::tests::{Rig, facts, id, seconds};
 
     #[tokio::test]
     async fn holds_are_listed_with_what_they_keep_and_are_bounded() {
         let rig = Rig::new().await;
         let rows = [facts("front", 0, 10), facts("front", 10, 20), facts("yard", 0, 10)];
-        rig.store.record(&rows.map(|facts| (None, facts))).await.unwrap();
+        rig.store.record(&rows.map(|facts| (Place::Primary, facts))).await.unwrap();
         let hold = |camera: &str, from, to| NewHold {
             camera: id(camera),
             range: seconds(from, to),

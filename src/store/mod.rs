@@ -4,6 +4,7 @@
 //! is [`Error::Away`] only means that rows follow later.
 
 mod cameras;
+mod copies;
 mod error;
 mod events;
 mod gaps;
@@ -29,11 +30,13 @@ use sqlx::{
 };
 
 pub use cameras::{Password, StoredCamera};
+pub use copies::{Due, DueSum, Scrubbed};
 pub use error::{Cause, Error};
 pub use events::EventPage;
 pub use gaps::{Account, GapChanges, GapPage, GapsWritten, Life};
 pub use retention::{Doomed, Lately, Stored};
 
+use crate::model::copies::Place;
 use error::{Doing as _, Gone};
 
 /// So long a statement waits for another process's lock before the database counts as away.
@@ -41,6 +44,22 @@ const BUSY: Duration = Duration::from_secs(2);
 /// So long a caller waits for a connection: for one statement that waits for a lock, and a margin.
 const ACQUIRE: Duration = Duration::from_secs(4);
 const READERS: u32 = 3;
+
+/// A statement for each volume; they differ in names of columns.
+#[derive(Clone, Copy)]
+struct PerPlace {
+    primary: &'static str,
+    mirror: &'static str,
+}
+
+impl PerPlace {
+    fn at(self, place: Place) -> &'static str {
+        match place {
+            Place::Primary => self.primary,
+            Place::Mirror => self.mirror,
+        }
+    }
+}
 
 /// Cargo does not notice a *new* file in `migrations/`: touch this one after adding it.
 static MIGRATIONS: Migrator = sqlx::migrate!();

@@ -4,13 +4,14 @@
 use sqlx::FromRow;
 
 use super::{
-    Error, Store,
+    Error, PerPlace, Store,
     error::{BadValue, Doing as _, values},
-    segments::{size, word},
+    segments::{lost_footage, size, word},
 };
 use crate::{
     base::{CameraId, WallUs},
     model::{
+        copies::Place,
         retention::{Candidate, Limits},
         timeline::Range,
     },
@@ -57,26 +58,68 @@ const STORED: &str = "
     select stored.camera_id, stored.segments, stored.bytes, stored.held_bytes,
            camera.retention_hours, camera.quota_bytes
       from stored left join camera on camera.id = stored.camera_id
-     where stored.segments > 0 order by stored.camera_id";
+     where stored.place = ?1 and stored.segments > 0 order by stored.camera_id";
 
-const LEAVING: &str = "
-    select id, start_us, end_us, bytes
-      from segment indexed by segment_leaving
-     where camera_id = ?1 and holds = 0 and state in ('closed', 'suspect') order by start_us, id limit ?2";
+macro_rules! leaving {
+    ($of:literal) => {
+        concat!(
+            "select id, start_us, end_us, bytes from segment indexed by segment_leaving_",
+            $of,
+            "
+              where camera_id = ?1 and holds = 0 and on_",
+            $of,
+            " in ('whole', 'suspect')
+              order by start_us, id limit ?2"
+        )
+    };
+}
+const LEAVING: PerPlace = PerPlace { primary: leaving!("primary"), mirror: leaving!("mirror") };
 
 // Asks once more: a hold may have come since it was chosen.
-const DOOM: &str = "
-    update segment set state = 'deleting'
-     where id = ?1 and holds = 0 and state in ('closed', 'suspect')
-    returning id, path, bytes";
+macro_rules! doom {
+    ($of:literal) => {
+        concat!(
+            "update segment set on_",
+            $of,
+            " = 'deleting'
+              where id = ?1 and holds = 0 and on_",
+            $of,
+            " in ('whole', 'suspect')
+             returning id, path, bytes"
+        )
+    };
+}
+const DOOM: PerPlace = PerPlace { primary: doom!("primary"), mirror: doom!("mirror") };
 
-const DOOMED: &str = "
-    select id, path, bytes from segment indexed by segment_deleting where state = 'deleting' order by id limit ?1";
+macro_rules! doomed {
+    ($of:literal) => {
+        concat!(
+            "select id, path, bytes from segment indexed by segment_deleting
+              where 'deleting' in (on_primary, on_mirror) and id > 0 and on_",
+            $of,
+            " = 'deleting' order by id limit ?1"
+        )
+    };
+}
+const DOOMED: PerPlace = PerPlace { primary: doomed!("primary"), mirror: doomed!("mirror") };
 
-const REMOVE: &str = "delete from segment where id = ?1 and state = 'deleting'";
+macro_rules! pruned {
+    ($of:literal) => {
+        concat!("update segment set on_", $of, " = 'pruned' where id = ?1 and on_", $of, " = 'deleting'")
+    };
+}
+const PRUNED: PerPlace = PerPlace { primary: pruned!("primary"), mirror: pruned!("mirror") };
 
-const LOSE: &str = "
-    update segment set state = 'lost' where id = ?1 and state = 'deleting' returning camera_id, start_us, end_us";
+// What no volume has any more, because one of them let it go.
+const REMOVE: &str = "
+    delete from segment where id = ?1 and state = 'lost' and 'pruned' in (on_primary, on_mirror)";
+
+macro_rules! lose {
+    ($of:literal) => {
+        concat!("update segment set on_", $of, " = 'absent' where id = ?1 and on_", $of, " = 'deleting'")
+    };
+}
+const LOSE: PerPlace = PerPlace { primary: lose!("primary"), mirror: lose!("mirror") };
 
 const LATELY: &str = "
     select coalesce((select sum(bytes) from segment
@@ -87,20 +130,28 @@ const LATELY: &str = "
              where camera_id = ?1 and state not in ('lost', 'deleting') order by start_us limit 1) as oldest_us";
 
 #[cfg(test)]
-pub(super) const STATEMENTS: &[&str] = &[STORED, LEAVING, DOOM, DOOMED, REMOVE, LOSE, LATELY];
+pub(super) const STATEMENTS: &[&str] = &[STORED, REMOVE, LATELY];
+#[cfg(test)]
+pub(super) const PER_PLACE: &[PerPlace] = &[LEAVING, DOOM, DOOMED, PRUNED, LOSE];
 
 impl Store {
-    /// What is on disk of each camera, by id. Reads sums: it costs the same however much is stored.
-    pub async fn stored(&self) -> Result<Vec<Stored>, Error> {
+    /// What `place` has of each camera, by id. Reads sums: it costs the same however much is stored.
+    pub async fn stored(&self, place: Place) -> Result<Vec<Stored>, Error> {
         let what = "read what is stored";
-        let rows: Vec<StoredRow> = sqlx::query_as(STORED).fetch_all(&self.readers).await.doing(what)?;
+        let rows: Vec<StoredRow> =
+            sqlx::query_as(STORED).bind(place.word()).fetch_all(&self.readers).await.doing(what)?;
         values(what, rows)
     }
 
-    /// The oldest segments of `camera` that may go: closed and not held; at most `limit`.
-    pub async fn leaving(&self, camera: &CameraId, limit: u32) -> Result<Vec<Candidate>, Error> {
+    /// The oldest segments of `camera` that may go from `place`: closed and not held; at most `limit`.
+    pub async fn leaving(
+        &self,
+        place: Place,
+        camera: &CameraId,
+        limit: u32,
+    ) -> Result<Vec<Candidate>, Error> {
         let what = "list what may be deleted";
-        let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(LEAVING)
+        let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(LEAVING.at(place))
             .bind(camera.as_str())
             .bind(limit)
             .fetch_all(&self.readers)
@@ -113,44 +164,47 @@ impl Store {
         rows.into_iter().map(candidate).collect::<Result<_, BadValue>>().doing(what)
     }
 
-    /// First step of a deletion: says of these rows that their files go, in one transaction. Those that are held by now,
+    /// First step of a deletion: says of these rows that their files at `place` go, in one transaction. Those that are held by now,
     /// or gone, are passed over; the others are given.
-    pub async fn doom(&self, ids: &[i64]) -> Result<Vec<Doomed>, Error> {
+    pub async fn doom(&self, place: Place, ids: &[i64]) -> Result<Vec<Doomed>, Error> {
         let what = "mark what is deleted";
         let mut db = self.begin(what).await?;
         let mut doomed = Vec::with_capacity(ids.len());
         for id in ids {
             let row: Option<DoomedRow> =
-                sqlx::query_as(DOOM).bind(id).fetch_optional(&mut *db).await.doing(what)?;
+                sqlx::query_as(DOOM.at(place)).bind(id).fetch_optional(&mut *db).await.doing(what)?;
             doomed.extend(row.map(Doomed::try_from).transpose().doing(what)?);
         }
         db.commit().await.doing(what)?;
         Ok(doomed)
     }
 
-    /// Rows whose deletion was begun and not ended; at most `limit`.
-    pub async fn doomed(&self, limit: u32) -> Result<Vec<Doomed>, Error> {
+    /// Rows whose deletion at `place` was begun and not ended; at most `limit`.
+    pub async fn doomed(&self, place: Place, limit: u32) -> Result<Vec<Doomed>, Error> {
         let what = "list what is being deleted";
         let rows: Vec<DoomedRow> =
-            sqlx::query_as(DOOMED).bind(limit).fetch_all(&self.readers).await.doing(what)?;
+            sqlx::query_as(DOOMED.at(place)).bind(limit).fetch_all(&self.readers).await.doing(what)?;
         values(what, rows)
     }
 
-    /// Last step of a deletion, when no file is left that a power cut could bring back: the rows go.
-    pub async fn remove_doomed(&self, ids: &[i64]) -> Result<(), Error> {
+    /// Last step of a deletion, when no file is left at `place` that a power cut could bring back: the rows go, unless the
+    /// other volume has a copy.
+    pub async fn remove_doomed(&self, place: Place, ids: &[i64]) -> Result<(), Error> {
         let what = "remove the rows of what was deleted";
         if ids.is_empty() {
             return Ok(());
         }
         let mut db = self.begin(what).await?;
         for id in ids {
+            sqlx::query(PRUNED.at(place)).bind(id).execute(&mut *db).await.doing(what)?;
             sqlx::query(REMOVE).bind(id).execute(&mut *db).await.doing(what)?;
         }
         db.commit().await.doing(what)
     }
 
-    /// Says of rows whose file was not there to be deleted that it is lost, and gives what footage they speak of.
-    pub async fn lose_doomed(&self, ids: &[i64]) -> Result<Vec<(CameraId, Range)>, Error> {
+    /// Says of rows whose file was not at `place` to be deleted that it is not there, and gives what footage is lost by
+    /// it.
+    pub async fn lose_doomed(&self, place: Place, ids: &[i64]) -> Result<Vec<(CameraId, Range)>, Error> {
         let what = "mark what is lost";
         let mut lost = Vec::with_capacity(ids.len());
         if ids.is_empty() {
@@ -158,11 +212,10 @@ impl Store {
         }
         let mut db = self.begin(what).await?;
         for id in ids {
-            let row: Option<(String, i64, i64)> =
-                sqlx::query_as(LOSE).bind(id).fetch_optional(&mut *db).await.doing(what)?;
-            let Some((camera, from, to)) = row else { continue };
-            let camera = word("segment.camera_id", &camera, |id| id.parse().ok()).doing(what)?;
-            lost.push((camera, Range { from: WallUs(from), to: WallUs(to) }));
+            let done = sqlx::query(LOSE.at(place)).bind(id).execute(&mut *db).await.doing(what)?;
+            if done.rows_affected() == 1 {
+                lost.extend(lost_footage(&mut db, *id, what).await?);
+            }
         }
         db.commit().await.doing(what)?;
         Ok(lost)
@@ -183,7 +236,7 @@ impl Store {
 }
 
 /// Limits from a camera's columns.
-fn limits(hours: Option<i64>, quota: Option<i64>) -> Result<Limits, BadValue> {
+pub(super) fn limits(hours: Option<i64>, quota: Option<i64>) -> Result<Limits, BadValue> {
     let bad = |hours: i64| BadValue { column: "camera.retention_hours", value: hours.to_string() };
     Ok(Limits {
         retention_hours: hours.map(|hours| u32::try_from(hours).map_err(|_| bad(hours))).transpose()?,
@@ -235,6 +288,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{
+            copies::CopyState,
             hold::NewHold,
             segment::{SegmentFacts, SegmentState},
         },
@@ -243,7 +297,7 @@ mod tests {
     use proptest::prelude::*;
 
     async fn one(rig: &Rig, camera: &str) -> Option<(u64, u64, u64)> {
-        let stored = rig.store.stored().await.unwrap();
+        let stored = rig.store.stored(Place::Primary).await.unwrap();
         let found = stored.into_iter().find(|stored| stored.camera == id(camera));
         found.map(|Stored { segments, bytes, held_bytes, .. }| (segments, bytes, held_bytes))
     }
@@ -256,27 +310,27 @@ mod tests {
     async fn a_deletion_has_two_steps_and_a_hold_comes_between_in_time() {
         let rig = Rig::new().await;
         let store = &rig.store;
-        let rows: Vec<_> = (0..4).map(|n| (None, facts("front", n * 10, n * 10 + 10))).collect();
+        let rows: Vec<_> = (0..4).map(|n| (Place::Primary, facts("front", n * 10, n * 10 + 10))).collect();
         let ids = store.record(&rows).await.unwrap();
         let open = SegmentFacts { state: SegmentState::Open, hash: None, ..facts("front", 40, 45) };
-        store.record(&[(None, open)]).await.unwrap();
-        let leaving = store.leaving(&id("front"), 10).await.unwrap();
+        store.record(&[(Place::Primary, open)]).await.unwrap();
+        let leaving = store.leaving(Place::Primary, &id("front"), 10).await.unwrap();
         assert_eq!(leaving.iter().map(|candidate| candidate.id).collect::<Vec<_>>(), ids);
-        assert_eq!(store.leaving(&id("front"), 2).await.unwrap(), leaving[..2]);
+        assert_eq!(store.leaving(Place::Primary, &id("front"), 2).await.unwrap(), leaving[..2]);
 
         store.add_hold(&hold("front", 5, 12), WallUs(1)).await.unwrap();
-        let doomed = store.doom(&ids[..3]).await.unwrap();
+        let doomed = store.doom(Place::Primary, &ids[..3]).await.unwrap();
         assert_eq!(doomed.iter().map(|doomed| doomed.id).collect::<Vec<_>>(), ids[2..3], "two are held");
         assert_eq!(one(&rig, "front").await, Some((4, 4_000, 2_000)));
-        assert_eq!(store.doomed(10).await.unwrap(), doomed);
+        assert_eq!(store.doomed(Place::Primary, 10).await.unwrap(), doomed);
         // Nobody sees it any more, and nobody takes it back.
         assert!(store.segments_touching(&id("front"), seconds(20, 30), None, 9).await.unwrap().is_empty());
         assert!(store.ranges(&id("front"), seconds(20, 30)).await.unwrap().is_empty());
-        assert_eq!(store.mark(&ids[2..3], SegmentState::Lost).await.unwrap(), []);
-        assert!(store.finish(ids[2], Default::default()).await.is_err());
-        assert_eq!(store.doom(&ids[2..3]).await.unwrap(), []);
-        store.remove_doomed(&ids).await.unwrap();
-        assert_eq!(store.doomed(10).await.unwrap(), []);
+        assert_eq!(store.mark(Place::Primary, &ids[2..3], CopyState::Absent).await.unwrap(), []);
+        assert!(store.finish(Place::Primary, ids[2], Default::default()).await.is_err());
+        assert_eq!(store.doom(Place::Primary, &ids[2..3]).await.unwrap(), []);
+        store.remove_doomed(Place::Primary, &ids).await.unwrap();
+        assert_eq!(store.doomed(Place::Primary, 10).await.unwrap(), []);
         assert!(store.segment(ids[0]).await.is_ok() && store.segment(ids[3]).await.is_ok());
         assert!(matches!(store.segment(ids[2]).await, Err(Error::NotFound { .. })));
     }
@@ -284,9 +338,9 @@ mod tests {
     #[tokio::test]
     async fn footage_that_was_deleted_was_there() {
         let rig = Rig::new().await;
-        let ids = rig.store.record(&[(None, facts("front", 0, 10))]).await.unwrap();
-        rig.store.doom(&ids).await.unwrap();
-        rig.store.remove_doomed(&ids).await.unwrap();
+        let ids = rig.store.record(&[(Place::Primary, facts("front", 0, 10))]).await.unwrap();
+        rig.store.doom(Place::Primary, &ids).await.unwrap();
+        rig.store.remove_doomed(Place::Primary, &ids).await.unwrap();
         assert_eq!(one(&rig, "front").await, None);
         let account = rig.store.account(&id("front")).await.unwrap();
         assert_eq!(account.footage_to, Some(WallUs(10_000_000)));
@@ -297,7 +351,7 @@ mod tests {
         let rig = Rig::new().await;
         let lost = SegmentFacts { state: SegmentState::Lost, ..facts("front", 30, 40) };
         let rows = [facts("front", 0, 10), facts("front", 20, 30), lost];
-        rig.store.record(&rows.map(|facts| (None, facts))).await.unwrap();
+        rig.store.record(&rows.map(|facts| (Place::Primary, facts))).await.unwrap();
         let lately = rig.store.lately(&id("front"), WallUs(10_000_000)).await.unwrap();
         let at = |second: i64| Some(WallUs(second * 1_000_000));
         assert_eq!(lately, Lately { bytes: 1_000, since: at(20), oldest: at(0) });
@@ -319,7 +373,7 @@ mod tests {
                     match what {
                         0..3 => {
                             let facts = SegmentFacts { state, ..facts(camera, from, from + length) };
-                            store.record(&[(None, facts)]).await.unwrap();
+                            store.record(&[(Place::Primary, facts)]).await.unwrap();
                         }
                         3 => {
                             let hold = hold(camera, from, from + length);
@@ -331,13 +385,13 @@ mod tests {
                             store.remove_hold(&camera.parse().unwrap(), id).await.unwrap();
                         }
                         5 => {
-                            let leaving = store.leaving(&id(camera), 2).await.unwrap();
+                            let leaving = store.leaving(Place::Primary, &id(camera), 2).await.unwrap();
                             let ids: Vec<i64> = leaving.iter().map(|candidate| candidate.id).collect();
-                            store.doom(&ids).await.unwrap();
+                            store.doom(Place::Primary, &ids).await.unwrap();
                         }
                         _ => {
-                            let ids: Vec<i64> = store.doomed(9).await.unwrap().iter().map(|row| row.id).collect();
-                            store.remove_doomed(&ids).await.unwrap();
+                            let ids: Vec<i64> = store.doomed(Place::Primary, 9).await.unwrap().iter().map(|row| row.id).collect();
+                            store.remove_doomed(Place::Primary, &ids).await.unwrap();
                         }
                     }
                     for camera in ["front", "yard"] {

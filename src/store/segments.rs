@@ -3,13 +3,14 @@
 use sqlx::FromRow;
 
 use super::{
-    Error, Store,
+    Error, PerPlace, Store,
     error::{BadValue, Doing as _, values},
 };
 use crate::{
     base::{CameraId, WallUs},
     model::{
         Profile,
+        copies::{Copies, CopyState, Place},
         reconcile::KnownRow,
         segment::{
             AudioCodec, Codec, Extent, Hash, Segment, SegmentFacts, SegmentHead, SegmentState, Source,
@@ -18,44 +19,83 @@ use crate::{
     },
 };
 
-/// By path, so that a row that was written without anybody hearing of it is not written twice.
-const UPSERT: &str = "
-    insert into segment (camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state,
-                         audio, hash)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
-    on conflict (path) do update
-       set camera_id = excluded.camera_id, profile = excluded.profile, start_us = excluded.start_us,
-           end_us = excluded.end_us, frames = excluded.frames, bytes = excluded.bytes, codec = excluded.codec,
-           width = excluded.width, height = excluded.height, source = excluded.source, state = excluded.state,
-           audio = excluded.audio, hash = excluded.hash
-    returning id";
+// By path, so that a row that was written without anybody hearing of it is not written twice. A row of that path that
+// began at another time, or is lost, is that of another file, which is gone. Of one recording, each volume tells of its
+// own copy; the row says the most that any has, and which of them have all of it.
+macro_rules! record {
+    ($of:literal, $other:literal) => {
+        concat!(
+            "insert into segment (camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source,
+                                  audio, hash, on_", $of, ", on_", $other, ", state)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
+                     case ?14 when 'whole' then 'closed' when 'absent' then 'lost' else ?14 end)
+             on conflict (path) do update
+                set camera_id = excluded.camera_id, profile = excluded.profile, start_us = excluded.start_us,
+                    codec = excluded.codec, width = excluded.width, height = excluded.height,
+                    source = excluded.source, audio = excluded.audio,
+                    end_us = iif(start_us = excluded.start_us and state <> 'lost',
+                                 max(end_us, excluded.end_us), excluded.end_us),
+                    frames = iif(start_us = excluded.start_us and state <> 'lost',
+                                 max(frames, excluded.frames), excluded.frames),
+                    bytes = iif(start_us = excluded.start_us and state <> 'lost',
+                                max(bytes, excluded.bytes), excluded.bytes),
+                    hash = iif(start_us = excluded.start_us and state <> 'lost' and excluded.bytes <= bytes,
+                               coalesce(hash, iif(excluded.bytes = bytes, excluded.hash, null)), excluded.hash),
+                    on_", $of, " = case
+                        when on_", $of, " = 'deleting' then 'deleting'
+                        when start_us = excluded.start_us and state <> 'lost' and ?14 = 'whole'
+                             and (excluded.bytes < bytes or (excluded.bytes = bytes and hash <> excluded.hash))
+                            then 'suspect'
+                        else ?14 end,
+                    on_", $other, " = case
+                        when not (start_us = excluded.start_us and state <> 'lost') then ?15
+                        when on_", $other, " = 'whole' and excluded.bytes > bytes then 'suspect'
+                        else on_", $other, " end
+             returning id"
+        )
+    };
+}
+const RECORD: PerPlace =
+    PerPlace { primary: record!("primary", "mirror"), mirror: record!("mirror", "primary") };
 
-const GROW: &str = "
-    update segment set end_us = ?2, frames = ?3, bytes = ?4, state = ?5, hash = ?6
-     where id = ?1 and path = ?7";
+// A file that contradicts the hash it was closed with is not what was recorded; the hash stays, to tell so. The other
+// copy is compared with it, or copied from it, by the resync.
+macro_rules! finish {
+    ($of:literal, $other:literal) => {
+        concat!(
+            "update segment
+                set end_us = start_us + ?2, frames = ?3, bytes = ?4,
+                    on_", $of, " = iif(on_", $of, " = 'suspect'
+                                       or (hash is not null and (frames, bytes) <> (?3, ?4)), 'suspect', 'whole'),
+                    on_", $other, " = iif(on_", $other, " = 'open', 'suspect', on_", $other, ")
+              where id = ?1 and on_", $of, " <> 'deleting'"
+        )
+    };
+}
+const FINISH: PerPlace =
+    PerPlace { primary: finish!("primary", "mirror"), mirror: finish!("mirror", "primary") };
 
-// A file that contradicts the hash it was closed with is not what was recorded; the hash stays, to tell so.
-const FINISH: &str = "
-    update segment
-       set end_us = start_us + ?2, frames = ?3, bytes = ?4,
-           state = iif(state = 'suspect' or (hash is not null and (frames, bytes) <> (?3, ?4)), 'suspect', 'closed')
-     where id = ?1 and state <> 'deleting'";
+macro_rules! mark {
+    ($of:literal) => {
+        concat!("update segment set on_", $of, " = ?2 where id = ?1 and on_", $of, " <> 'deleting'")
+    };
+}
+const MARK: PerPlace = PerPlace { primary: mark!("primary"), mirror: mark!("mirror") };
 
-const MARK: &str = "
-    update segment set state = ?2 where id = ?1 and state <> 'deleting' returning camera_id, start_us, end_us";
+const FOOTAGE: &str = "select camera_id, start_us, end_us, state from segment where id = ?1";
 
 const SET_HASH: &str = "update segment set hash = ?2 where id = ?1 and hash is null";
 
 const GET: &str = "
     select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio,
-           hash, holds
+           hash, holds, on_primary, on_mirror
       from segment where id = ?1";
 
 // A camera's segments do not overlap, as a rule: the one before `from` may reach into the range. Eight of them are
 // looked at, because a clock that was set back, or a change from main to sub, can lay some over each other.
 const TOUCHING: &str = "
     select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio,
-           hash, holds
+           hash, holds, on_primary, on_mirror
       from segment
      where camera_id = ?1 and end_us > ?2 and start_us < ?3 and state <> 'deleting'
        and start_us >= max(?4, coalesce((select min(start_us) from (select start_us from segment
@@ -75,48 +115,50 @@ const RANGES: &str = "
 
 const OPEN: &str = "
     select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio,
-           hash, holds
-      from segment where state = 'open' order by id";
+           hash, holds, on_primary, on_mirror
+      from segment indexed by segment_open where 'open' in (on_primary, on_mirror) and id > 0 order by id";
 
-const KNOWN: &str = "
-    select id, path, frames, bytes, state, hash from segment where path > ?1 and path <= ?2 order by path limit ?3";
+// `state` is what it would be without the other volume.
+macro_rules! known {
+    ($of:literal, $other:literal) => {
+        concat!(
+            "select id, path, frames, bytes, hash, on_",
+            $other,
+            " as other,
+                    case on_",
+            $of,
+            " when 'whole' then 'closed' when 'absent' then 'lost' when 'pruned' then 'lost'
+                                      when 'unwanted' then 'lost' else on_",
+            $of,
+            " end as state
+               from segment where path > ?1 and path <= ?2 order by path limit ?3"
+        )
+    };
+}
+const KNOWN: PerPlace =
+    PerPlace { primary: known!("primary", "mirror"), mirror: known!("mirror", "primary") };
 
 #[cfg(test)]
-pub(super) const STATEMENTS: &[&str] =
-    &[UPSERT, GROW, FINISH, MARK, SET_HASH, GET, TOUCHING, RANGES, OPEN, KNOWN];
+pub(super) const STATEMENTS: &[&str] = &[FOOTAGE, SET_HASH, GET, TOUCHING, RANGES, OPEN];
+#[cfg(test)]
+pub(super) const PER_PLACE: &[PerPlace] = &[RECORD, FINISH, MARK, KNOWN];
 
 impl Store {
-    /// Writes what is on disk now, in one transaction: all of it or, with an error, none. Rows whose id is known grow;
-    /// the others are added, or found again by their path. The ids, in the order of `facts`.
-    pub async fn record(&self, facts: &[(Option<i64>, SegmentFacts)]) -> Result<Vec<i64>, Error> {
+    /// Writes what is on a volume now, in one transaction: all of it or, with an error, none. The ids, in the order of
+    /// `facts`.
+    pub async fn record(&self, facts: &[(Place, SegmentFacts)]) -> Result<Vec<i64>, Error> {
         let what = "record segments";
         if facts.is_empty() {
             return Ok(Vec::new());
         }
         let mut db = self.begin(what).await?;
         let mut ids = Vec::with_capacity(facts.len());
-        for (known, facts) in facts {
+        for (place, facts) in facts {
             let SegmentFacts { head, path, extent, state, hash } = facts;
-            let hash = hash.as_ref().map(|hash| &hash.0[..]);
-            if let Some(id) = known {
-                let grown = sqlx::query(GROW)
-                    .bind(id)
-                    .bind(facts.end().0)
-                    .bind(number(extent.frames))
-                    .bind(number(extent.bytes))
-                    .bind(state.word())
-                    .bind(hash)
-                    .bind(path)
-                    .execute(&mut *db)
-                    .await
-                    .doing(what)?;
-                if grown.rows_affected() == 1 {
-                    ids.push(*id);
-                    continue;
-                }
-            }
-            let SegmentHead { camera, profile, start, codec, width, height, audio, source } = head;
-            let id = sqlx::query_scalar(UPSERT)
+            let SegmentHead { camera, profile, start, codec, width, height, audio, source, only_mirror } =
+                head;
+            let other = if *only_mirror { CopyState::Unwanted } else { CopyState::Absent };
+            let id = sqlx::query_scalar(RECORD.at(*place))
                 .bind(camera.as_str())
                 .bind(profile.word())
                 .bind(path)
@@ -128,9 +170,10 @@ impl Store {
                 .bind(width)
                 .bind(height)
                 .bind(source.word())
-                .bind(state.word())
                 .bind(audio.map(AudioCodec::word))
-                .bind(hash)
+                .bind(hash.as_ref().map(|hash| &hash.0[..]))
+                .bind(state.copy().word())
+                .bind(other.word())
                 .fetch_one(&mut *db)
                 .await
                 .doing(what)?;
@@ -140,11 +183,11 @@ impl Store {
         Ok(ids)
     }
 
-    /// Closes a row with what its file was measured to hold; as suspect, if that contradicts the row's hash.
+    /// Closes a row with what its file at `place` was measured to hold; as suspect, if that contradicts the row's hash.
     /// [`Error::NotFound`] if there is none of this id, or it is being deleted.
-    pub async fn finish(&self, id: i64, extent: Extent) -> Result<(), Error> {
+    pub async fn finish(&self, place: Place, id: i64, extent: Extent) -> Result<(), Error> {
         let what = "finish a segment";
-        let done = sqlx::query(FINISH)
+        let done = sqlx::query(FINISH.at(place))
             .bind(id)
             .bind(extent.duration_us)
             .bind(number(extent.frames))
@@ -155,28 +198,32 @@ impl Store {
         if done.rows_affected() == 1 { Ok(()) } else { Err(none(id)) }
     }
 
-    /// Changes what is said of these rows, in one transaction, and gives them with the footage that they speak of.
-    /// Rows that are gone, or going, since retention deletes them, are passed over.
-    pub async fn mark(&self, ids: &[i64], state: SegmentState) -> Result<Vec<(i64, CameraId, Range)>, Error> {
+    /// Changes what is said of these rows' copies at `place`, in one transaction, and gives those that are `lost` by it,
+    /// because no volume has a file any more, with the footage that they speak of. Rows that are gone, or going, since
+    /// retention deletes them, are passed over.
+    pub async fn mark(
+        &self,
+        place: Place,
+        ids: &[i64],
+        copy: CopyState,
+    ) -> Result<Vec<(i64, CameraId, Range)>, Error> {
         let what = "mark segments";
-        let mut marked = Vec::with_capacity(ids.len());
+        let mut lost = Vec::with_capacity(ids.len());
         if ids.is_empty() {
-            return Ok(marked);
+            return Ok(lost);
         }
         let mut db = self.begin(what).await?;
         for id in ids {
-            let row: Option<(String, i64, i64)> = sqlx::query_as(MARK)
-                .bind(id)
-                .bind(state.word())
-                .fetch_optional(&mut *db)
-                .await
-                .doing(what)?;
-            let Some((camera, from, to)) = row else { continue };
-            let camera = word("segment.camera_id", &camera, |id| id.parse().ok()).doing(what)?;
-            marked.push((*id, camera, Range { from: WallUs(from), to: WallUs(to) }));
+            let done =
+                sqlx::query(MARK.at(place)).bind(id).bind(copy.word()).execute(&mut *db).await.doing(what)?;
+            if done.rows_affected() == 1
+                && let Some((camera, range)) = lost_footage(&mut db, *id, what).await?
+            {
+                lost.push((*id, camera, range));
+            }
         }
         db.commit().await.doing(what)?;
-        Ok(marked)
+        Ok(lost)
     }
 
     /// Gives rows that have none the hash of their file, in one transaction. One that is there is never replaced.
@@ -240,23 +287,24 @@ impl Store {
         Ok(rows.into_iter().map(|(from, to)| Range { from: WallUs(from), to: WallUs(to) }).collect())
     }
 
-    /// Rows that are open: being written, or left so by a killed process.
+    /// Rows of which a copy is open: being written, or left so by a killed process.
     pub async fn open_rows(&self) -> Result<Vec<Segment>, Error> {
         let what = "list open segments";
         let rows: Vec<Row> = sqlx::query_as(OPEN).fetch_all(&self.readers).await.doing(what)?;
         values(what, rows)
     }
 
-    /// A page of all rows, in the order of their paths: at most `limit` after `after` (empty for the first page) and up
-    /// to `upto` (`None`: the end).
+    /// A page of all rows, in the order of their paths, with their copies at `place`: at most `limit` after `after` (empty
+    /// for the first page) and up to `upto` (`None`: the end).
     pub async fn known_rows(
         &self,
+        place: Place,
         after: &str,
         upto: Option<&str>,
         limit: u32,
     ) -> Result<Vec<KnownRow>, Error> {
         let what = "list known segments";
-        let rows: Vec<Known> = sqlx::query_as(KNOWN)
+        let rows: Vec<Known> = sqlx::query_as(KNOWN.at(place))
             .bind(after)
             // Greater than every path.
             .bind(upto.unwrap_or("\u{10ffff}"))
@@ -266,6 +314,21 @@ impl Store {
             .doing(what)?;
         rows.into_iter().map(KnownRow::try_from).collect::<Result<_, BadValue>>().doing(what)
     }
+}
+
+/// What a row speaks of, if no volume has a file of it any more.
+pub(super) async fn lost_footage(
+    db: &mut sqlx::SqliteConnection,
+    id: i64,
+    what: &'static str,
+) -> Result<Option<(CameraId, Range)>, Error> {
+    let (camera, from, to, state): (String, i64, i64, String) =
+        sqlx::query_as(FOOTAGE).bind(id).fetch_one(db).await.doing(what)?;
+    if state != SegmentState::Lost.word() {
+        return Ok(None);
+    }
+    let camera = word("segment.camera_id", &camera, |id| id.parse().ok()).doing(what)?;
+    Ok(Some((camera, Range { from: WallUs(from), to: WallUs(to) })))
 }
 
 fn none(id: i64) -> Error {
@@ -285,7 +348,7 @@ pub(super) fn word<T>(column: &'static str, word: &str, known: fn(&str) -> Optio
     known(word).ok_or_else(|| BadValue { column, value: word.to_owned() })
 }
 
-fn hash(bytes: Vec<u8>) -> Result<Hash, BadValue> {
+pub(super) fn hash(bytes: Vec<u8>) -> Result<Hash, BadValue> {
     let of = |bytes: Vec<u8>| BadValue { column: "segment.hash", value: format!("{} bytes", bytes.len()) };
     bytes.try_into().map(Hash).map_err(of)
 }
@@ -297,6 +360,7 @@ struct Known {
     frames: i64,
     bytes: i64,
     state: String,
+    other: String,
     hash: Option<Vec<u8>>,
 }
 
@@ -310,6 +374,7 @@ impl TryFrom<Known> for KnownRow {
             frames: size("segment.frames", row.frames)?,
             bytes: size("segment.bytes", row.bytes)?,
             state: word("segment.state", &row.state, SegmentState::from_word)?,
+            other: word("segment.copy", &row.other, CopyState::from_word)?,
             hash: row.hash.map(hash).transpose()?,
         })
     }
@@ -333,14 +398,19 @@ struct Row {
     audio: Option<String>,
     hash: Option<Vec<u8>>,
     holds: u32,
+    on_primary: String,
+    on_mirror: String,
 }
 
 impl TryFrom<Row> for Segment {
     type Error = BadValue;
 
     fn try_from(row: Row) -> Result<Self, BadValue> {
+        let copy = |word: &str| self::word("segment.copy", word, CopyState::from_word);
+        let copies = Copies { primary: copy(&row.on_primary)?, mirror: copy(&row.on_mirror)? };
         Ok(Self {
             id: row.id,
+            copies,
             holds: row.holds,
             facts: SegmentFacts {
                 head: SegmentHead {
@@ -355,6 +425,7 @@ impl TryFrom<Row> for Segment {
                         .map(|audio| word("segment.audio", &audio, AudioCodec::from_word))
                         .transpose()?,
                     source: word("segment.source", &row.source, Source::from_word)?,
+                    only_mirror: copies.primary == CopyState::Unwanted,
                 },
                 path: row.path,
                 extent: Extent {

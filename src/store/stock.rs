@@ -77,6 +77,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::copies::Place;
     use crate::store::tests::{Rig, facts};
 
     #[tokio::test]
@@ -93,10 +94,10 @@ mod tests {
         // Many checkpoints long.
         for n in 0..400 {
             let rows: Vec<_> =
-                (0..20).map(|k| (None, facts("front", n * 100 + k, n * 100 + k + 1))).collect();
+                (0..20).map(|k| (Place::Primary, facts("front", n * 100 + k, n * 100 + k + 1))).collect();
             let ids = rig.store.record(&rows).await.unwrap();
-            rig.store.doom(&ids).await.unwrap();
-            rig.store.remove_doomed(&ids).await.unwrap();
+            rig.store.doom(Place::Primary, &ids).await.unwrap();
+            rig.store.remove_doomed(Place::Primary, &ids).await.unwrap();
         }
         assert_eq!(sizes(), before);
     }

@@ -12,6 +12,7 @@ use crate::{
         Camera, Profile,
         address::Vendor,
         camera::{CameraPatch, MirrorMode, Transport},
+        copies::CopyState,
         demand::Mode,
         event::{Kind, NewEvent, Severity},
         naming,
@@ -74,6 +75,7 @@ pub(super) fn facts(camera: &str, start: i64, end: i64) -> SegmentFacts {
         height: 720,
         audio: None,
         source: Source::Live,
+        only_mirror: false,
     };
     let extent = Extent { frames: 25, bytes: 1_000, duration_us: end * 1_000_000 - start.0 };
     SegmentFacts {
@@ -182,20 +184,18 @@ async fn a_segment_grows_in_its_row() {
     let rig = Rig::new().await;
     let store = &rig.store;
     let open = SegmentFacts { state: SegmentState::Open, hash: None, ..facts("front", 10, 11) };
-    let ids = store.record(&[(None, facts("front", 0, 10)), (None, open.clone())]).await.unwrap();
+    let ids = store
+        .record(&[(Place::Primary, facts("front", 0, 10)), (Place::Primary, open.clone())])
+        .await
+        .unwrap();
     assert_eq!(store.open_rows().await.unwrap().len(), 1);
     let grown = SegmentFacts { extent: facts("front", 10, 12).extent, ..open };
-    // By its id, and by its path if its id got lost.
-    for known in [Some(ids[1]), None, Some(77)] {
-        assert_eq!(store.record(&[(known, grown.clone())]).await.unwrap(), [ids[1]]);
-        assert_eq!(store.segment(ids[1]).await.unwrap().facts, grown);
-    }
-    // An id that names another file is not believed.
-    assert_eq!(store.record(&[(Some(ids[0]), grown.clone())]).await.unwrap(), [ids[1]]);
+    assert_eq!(store.record(&[(Place::Primary, grown.clone())]).await.unwrap(), [ids[1]]);
+    assert_eq!(store.segment(ids[1]).await.unwrap().facts, grown);
     assert_eq!(store.segment(ids[0]).await.unwrap().facts, facts("front", 0, 10));
 
     let extent = Extent { frames: 7, bytes: 70, duration_us: 700 };
-    store.finish(ids[1], extent).await.unwrap();
+    store.finish(Place::Primary, ids[1], extent).await.unwrap();
     let finished = SegmentFacts { extent, state: SegmentState::Closed, ..grown };
     assert_eq!(store.segment(ids[1]).await.unwrap().facts, finished);
     // A hash is given once and never replaced, and a file that contradicts it is not what was recorded.
@@ -203,23 +203,23 @@ async fn a_segment_grows_in_its_row() {
     store.set_hashes(&[(ids[1], Hash([2; 32]))]).await.unwrap();
     let hashed = SegmentFacts { hash: Some(Hash([1; 32])), ..finished };
     assert_eq!(store.segment(ids[1]).await.unwrap().facts, hashed);
-    store.finish(ids[1], extent).await.unwrap();
+    store.finish(Place::Primary, ids[1], extent).await.unwrap();
     assert_eq!(store.segment(ids[1]).await.unwrap().facts, hashed);
     let shorter = Extent { frames: 6, bytes: 60, duration_us: 600 };
-    store.finish(ids[1], shorter).await.unwrap();
+    store.finish(Place::Primary, ids[1], shorter).await.unwrap();
     let suspect = SegmentFacts { extent: shorter, state: SegmentState::Suspect, ..hashed };
     assert_eq!(store.segment(ids[1]).await.unwrap().facts, suspect);
     assert_eq!(store.open_rows().await.unwrap(), []);
     assert_eq!(store.record(&[]).await.unwrap(), [0; 0]);
 
-    let marked = store.mark(&ids[..1], SegmentState::Lost).await.unwrap();
+    let marked = store.mark(Place::Primary, &ids[..1], CopyState::Absent).await.unwrap();
     assert_eq!(marked, [(ids[0], id("front"), seconds(0, 10))]);
     assert_eq!(store.ranges(&id("front"), seconds(0, 10)).await.unwrap(), []);
     let listed = store.segments_touching(&id("front"), seconds(0, 10), None, 10).await.unwrap();
     assert_eq!(listed[0].facts.state, SegmentState::Lost);
     let gone = |result| matches!(result, Err(Error::NotFound { what: "segment", .. }));
-    assert!(gone(store.finish(99, extent).await));
-    assert_eq!(store.mark(&[99], SegmentState::Lost).await.unwrap(), []);
+    assert!(gone(store.finish(Place::Primary, 99, extent).await));
+    assert_eq!(store.mark(Place::Primary, &[99], CopyState::Absent).await.unwrap(), []);
     assert_eq!(store.segment(ids[1]).await.unwrap().facts, suspect);
     assert!(gone(store.segment(99).await.map(|_| ())));
 }
@@ -228,17 +228,17 @@ async fn a_segment_grows_in_its_row() {
 async fn rows_are_known_page_by_page_and_outlive_their_camera() {
     let rig = Rig::new().await;
     rig.store.insert_camera(&rig.vault, &camera("front"), WallUs(0)).await.unwrap();
-    let all: Vec<_> = (0..25).map(|n| (None, facts("front", n, n + 1))).collect();
+    let all: Vec<_> = (0..25).map(|n| (Place::Primary, facts("front", n, n + 1))).collect();
     let ids = rig.store.record(&all).await.unwrap();
     rig.store.delete_camera(&id("front")).await.unwrap();
     let (mut after, mut known) = (String::new(), Vec::new());
     loop {
-        let page = rig.store.known_rows(&after, None, 10).await.unwrap();
+        let page = rig.store.known_rows(Place::Primary, &after, None, 10).await.unwrap();
         let Some(last) = page.last() else { break };
         after.clone_from(&last.path);
         known.extend(page);
     }
-    let upto = rig.store.known_rows(&known[2].path, Some(&known[5].path), 10).await.unwrap();
+    let upto = rig.store.known_rows(Place::Primary, &known[2].path, Some(&known[5].path), 10).await.unwrap();
     assert_eq!(upto, known[3..6]);
     assert_eq!(known.iter().map(|row| row.id).collect::<Vec<_>>(), ids);
     assert!(known.iter().all(|row| row.bytes == 1_000 && row.state == SegmentState::Closed));
@@ -258,8 +258,8 @@ proptest! {
             let rig = Rig::new().await;
             let (mut at, mut all) = (0, Vec::new());
             for (hole, length) in &lengths {
-                all.push((None, facts("front", at + hole, at + hole + length)));
-                all.push((None, facts("yard", at + hole, at + hole + 1)));
+                all.push((Place::Primary, facts("front", at + hole, at + hole + length)));
+                all.push((Place::Primary, facts("yard", at + hole, at + hole + 1)));
                 at += hole + length;
             }
             rig.store.record(&all).await.unwrap();
@@ -290,7 +290,7 @@ async fn segments_that_overlap_are_all_found() {
     // A clock set back: a long segment that began before shorter ones, two of them in the same microsecond.
     let twin = SegmentFacts { path: "front/19700101_000030_1.mp4".into(), ..facts("front", 30, 31) };
     let all = [facts("front", 0, 100), facts("front", 20, 22), facts("front", 30, 32), twin];
-    rig.store.record(&all.clone().map(|facts| (None, facts))).await.unwrap();
+    rig.store.record(&all.clone().map(|facts| (Place::Primary, facts))).await.unwrap();
     let found = rig.store.segments_touching(&id("front"), seconds(50, 60), None, 10).await.unwrap();
     assert_eq!(found.len(), 1);
     let (mut paths, mut after) = (Vec::new(), None);
@@ -382,11 +382,11 @@ async fn the_log_is_read_newest_first() {
 #[tokio::test]
 async fn a_locked_database_is_away_and_comes_back() {
     let rig = Rig::new().await;
-    rig.store.record(&[(None, facts("front", 0, 10))]).await.unwrap();
+    rig.store.record(&[(Place::Primary, facts("front", 0, 10))]).await.unwrap();
     let mut other = rig.other().await;
     sqlx::query("begin exclusive").execute(&mut other).await.unwrap();
     let began = Instant::now();
-    let error = rig.store.record(&[(None, facts("front", 10, 20))]).await.unwrap_err();
+    let error = rig.store.record(&[(Place::Primary, facts("front", 10, 20))]).await.unwrap_err();
     assert!(matches!(&error, Error::Away { .. }), "{error:?}");
     assert!(began.elapsed() < BUSY + BUSY / 2, "{:?}", began.elapsed());
     assert_eq!(
@@ -397,7 +397,7 @@ async fn a_locked_database_is_away_and_comes_back() {
     Store::open(&rig.path()).await.unwrap().close().await;
     assert_eq!(rig.store.ranges(&id("front"), seconds(0, 99)).await.unwrap(), [seconds(0, 10)]);
     sqlx::query("rollback").execute(&mut other).await.unwrap();
-    rig.store.record(&[(None, facts("front", 10, 20))]).await.unwrap();
+    rig.store.record(&[(Place::Primary, facts("front", 10, 20))]).await.unwrap();
     assert_eq!(rig.store.ranges(&id("front"), seconds(0, 99)).await.unwrap().len(), 2);
 }
 
@@ -423,10 +423,10 @@ async fn a_full_disk_is_away_and_leaves_no_half_of_a_batch() {
         sqlx::query(pragma).execute(&rig.store.writer).await.unwrap();
     };
     limit(pages + 3).await;
-    let many: Vec<_> = (0..500).map(|n| (None, facts("front", n, n + 1))).collect();
+    let many: Vec<_> = (0..500).map(|n| (Place::Primary, facts("front", n, n + 1))).collect();
     let error = rig.store.record(&many).await.unwrap_err();
     assert!(matches!(&error, Error::Away { source, .. } if source.to_string().contains("full")), "{error:?}");
-    assert_eq!(rig.store.known_rows("", None, 10).await.unwrap(), []);
+    assert_eq!(rig.store.known_rows(Place::Primary, "", None, 10).await.unwrap(), []);
     limit(1_000_000).await;
     assert_eq!(rig.store.record(&many).await.unwrap().len(), 500);
 }
@@ -437,12 +437,12 @@ async fn a_write_that_nobody_waits_for_any_more_leaves_the_store_usable() {
     let mut other = rig.other().await;
     sqlx::query("begin exclusive").execute(&mut other).await.unwrap();
     let store = rig.store.clone();
-    let writing = tokio::spawn(async move { store.record(&[(None, facts("front", 0, 10))]).await });
+    let writing = tokio::spawn(async move { store.record(&[(Place::Primary, facts("front", 0, 10))]).await });
     tokio::task::yield_now().await;
     writing.abort();
     let _ = writing.await;
     sqlx::query("rollback").execute(&mut other).await.unwrap();
-    rig.store.record(&[(None, facts("front", 10, 20))]).await.unwrap();
+    rig.store.record(&[(Place::Primary, facts("front", 10, 20))]).await.unwrap();
     assert_eq!(rig.store.ranges(&id("front"), seconds(0, 99)).await.unwrap(), [seconds(10, 20)]);
 }
 
@@ -491,9 +491,9 @@ async fn footage_from_before_retention_is_counted_and_may_go() {
     .unwrap();
     old.close().await;
     let store = Store::open(&path).await.unwrap();
-    let [stored] = store.stored().await.unwrap().try_into().unwrap();
+    let [stored] = store.stored(Place::Primary).await.unwrap().try_into().unwrap();
     assert_eq!((stored.segments, stored.bytes, stored.held_bytes), (2, 30, 0));
-    assert_eq!(store.leaving(&id("front"), 9).await.unwrap().len(), 1);
+    assert_eq!(store.leaving(Place::Primary, &id("front"), 9).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -501,9 +501,13 @@ async fn a_database_of_another_version_is_refused_with_a_remedy() {
     let rig = Rig::new().await;
     let path = rig.path();
     let reader = Store::open_read_only(&path).await.unwrap();
-    rig.store.record(&[(None, facts("front", 0, 10))]).await.unwrap();
-    assert_eq!(reader.known_rows("", None, 9).await.unwrap().len(), 1, "reads beside the writer");
-    assert!(reader.mark(&[1], SegmentState::Lost).await.is_err());
+    rig.store.record(&[(Place::Primary, facts("front", 0, 10))]).await.unwrap();
+    assert_eq!(
+        reader.known_rows(Place::Primary, "", None, 9).await.unwrap().len(),
+        1,
+        "reads beside the writer"
+    );
+    assert!(reader.mark(Place::Primary, &[1], CopyState::Absent).await.is_err());
     reader.close().await;
 
     let future = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)

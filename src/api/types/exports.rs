@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{FormatWord, SegmentStateWord, SourceWord, Time, Word, coverage::CoverageRange};
+use super::{FormatWord, PlaceWord, SegmentStateWord, SourceWord, Time, Word, coverage::CoverageRange};
 use crate::{
     base::WallUs,
     model::{
@@ -161,14 +161,6 @@ struct ManifestFile {
     data_from: Time,
 }
 
-/// Which copy of a segment was read.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum CopyWord {
-    /// The recordings themselves.
-    Primary,
-}
-
 /// A segment that was read.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 struct ManifestSegment {
@@ -179,7 +171,9 @@ struct ManifestSegment {
     end: Time,
     state: SegmentStateWord,
     source: SourceWord,
-    copy: CopyWord,
+    /// The volume whose copy was read; before that, the one that will be.
+    #[schema(required)]
+    copy: Option<PlaceWord>,
     /// Bytes of the segment when the export was asked for.
     bytes: u64,
     /// BLAKE3 of the segment, computed while it was recorded; null if it was still growing, or a kill ended it.
@@ -203,8 +197,17 @@ impl From<&ExportJob> for Manifest {
             let Piece { segment, until: _ } = piece;
             let end = segment.facts.end();
             let SegmentFacts { head, path, extent, state, hash } = &segment.facts;
-            let SegmentHead { camera: _, profile: _, start, codec: _, width: _, height: _, audio: _, source } =
-                head;
+            let SegmentHead {
+                camera: _,
+                profile: _,
+                start,
+                codec: _,
+                width: _,
+                height: _,
+                audio: _,
+                source,
+                only_mirror: _,
+            } = head;
             let left_out = written.iter().flat_map(|written| &written.left_out);
             ManifestSegment {
                 id: segment.id,
@@ -213,7 +216,7 @@ impl From<&ExportJob> for Manifest {
                 end: Time(end),
                 state: Word(*state),
                 source: Word(*source),
-                copy: CopyWord::Primary,
+                copy: job.read_from(path).or(segment.copies.readable().first().copied()).map(Word),
                 bytes: extent.bytes,
                 blake3: hash.map(|hash| hash.to_string()),
                 left_out: left_out.filter(|(of, _)| *of == number).map(|(_, why)| why.clone()).next(),

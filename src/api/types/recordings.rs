@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{AudioWord, CodecWord, ProfileWord, SegmentStateWord, SourceWord, Time, Word};
+use super::{AudioWord, CodecWord, CopyWord, ProfileWord, SegmentStateWord, SourceWord, Time, Word};
 use crate::{
     model::{self, segment::SegmentHead, timeline::Range},
     run,
@@ -33,6 +33,8 @@ pub(crate) struct Segment {
     /// BLAKE3 of the file, computed while it was written; null while it grows, and if a kill ended it.
     #[schema(min_length = 64, max_length = 64)]
     hash: Option<String>,
+    /// What each volume has of it.
+    copies: Copies,
     /// So many holds protect it from being deleted.
     holds: u32,
     /// Path below the directory of recordings.
@@ -43,10 +45,12 @@ pub(crate) struct Segment {
 
 impl From<&model::segment::Segment> for Segment {
     fn from(segment: &model::segment::Segment) -> Self {
-        let model::segment::Segment { id, facts, holds } = segment;
+        let model::segment::Segment { id, facts, copies, holds } = segment;
         let end = facts.end();
         let model::segment::SegmentFacts { head, path, extent, state, hash } = facts;
-        let SegmentHead { camera, profile, start, codec, width, height, audio, source } = head;
+        // That it is for the mirror alone, its copies tell.
+        let SegmentHead { camera, profile, start, codec, width, height, audio, source, only_mirror: _ } =
+            head;
         let model::segment::Extent { frames, bytes, duration_us } = extent;
         Self {
             id: *id,
@@ -65,11 +69,21 @@ impl From<&model::segment::Segment> for Segment {
             audio: audio.map(Word),
             source: Word(*source),
             hash: hash.map(|hash| hash.to_string()),
+            copies: Copies { primary: Word(copies.primary), mirror: Word(copies.mirror) },
             holds: *holds,
             file: path.clone(),
             url: format!("/api/v1/segments/{id}.mp4"),
         }
     }
+}
+
+/// What each volume has of a segment: `whole` is the same bytes as were recorded, `absent` and `suspect` are copied from the
+/// other volume, `pruned` was let go by its own retention, `unwanted` was recorded for the mirror alone.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+struct Copies {
+    primary: CopyWord,
+    /// `absent` too where there is no mirror.
+    mirror: CopyWord,
 }
 
 /// One page of segments, oldest first.

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Time, cameras::Camera};
+use super::{MirrorStateWord, Time, Word, cameras::Camera};
 use crate::{
     base::{WallUs, mask},
-    run,
+    run::{self, DueSum},
 };
 
 /// Whether something we need can be used.
@@ -37,7 +37,28 @@ pub(crate) struct System {
     /// Pipelines that did not stop in time and still hang.
     abandoned_pipelines: u64,
     volume: Volume,
+    /// Null if none is configured.
+    #[schema(required)]
+    mirror: Option<Mirror>,
     database: Database,
+}
+
+/// The second volume, which holds the same bytes again.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+struct Mirror {
+    path: String,
+    state: MirrorStateWord,
+    since: Time,
+    total_bytes: u64,
+    free_bytes: u64,
+    /// What waits to be written to it.
+    queued_bytes: u64,
+    /// So many segments of the primary it lacks.
+    due_segments: u64,
+    /// Their bytes.
+    due_bytes: u64,
+    #[schema(required)]
+    detail: Option<String>,
 }
 
 /// The volume of the recordings.
@@ -47,8 +68,58 @@ struct Volume {
     state: Usable,
     total_bytes: u64,
     free_bytes: u64,
+    /// So many segments that the mirror has are to be copied back to it.
+    due_segments: u64,
+    /// Their bytes.
+    due_bytes: u64,
     #[schema(required)]
     detail: Option<String>,
+}
+
+impl Volume {
+    fn of(volume: &run::VolumeNow, due: DueSum) -> Self {
+        let run::VolumeNow { path, total_bytes, free_bytes, error } = volume;
+        Self {
+            path: path.display().to_string(),
+            state: Usable::unless(error.as_ref()),
+            total_bytes: *total_bytes,
+            free_bytes: *free_bytes,
+            due_segments: due.segments,
+            due_bytes: due.bytes,
+            detail: error.as_deref().map(mask::urls),
+        }
+    }
+}
+
+impl Mirror {
+    fn of((volume, now): &(run::VolumeNow, run::MirrorNow)) -> Self {
+        let run::VolumeNow { path, total_bytes, free_bytes, error: _ } = volume;
+        let run::MirrorNow { state, since, detail, due, primary_due: _, queued_bytes } = now;
+        Self {
+            path: path.display().to_string(),
+            state: Word(*state),
+            since: Time(*since),
+            total_bytes: *total_bytes,
+            free_bytes: *free_bytes,
+            queued_bytes: *queued_bytes,
+            due_segments: due.segments,
+            due_bytes: due.bytes,
+            detail: detail.as_deref().map(mask::urls),
+        }
+    }
+}
+
+/// A volume after it was accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Accepted {
+    /// Where it is.
+    path: String,
+}
+
+impl From<&run::VolumeNow> for Accepted {
+    fn from(volume: &run::VolumeNow) -> Self {
+        Self { path: volume.path.display().to_string() }
+    }
 }
 
 /// The index.
@@ -64,22 +135,24 @@ struct Database {
 impl System {
     /// `system` as it was at `now`.
     pub(crate) fn at(system: &run::System, now: WallUs) -> Self {
-        let run::System { started_at, zone, abandoned_pipelines, volume, pending_rows, database_error } =
-            system;
-        let run::VolumeNow { path, total_bytes, free_bytes, error } = volume;
+        let run::System {
+            started_at,
+            zone,
+            abandoned_pipelines,
+            volume,
+            mirror,
+            pending_rows,
+            database_error,
+        } = system;
+        let primary_due = mirror.as_ref().map(|(_, now)| now.primary_due).unwrap_or_default();
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: Time(*started_at),
             now: Time(now),
             time_zone: zone.name().to_owned(),
             abandoned_pipelines: *abandoned_pipelines,
-            volume: Volume {
-                path: path.display().to_string(),
-                state: Usable::unless(error.as_ref()),
-                total_bytes: *total_bytes,
-                free_bytes: *free_bytes,
-                detail: error.as_deref().map(mask::urls),
-            },
+            volume: Volume::of(volume, primary_due),
+            mirror: mirror.as_ref().map(Mirror::of),
             database: Database {
                 state: Usable::unless(database_error.as_ref()),
                 pending_rows: *pending_rows,

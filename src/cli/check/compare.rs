@@ -14,6 +14,7 @@ use crate::{
     base::{WallUs, error::Chain},
     disk::{self, Volume, measure},
     model::{
+        copies::{CopyState, Place},
         event::{Kind as EventKind, Severity},
         reconcile::{KnownRow, Step},
         segment::{Hash, SegmentState},
@@ -167,7 +168,7 @@ pub(super) async fn compare(
 ) -> anyhow::Result<Compared> {
     let Scope { before, running, repair, .. } = scope;
     let wanted = recovery::Scope { before, closed: running, sizes_since: WallUs(0) };
-    let mut walk = Walk::new(store, volume, wanted).await?;
+    let mut walk = Walk::new(store, Place::Primary, volume, wanted).await?;
     let files = walk.files().await?;
     let mut look = Look { store, volume, scope, out: Compared::default(), mend: Mend::default() };
     look.out.repaired = repair.then(Repaired::default);
@@ -226,10 +227,10 @@ impl Look<'_> {
     async fn repair(&mut self) -> anyhow::Result<()> {
         let Mend { steps, suspect, cleared, hashes } = std::mem::take(&mut self.mend);
         if let (Some(store), Some(done)) = (self.store, &mut self.out.repaired) {
-            recovery::repair(store, self.volume, steps, Hashing::Read, done).await?;
+            recovery::repair(store, Place::Primary, self.volume, steps, Hashing::Read, done).await?;
             recovery::put_into_gaps(store, done.moved(false)).await?;
-            store.mark(&suspect, SegmentState::Suspect).await?;
-            store.mark(&cleared, SegmentState::Closed).await?;
+            store.mark(Place::Primary, &suspect, CopyState::Suspect).await?;
+            store.mark(Place::Primary, &cleared, CopyState::Whole).await?;
             store.set_hashes(&hashes).await?;
             self.out.hashed += hashes.len() as u64;
         }
@@ -286,7 +287,9 @@ impl Look<'_> {
                 self.found(kind, &row.path, format!("{said}; holds {}", holds(&held)));
                 self.mend.steps.push(step);
             }
-            Err(error @ disk::Error::Io { .. }) => self.found(Kind::Unreadable, &row.path, said(&error)),
+            Err(error @ (disk::Error::Io { .. } | disk::Error::Away { .. })) => {
+                self.found(Kind::Unreadable, &row.path, said(&error))
+            }
             // It is known already that this footage is lost.
             Err(_) if was_lost => {
                 self.out.lost_before += 1;
@@ -310,7 +313,7 @@ impl Look<'_> {
         let held = match measure(self.volume, &row.path) {
             Ok(held) => held,
             Err(disk::Error::NotFound { .. }) if self.is_gone_meanwhile(row).await? => return Ok(()),
-            Err(error @ disk::Error::Io { .. }) => {
+            Err(error @ (disk::Error::Io { .. } | disk::Error::Away { .. })) => {
                 self.found(Kind::Unreadable, &row.path, said(&error));
                 return Ok(());
             }
@@ -375,7 +378,9 @@ impl Look<'_> {
                 self.found(Kind::Unindexed, &path, format!("is not in the index; holds {}", holds(&held)));
                 self.mend.steps.push(step);
             }
-            Err(error @ disk::Error::Io { .. }) => self.found(Kind::Unreadable, &path, said(&error)),
+            Err(error @ (disk::Error::Io { .. } | disk::Error::Away { .. })) => {
+                self.found(Kind::Unreadable, &path, said(&error))
+            }
             Err(disk::Error::NotFound { .. }) => {}
             Err(error) => self.found(Kind::Empty, &path, said(&error)),
         }

@@ -9,6 +9,7 @@ use crate::{
     disk::{self, measure},
     model::{
         Profile,
+        copies::Place,
         segment::{Codec, SegmentFacts, SegmentHead, SegmentState, Source},
     },
 };
@@ -79,6 +80,7 @@ impl Rig {
             height: 120,
             audio: None,
             source: Source::Live,
+            only_mirror: false,
         };
         SegmentFacts { head, path: path.to_owned(), extent, state, hash: None }
     }
@@ -86,7 +88,8 @@ impl Rig {
     async fn row(&self, path: &str) -> SegmentFacts {
         let store = Store::open_read_only(&self.settings.database()).await.unwrap();
         let before = path.replace(".mp4", "");
-        let [row] = store.known_rows(&before, Some(path), 9).await.unwrap().try_into().unwrap();
+        let [row] =
+            store.known_rows(Place::Primary, &before, Some(path), 9).await.unwrap().try_into().unwrap();
         let facts = store.segment(row.id).await.unwrap().facts;
         store.close().await;
         facts
@@ -94,7 +97,7 @@ impl Rig {
 
     async fn record(&self, facts: Vec<SegmentFacts>) {
         let store = Store::open(&self.settings.database()).await.unwrap();
-        let facts: Vec<_> = facts.into_iter().map(|facts| (None, facts)).collect();
+        let facts: Vec<_> = facts.into_iter().map(|facts| (Place::Primary, facts)).collect();
         store.record(&facts).await.unwrap();
         store.close().await;
     }

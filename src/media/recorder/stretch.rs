@@ -20,7 +20,7 @@ use crate::{
     media::sound::Sound,
     model::{
         reorder::Decoding,
-        segment::{AudioCodec, SegmentHead, SegmentWrite, Source},
+        segment::{AudioCodec, Next, SegmentHead, SegmentWrite, SinkRefused, Source},
     },
 };
 
@@ -388,6 +388,7 @@ fn head(shared: &Shared, at_ns: i64, (width, height): (u32, u32), audio: Option<
         height,
         audio,
         source: Source::Live,
+        only_mirror: false,
     }
 }
 
@@ -418,8 +419,11 @@ impl Current {
 
     fn write(&mut self, bytes: Bytes) {
         let Some(write) = &mut self.write else { return };
-        if write.write(bytes).is_err() && !self.refused {
-            self.refused = true;
+        let cut = match write.write(bytes) {
+            Ok(next) => next == Next::Cut,
+            Err(SinkRefused) => !std::mem::replace(&mut self.refused, true),
+        };
+        if cut {
             self.shared.cut_now.store(true, Relaxed);
         }
     }

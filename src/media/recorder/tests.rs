@@ -7,7 +7,7 @@ use gstreamer_app::AppSink;
 
 use super::*;
 use crate::media::source::RtpTimes;
-use crate::model::segment::{SegmentHead, SegmentWrite, SinkRefused};
+use crate::model::segment::{Next, SegmentHead, SegmentWrite, SinkRefused};
 
 type Kept = Arc<Mutex<HashMap<usize, (SegmentHead, Vec<u8>, bool)>>>;
 
@@ -27,12 +27,12 @@ impl SegmentSink for Shelf {
 }
 
 impl SegmentWrite for Item {
-    fn write(&mut self, bytes: Bytes) -> Result<(), SinkRefused> {
+    fn write(&mut self, bytes: Bytes) -> Result<Next, SinkRefused> {
         if self.2 {
             return Err(SinkRefused);
         }
         lock(&self.0).get_mut(&self.1).unwrap().1.extend_from_slice(&bytes);
-        Ok(())
+        Ok(Next::Go)
     }
 
     fn close(self: Box<Self>) {

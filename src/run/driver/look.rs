@@ -34,7 +34,7 @@ impl Task {
     /// Tells the ledger what stands between the camera and the disk, when that changes.
     fn note(&mut self, written: Option<Written>) {
         let (shown, loss) = self.life.shown();
-        let disk = match &*self.deps.writer.health().borrow() {
+        let disk = match &self.deps.volumes.health(&self.targets) {
             Health::Ok => Disk::Ok,
             Health::Failing { full: true, .. } => Disk::Full,
             Health::Failing { .. } => Disk::Failing,
@@ -98,18 +98,23 @@ impl Task {
         if let (Shown::Recording, State::Recording { since }, Some(wanted)) =
             (shown, self.life.state, self.record_since)
         {
-            let last = self.deps.writer.last_written(&self.camera.id);
+            let last = self.deps.volumes.last_written(&self.camera.id);
             let keyframe = seen.first_keyframe.map(|first| first.max(wanted));
             let becomes = status::written(now, since.max(wanted), keyframe, last, seen.interval());
             written = Some(becomes);
             let word = match becomes {
                 // Whatever else there is to say, this comes first.
-                _ if let Health::Failing { error, .. } = &*self.deps.writer.health().borrow() => {
+                _ if let Health::Failing { error, .. } = &self.deps.volumes.health(&self.targets) => {
                     detail =
                         Some(format!("frames come but cannot be written: {error}; free or replace the disk"));
                     Some((Shown::Error, Some("disk")))
                 }
-                Written::Yes => None,
+                Written::Yes => {
+                    if self.deps.volumes.is_on_mirror_only(&self.targets) {
+                        detail = Some("recorded on the mirror alone: the primary takes nothing".to_owned());
+                    }
+                    None
+                }
                 Written::Soon => Some((Shown::Connecting, None)),
                 Written::AwaitsKeyframe => {
                     detail = Some("frames come; recording begins with the next keyframe".to_owned());
@@ -137,6 +142,9 @@ impl Task {
         if idle || shown == Shown::Disabled {
             (shown, reason) = resting(self.demand.want);
             detail = self.demand.want.advice().map(str::to_owned);
+            if self.for_mirror {
+                detail = Some("recorded on the mirror alone (mirror_mode: continuous)".to_owned());
+            }
         }
         if idle && recorded.pre_roll_short {
             let seconds = recorded.pre_roll.as_secs_f64();

@@ -23,7 +23,7 @@ use look::resting;
 use super::{Change, clock::Clocks, hub::Hub, ledger::Ledgers, threads::on_thread};
 use crate::{
     base::{CameraId, Secret, WallUs, error::Chain, mask},
-    disk::VolumeWriter,
+    disk::{Health, Targets, VolumeWriter, Volumes},
     media::{
         bus::Lost,
         preflight,
@@ -35,7 +35,8 @@ use crate::{
     model::{
         Camera,
         anchor::Jump,
-        demand::{self, Demand, Refusal, Trigger, Want, Why, Window, WindowChange},
+        camera::MirrorMode,
+        demand::{self, Demand, Idle, Refusal, Trigger, Want, Why, Window, WindowChange},
         event::{Kind, NewEvent, Severity},
         ledger::Standing,
         machine::{self, Action, Event, Life, State},
@@ -55,11 +56,16 @@ const TURN_WITHIN: Duration = Duration::from_secs(2);
 /// its parser may have learned something from damaged packets that no muxer takes.
 const HOPELESS_AFTER: Duration = Duration::from_secs(8);
 
+/// While a write to the mirror hangs for so long, pre-roll is kept in memory again.
+const MIRROR_HANGS: Duration = Duration::from_secs(5);
+
 /// What every driver needs.
 #[derive(Clone, Debug)]
 pub(super) struct Deps {
     pub(super) texts: Texts,
-    pub(super) writer: VolumeWriter,
+    pub(super) volumes: Volumes,
+    /// Cameras whose footage from then on, which was recorded for the mirror alone, is wanted on the primary, too.
+    pub(super) wants: mpsc::UnboundedSender<(CameraId, WallUs)>,
     pub(super) hub: Hub,
     pub(super) ledgers: Ledgers,
     /// Bounds how many cameras are being connected at one moment.
@@ -140,6 +146,8 @@ impl Driver {
             demand,
             window_end: None,
             want: Arc::default(),
+            targets: Arc::default(),
+            for_mirror: false,
             record_since: None,
             in_use: in_use.clone(),
             reached: Arc::new(reached.map(Reached::new).unwrap_or_default()),
@@ -212,6 +220,10 @@ struct Task {
     window_end: Option<WallUs>,
     /// What the session records of that.
     want: Arc<Wanting>,
+    /// Which volumes that goes to.
+    targets: Arc<Targets>,
+    /// Whether it is recorded for the mirror alone.
+    for_mirror: bool,
     /// Since when it is to be recorded.
     record_since: Option<Instant>,
     in_use: Arc<AtomicBool>,
@@ -307,16 +319,28 @@ impl Task {
         self.window_end = self.window_end.filter(runs);
         self.demand = demand::demand(&settings, self.window_end, now);
         let pre_roll = Duration::from_secs(self.camera.pre_roll_seconds.into());
+        let mirrored = self.camera.mirror_enabled && self.deps.volumes.mirror().is_some();
+        let for_mirror = self.is_for_mirror(mirrored);
+        let was_for_mirror = std::mem::replace(&mut self.for_mirror, for_mirror);
+        self.targets.set(!self.for_mirror, mirrored);
         match self.demand.want {
             // Where it begins is settled when it begins.
             Want::Record(_) if self.record_since.is_some() => {}
             Want::Record(why) => {
                 self.record_since = Some(Instant::now());
+                if was_for_mirror {
+                    let from = if why == Why::Trigger { now.minus(pre_roll) } else { now };
+                    let _ = self.deps.wants.send((self.camera.id.clone(), from));
+                }
                 self.want.set(match why {
                     Why::Always => Wanted::All,
                     Why::Schedule => Wanted::From(now),
                     Why::Trigger => Wanted::From(now.minus(pre_roll)),
                 });
+            }
+            Want::Armed(_) | Want::Nothing(_) if self.for_mirror => {
+                self.record_since = None;
+                self.want.set(Wanted::All);
             }
             Want::Armed(_) | Want::Nothing(_) => {
                 self.record_since = None;
@@ -325,10 +349,23 @@ impl Task {
             }
         }
         if self.started {
-            let open = !matches!(self.demand.want, Want::Nothing(_));
+            let open = self.for_mirror || !matches!(self.demand.want, Want::Nothing(_));
             self.in_use.store(open, Relaxed);
             self.step(if open { Event::Wanted } else { Event::Unwanted });
         }
+    }
+
+    /// Whether it is recorded for the mirror alone now: outside its schedule and triggers, as long as the mirror takes it.
+    fn is_for_mirror(&self, mirrored: bool) -> bool {
+        let idle = match self.demand.want {
+            Want::Record(_) | Want::Nothing(Idle::Disabled) | Want::Armed(Idle::Disabled) => false,
+            Want::Armed(_) | Want::Nothing(_) => true,
+        };
+        let takes =
+            |writer: &VolumeWriter| *writer.health().borrow() == Health::Ok && writer.lag() < MIRROR_HANGS;
+        idle && mirrored
+            && self.camera.mirror_mode == MirrorMode::Continuous
+            && self.deps.volumes.mirror().is_some_and(takes)
     }
 
     fn trigger(&mut self, trigger: &Trigger) -> Result<Window, Refusal> {
@@ -419,7 +456,7 @@ impl Task {
         }
         if let (Some(session), State::Recording { .. }) = (&session, self.life.state) {
             let (written, failures) =
-                (self.deps.writer.last_written(&self.camera.id), session.recorded().failures);
+                (self.deps.volumes.last_written(&self.camera.id), session.recorded().failures);
             if written != self.failures_at.0 {
                 self.failures_at = (written, failures);
             } else if failures != self.failures_at.1
@@ -472,7 +509,7 @@ impl Task {
         self.failures_at = (None, 0);
         self.knocked = Some(Instant::now());
         let (run, tell, deps) = (self.run, self.tell.clone(), self.deps.clone());
-        let stream = self.stream.clone();
+        let (stream, targets) = (self.stream.clone(), self.targets.clone());
         let (cancel, cancelled) = oneshot::channel();
         self.cancel = Some(cancel);
         let settings = SourceSettings::of(&self.camera);
@@ -506,12 +543,12 @@ impl Task {
             let streams = (described.codec, described.sound().filter(|_| with_sound));
             described.settle(&mut settings);
             *seen_fingerprint.lock().unwrap_or_else(PoisonError::into_inner) = described.fingerprint;
-            let (texts, writer) = (deps.texts, deps.writer);
+            let (texts, sink) = (deps.texts, Arc::new(deps.volumes.sink(targets)));
             let lost = move |lost| {
                 let _ = tell.send((run, Told::Lost(lost)));
             };
             let opened = on_thread(&format!("open {}", record.camera), move || {
-                let on = Use::Record(record, Arc::new(writer));
+                let on = Use::Record(record, sink);
                 Session::open(&texts, &settings, streams, on, lost)
             });
             match opened.map_err(|error| internal(format!("cannot start a thread: {error}")))?.await {
