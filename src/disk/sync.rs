@@ -213,13 +213,14 @@ impl Shared {
     /// marks pages clean after a failed sync, so trying the same file again would lie: its segment is suspect from then
     /// on, and only the success of others counts as mended.
     fn sync(&self, key: SegmentKey, Written { file, path, mut facts, entry, .. }: Written) -> (bool, bool) {
-        let mut synced = self.check("sync", &path, rustix::fs::fdatasync(&*file));
+        // Through the C library, where a test can let it fail.
+        let mut synced = self.check("sync", &path, file.sync_data());
         if let Some(Entry { dir, path, root }) = entry {
-            synced &= self.check("sync the directory", &path, rustix::fs::fsync(dir));
+            synced &= self.check("sync the directory", &path, rustix::fs::fsync(dir).map_err(Into::into));
             if let Some(root) = root {
                 // One that is away is not synced, and will not be.
                 let done = root.fd().map_or(Err(rustix::io::Errno::NOENT), rustix::fs::fsync);
-                synced &= self.check("sync the directory", root.root(), done);
+                synced &= self.check("sync the directory", root.root(), done.map_err(Into::into));
             }
         }
         let is_suspect = {
@@ -239,10 +240,10 @@ impl Shared {
         (synced, !is_suspect)
     }
 
-    fn check(&self, what: &'static str, path: &Path, result: rustix::io::Result<()>) -> bool {
+    fn check(&self, what: &'static str, path: &Path, result: io::Result<()>) -> bool {
         let Err(source) = result else { return true };
-        let error: Error = failed(what, path, source);
         tracing::error!(file.path = %path.display(), error = %source, "a sync failed; the segment is suspect");
+        let error: Error = failed(what, path, source);
         self.health.failed(Part::Sync, path, &error);
         false
     }
