@@ -48,6 +48,8 @@ pub(super) struct Monitor {
     parts: Mutex<[Option<Health>; 4]>,
     /// Microseconds from `started` to when the sync under way began, and 1 more; 0: none is.
     sync: AtomicU64,
+    /// How often something began to fail, and how it did the last time.
+    begun: Mutex<(u64, String)>,
     started: Instant,
     shown: watch::Sender<Health>,
 }
@@ -57,6 +59,7 @@ impl Monitor {
         Self {
             parts: Mutex::default(),
             sync: AtomicU64::new(0),
+            begun: Mutex::default(),
             started: Instant::now(),
             shown: watch::Sender::new(Health::Ok),
         }
@@ -64,6 +67,11 @@ impl Monitor {
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Health> {
         self.shown.subscribe()
+    }
+
+    /// How often something began to fail, and how it did the last time: also if it was mended before anybody looked.
+    pub(super) fn failures(&self) -> (u64, String) {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A pass of syncs begins, or is over.
@@ -99,6 +107,8 @@ impl Monitor {
             Some(Health::Failing { since, .. }) => *since,
             _ => {
                 tracing::error!(file.path = %path.display(), error, "the volume fails to {}", part.word());
+                let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+                *begun = (begun.0 + 1, format!("{error} ({})", path.display()));
                 WallUs::now()
             }
         };

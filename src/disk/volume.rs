@@ -48,6 +48,8 @@ struct State {
     opened: Result<Opened, String>,
     /// File system on which it was last.
     device: Option<u64>,
+    /// How often it came: after it was away, in another place, or with nothing in it.
+    arrivals: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -80,7 +82,7 @@ impl Volume {
     pub fn open(root: &Path) -> Result<Self, Error> {
         fs::create_dir_all(root).map_err(|source| failed("make the directory", root, source))?;
         let opened = open_root(root)?;
-        let state = State { device: Some(opened.place.0), opened: Ok(opened) };
+        let state = State { device: Some(opened.place.0), opened: Ok(opened), arrivals: 1 };
         Ok(Self(Arc::new(Inner { root: root.to_owned(), guard: None, state: RwLock::new(state) })))
     }
 
@@ -88,7 +90,7 @@ impl Volume {
     pub fn guarded(root: &Path, other: Option<&Path>, installation: Arc<Installation>) -> Self {
         let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
         let other = other.map(|other| std::path::absolute(other).unwrap_or_else(|_| other.to_owned()));
-        let state = State { opened: Err("nobody looked at it yet".to_owned()), device: None };
+        let state = State { opened: Err("nobody looked at it yet".to_owned()), device: None, arrivals: 0 };
         let guard = Some(Guard { installation, other });
         Self(Arc::new(Inner { root, guard, state: RwLock::new(state) }))
     }
@@ -107,9 +109,11 @@ impl Volume {
     fn look(&self, accept: bool) -> Result<(), Error> {
         let Some(guard) = &self.0.guard else { return Ok(()) };
         match self.find(guard, accept) {
-            Ok(opened) => {
+            Ok((opened, marked)) => {
                 let mut state = self.state_mut();
-                if !state.opened.as_ref().is_ok_and(|now| now.place == opened.place) {
+                let same = state.opened.as_ref().is_ok_and(|now| now.place == opened.place);
+                state.arrivals += u64::from(marked || !same);
+                if !same {
                     state.device = Some(opened.place.0);
                     state.opened = Ok(opened);
                 }
@@ -125,7 +129,8 @@ impl Volume {
         }
     }
 
-    fn find(&self, guard: &Guard, accept: bool) -> Result<Opened, Error> {
+    /// The volume, and whether it was marked only now, so that nothing is on it that was.
+    fn find(&self, guard: &Guard, accept: bool) -> Result<(Opened, bool), Error> {
         let (root, installation) = (self.root(), &guard.installation);
         let (id, known) = (installation.id(), installation.volume_at(root));
         let other = guard.other.as_deref().and_then(|other| installation.volume_at(other));
@@ -156,7 +161,8 @@ impl Volume {
             }
             (Verdict::Use, Some(found)) => {
                 installation.remember(root, &found.volume)?;
-                return opened.ok_or_else(|| failed("open the directory", root, Errno::NOENT));
+                let opened = opened.ok_or_else(|| failed("open the directory", root, Errno::NOENT))?;
+                return Ok((opened, false));
             }
             (Verdict::Use, None) => None,
             (Verdict::Mark(volume), _) => volume,
@@ -171,7 +177,7 @@ impl Volume {
         let volume = volume.unwrap_or_else(identity::new_id);
         identity::write(&opened.fd, root, &Identity { installation: id, volume: volume.clone() })?;
         installation.remember(root, &volume)?;
-        Ok(opened)
+        Ok((opened, true))
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -185,6 +191,11 @@ impl Volume {
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.0.root
+    }
+
+    /// How often it came. What was on it before is to be looked for each time.
+    pub fn arrivals(&self) -> u64 {
+        self.state().arrivals
     }
 
     /// Why it is away, if it is.

@@ -172,6 +172,11 @@ impl VolumeWriter {
         self.shared.health.subscribe()
     }
 
+    /// How often it began to fail, and how it did the last time: also if that was over before anybody looked.
+    pub fn failures(&self) -> (u64, String) {
+        self.shared.health.failures()
+    }
+
     /// When a fragment of this camera was last written.
     pub fn last_written(&self, camera: &CameraId) -> Option<Instant> {
         let us = self.cameras().get(camera)?.written.load(Ordering::Relaxed);

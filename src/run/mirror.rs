@@ -56,7 +56,6 @@ impl MirrorWatch {
     pub(super) async fn watch(self, writer: VolumeWriter, volume: VolumeWatch, store: Store, hub: Hub) {
         let mut counted: Option<Instant> = None;
         let (mut due, mut primary_due) = (DueSum::default(), DueSum::default());
-        // Between two news that are good, a short one of the bad kind is not forgotten.
         let mut before = MirrorState::Ok;
         loop {
             if counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
@@ -67,7 +66,8 @@ impl MirrorWatch {
             }
             let failing = match &*writer.health().borrow() {
                 Health::Failing { error, .. } => Some(error.clone()),
-                Health::Ok => volume.now().error,
+                // Between two looks, a short failure is not forgotten.
+                Health::Ok => volume.take_short().or_else(|| volume.now().error),
             };
             let lag = writer.lag();
             let state = mirror_state(before, failing.is_some(), lag, due.segments);

@@ -34,6 +34,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(4);
 pub(super) struct VolumeWatch {
     place: Place,
     now: Arc<Mutex<VolumeNow>>,
+    /// What failed and was mended between two looks.
+    short: Arc<Mutex<Option<String>>>,
     look: Arc<Notify>,
 }
 
@@ -43,11 +45,16 @@ type Look = Result<Space, disk::Error>;
 impl VolumeWatch {
     pub(super) fn new(place: Place, path: PathBuf) -> Self {
         let now = VolumeNow { path, total_bytes: 0, free_bytes: 0, error: None };
-        Self { place, now: Arc::new(Mutex::new(now)), look: Arc::default() }
+        Self { place, now: Arc::new(Mutex::new(now)), short: Arc::default(), look: Arc::default() }
     }
 
     pub(super) fn now(&self) -> VolumeNow {
         self.lock().clone()
+    }
+
+    /// What failed and was mended since this was asked last, before anybody saw it.
+    pub(super) fn take_short(&self) -> Option<String> {
+        self.short.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Looks at once.
@@ -59,16 +66,18 @@ impl VolumeWatch {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches until the service ends. `came` hears when the volume is there that was not, or not yet.
+    /// Watches until the service ends. `came` hears when the volume is there that was not, or not yet,
+    /// or when it is empty that was not.
     pub(super) async fn watch(
         self,
         writer: VolumeWriter,
         hub: Hub,
         came: mpsc::UnboundedSender<Place>,
-        mut attached: bool,
+        attached: bool,
     ) {
         let mut health = writer.health();
         let mut failed = false;
+        let (mut arrivals, mut failures) = (u64::from(attached), 0);
         let mut pending: Option<oneshot::Receiver<Look>> = None;
         loop {
             let found = match pending.take().map_or_else(|| look(&writer), Ok) {
@@ -84,21 +93,24 @@ impl VolumeWatch {
             };
             // Whoever hangs is not away: what was handed over may still be written.
             if pending.is_none() {
-                let away = writer.volume().away();
-                let there = away.is_none();
-                writer.away(away);
-                if there && !std::mem::replace(&mut attached, there) {
+                writer.away(writer.volume().away());
+                if std::mem::replace(&mut arrivals, writer.volume().arrivals()) != arrivals {
                     let _ = came.send(self.place);
                 }
-                attached = there;
             }
             let writing = match &*health.borrow_and_update() {
                 Health::Ok => None,
                 Health::Failing { error, path, .. } => Some(format!("{error} ({})", path.display())),
             };
+            let (begun, how) = writer.failures();
+            let new = std::mem::replace(&mut failures, begun) != begun;
             if writing.is_some() != failed {
                 failed = writing.is_some();
                 self.tell(&hub, writing.as_deref());
+            } else if new && !failed {
+                self.tell(&hub, Some(&how));
+                self.tell(&hub, None);
+                *self.short.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
             }
             let well = found.is_ok() && !failed;
             {
