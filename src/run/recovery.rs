@@ -122,9 +122,16 @@ pub enum Hashing {
 /// What there is to do about the rows that were open when the process died, and on which volume. Looks at nothing else, so
 /// it takes no time however long the history is. Of two copies the longer is taken; the resync compares the other with it,
 /// or copies it.
-pub async fn unfinished(store: &Store, volumes: &[(Place, Volume)]) -> Result<Vec<(Place, Step)>, Error> {
-    store.end_copies().await?;
-    let rows = store.open_rows().await?;
+///
+/// Rows after `last` are those of the recorders that run now, and theirs alone.
+pub async fn unfinished(
+    store: &Store,
+    volumes: &[(Place, Volume)],
+    last: i64,
+) -> Result<Vec<(Place, Step)>, Error> {
+    store.end_copies(last).await?;
+    let mut rows = store.open_rows().await?;
+    rows.retain(|row| row.id <= last);
     let volumes = volumes.to_vec();
     let work = move || {
         let mut steps = Vec::new();
@@ -252,7 +259,11 @@ impl<'a> Walk<'a> {
             let mut steps = reconcile::plan(&files, &rows);
             // The list of files is older than the rows: a row whose file is not on it may be younger than it.
             steps.retain(|step| match step {
-                Step::Lost { path, .. } => volume.open_segment_file(path).is_err(),
+                // One that went away meanwhile, or cannot be read, tells nothing.
+                Step::Lost { path, .. } => matches!(
+                    volume.open_segment_file(path),
+                    Err(disk::Error::NotFound { .. } | disk::Error::Refused { .. })
+                ),
                 Step::Finish { .. } | Step::Adopt { .. } => true,
             });
             Page { rows, steps }

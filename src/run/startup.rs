@@ -166,7 +166,9 @@ impl Watchkeeper {
             tracing::error!("a deletion that was begun cannot be ended yet: {}", Chain(&error));
         }
         let mut adopted = Repaired::default();
-        let ended = match timeout(UNFINISHED_WITHIN, finish_open(&store, &volumes, &mut adopted)).await {
+        let last = store.last_segment().await?;
+        let ended = match timeout(UNFINISHED_WITHIN, finish_open(&store, &volumes, last, &mut adopted)).await
+        {
             Ok(ended) => ended,
             Err(_) => {
                 tracing::warn!("a volume is slow; what was open is looked at while cameras are recorded");
@@ -267,7 +269,8 @@ impl Watchkeeper {
             let driver = Driver::start(camera.clone(), deps.clone(), delay, reached.get(&camera.id).copied());
             cameras.insert(camera.id.clone(), Entry { camera, created_at: stored.created, driver });
         }
-        let compare = Compare { store: store.clone(), volumes, hub, ledgers: ledgers.clone(), started_at };
+        let compare =
+            Compare { store: store.clone(), volumes, hub, ledgers: ledgers.clone(), started_at, last };
         tokio::spawn(compare.work(attached, coming));
         keeping.extend([clerk, accountant]);
         let service = Self(Arc::new(Inner {
@@ -407,9 +410,14 @@ async fn attach(volumes: [Option<&Volume>; 2]) -> [bool; 2] {
 }
 
 /// Closes the rows that were open when the process died with what the volumes have of them.
-async fn finish_open(store: &Store, volumes: &Volumes, done: &mut Repaired) -> Result<(), recovery::Error> {
+async fn finish_open(
+    store: &Store,
+    volumes: &Volumes,
+    last: i64,
+    done: &mut Repaired,
+) -> Result<(), recovery::Error> {
     let there: Vec<(Place, Volume)> = volumes.all().map(|(place, of)| (place, of.volume().clone())).collect();
-    let mut steps = recovery::unfinished(store, &there).await?;
+    let mut steps = recovery::unfinished(store, &there, last).await?;
     for (place, volume) in &there {
         let of_place = steps.extract_if(.., |(at, _)| at == place).map(|(_, step)| step).collect();
         recovery::repair(store, *place, volume, of_place, Hashing::Never, done).await?;
@@ -437,6 +445,8 @@ struct Compare {
     hub: Hub,
     ledgers: Ledgers,
     started_at: WallUs,
+    /// The last row from before the start.
+    last: i64,
 }
 
 impl Compare {
@@ -451,31 +461,38 @@ impl Compare {
         }
         for (place, attached) in Place::ALL.iter().zip(attached) {
             if attached {
-                self.place(*place).await;
+                self.place(*place, false).await;
             }
         }
         while let Some(place) = coming.recv().await {
             tracing::info!("the {} is there", place.word());
-            self.place(place).await;
+            self.place(place, true).await;
         }
     }
 
-    async fn place(&self, place: Place) {
+    /// `closed`: also what was recorded since the start.
+    async fn place(&self, place: Place, closed: bool) {
         let Some(writer) = self.volumes.at(place) else { return };
         let mut done = Repaired::default();
         let ended = async {
-            finish_open(&self.store, &self.volumes, &mut done).await?;
-            self.all(place, writer.volume(), &mut done).await
+            finish_open(&self.store, &self.volumes, self.last, &mut done).await?;
+            self.all(place, writer.volume(), closed, &mut done).await
         };
         let ended = ended.await;
         account(&self.ledgers, done.moved(true));
         report(&self.hub, done, ended);
     }
 
-    async fn all(&self, place: Place, volume: &Volume, done: &mut Repaired) -> Result<(), recovery::Error> {
+    async fn all(
+        &self,
+        place: Place,
+        volume: &Volume,
+        closed: bool,
+        done: &mut Repaired,
+    ) -> Result<(), recovery::Error> {
         let Self { store, ledgers, started_at, .. } = self;
         let sizes_since = started_at.plus_us(-SIZES_US);
-        let scope = Scope { before: *started_at, closed: false, sizes_since };
+        let scope = Scope { before: *started_at, closed, sizes_since };
         let mut walk = Walk::new(Some(store), place, volume, scope).await?;
         let (files, start) = (walk.files().await?, Instant::now());
         let mut rows = 0;

@@ -125,7 +125,7 @@ macro_rules! unended {
             "update segment set on_",
             $of,
             " = 'suspect'
-              where 'open' in (on_primary, on_mirror) and id > 0 and on_",
+              where 'open' in (on_primary, on_mirror) and id between 1 and ?1 and on_",
             $of,
             " = 'open' and state <> 'open'"
         )
@@ -228,11 +228,12 @@ impl Store {
     }
 
     /// Copies that a killed process was writing while the other volume had all of the segment: they are to be compared.
-    pub async fn end_copies(&self) -> Result<(), Error> {
+    /// Looks at rows up to `last`.
+    pub async fn end_copies(&self, last: i64) -> Result<(), Error> {
         let what = "end copies";
         let mut db = self.begin(what).await?;
         for place in Place::ALL {
-            sqlx::query(UNENDED.at(*place)).execute(&mut *db).await.doing(what)?;
+            sqlx::query(UNENDED.at(*place)).bind(last).execute(&mut *db).await.doing(what)?;
         }
         db.commit().await.doing(what)
     }

@@ -59,13 +59,16 @@ const RECORD: PerPlace =
     PerPlace { primary: record!("primary", "mirror"), mirror: record!("mirror", "primary") };
 
 // A file that contradicts the hash it was closed with is not what was recorded; the hash stays, to tell so. The other
-// copy is compared with it, or copied from it, by the resync.
+// copy is compared with it, or copied from it, by the resync; and it with the other, if that is whole already: then it
+// is that which says how long the segment is.
 macro_rules! finish {
     ($of:literal, $other:literal) => {
         concat!(
             "update segment
-                set end_us = start_us + ?2, frames = ?3, bytes = ?4,
-                    on_", $of, " = iif(on_", $of, " = 'suspect'
+                set end_us = iif(on_", $other, " = 'whole', end_us, start_us + ?2),
+                    frames = iif(on_", $other, " = 'whole', frames, ?3),
+                    bytes = iif(on_", $other, " = 'whole', bytes, ?4),
+                    on_", $of, " = iif('suspect' = on_", $of, " or 'whole' = on_", $other, "
                                        or (hash is not null and (frames, bytes) <> (?3, ?4)), 'suspect', 'whole'),
                     on_", $other, " = iif(on_", $other, " = 'open', 'suspect', on_", $other, ")
               where id = ?1 and on_", $of, " <> 'deleting'"
