@@ -36,6 +36,10 @@ impl SharedName {
         Self(Mutex::new(path))
     }
 
+    pub(super) fn is(&self, path: &str) -> bool {
+        *self.lock() == path
+    }
+
     fn get(&self) -> String {
         self.lock().clone()
     }

@@ -11,7 +11,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
@@ -45,6 +45,9 @@ use crate::{
 
 /// What an entry of the queue costs beyond its bytes, so that a flood of tiny buffers is bounded too.
 const ENTRY_BYTES: u64 = 128;
+
+/// What the writer ended may be on its way to the index for so long.
+const SETTLES: Duration = Duration::from_secs(5);
 
 /// So many commands are looked at together when the writer has fallen behind.
 const AT_ONCE: usize = 512;
@@ -84,6 +87,8 @@ struct Shared {
     /// When what is being written was handed over: microseconds from the start, and 1 more; 0: nothing is.
     at_work: AtomicU64,
     cameras: Mutex<HashMap<CameraId, Arc<Slot>>>,
+    /// Names of segments that are being written or wait for it, and when each ended that did.
+    in_hand: Mutex<HashMap<SegmentKey, (Arc<SharedName>, Option<Instant>)>>,
     facts: Facts,
     health: Arc<Monitor>,
     started: Instant,
@@ -125,6 +130,16 @@ struct Begin {
 }
 
 impl Shared {
+    fn in_hand(&self) -> MutexGuard<'_, HashMap<SegmentKey, (Arc<SharedName>, Option<Instant>)>> {
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self, key: SegmentKey) {
+        if let Some((_, ended)) = self.in_hand().get_mut(&key) {
+            *ended = Some(Instant::now());
+        }
+    }
+
     fn since_start_us(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX - 1)
     }
@@ -142,6 +157,7 @@ impl VolumeWriter {
             shut: AtomicBool::new(false),
             at_work: AtomicU64::new(0),
             cameras: Mutex::default(),
+            in_hand: Mutex::default(),
             facts: Facts::default(),
             health: Arc::clone(&health),
             started: Instant::now(),
@@ -213,6 +229,14 @@ impl VolumeWriter {
         Duration::from_micros(write).max(self.shared.health.syncing())
     }
 
+    /// Whether the file of this name is its own business: it writes to it, is going to, or did a moment ago, however long ago
+    /// the segment ended.
+    pub fn has_in_hand(&self, path: &str) -> bool {
+        let mut in_hand = self.shared.in_hand();
+        in_hand.retain(|_, (_, ended)| ended.is_none_or(|ended| ended.elapsed() < SETTLES));
+        in_hand.values().any(|(name, _)| name.is(path))
+    }
+
     /// Bytes that wait to be written.
     pub fn queued_bytes(&self) -> u64 {
         self.shared.queued.load(Ordering::Relaxed)
@@ -236,7 +260,7 @@ impl VolumeWriter {
         self.queue.send(command(ack)).is_ok() && done.recv_timeout(within).is_ok()
     }
 
-    fn cameras(&self) -> std::sync::MutexGuard<'_, HashMap<CameraId, Arc<Slot>>> {
+    fn cameras(&self) -> MutexGuard<'_, HashMap<CameraId, Arc<Slot>>> {
         self.shared.cameras.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -267,8 +291,14 @@ impl VolumeWriter {
         let slot = Arc::clone(self.cameras().entry(head.camera.clone()).or_default());
         let refused = Arc::new(AtomicBool::new(false));
         let (of, told) = (Arc::clone(&slot), Arc::clone(&refused));
+        let key = SegmentKey(self.shared.next_key.fetch_add(1, Ordering::Relaxed));
+        {
+            let mut in_hand = self.shared.in_hand();
+            in_hand.retain(|_, (_, ended)| ended.is_none_or(|ended| ended.elapsed() < SETTLES));
+            in_hand.insert(key, (Arc::clone(&name), None));
+        }
         Box::new(Handle {
-            key: SegmentKey(self.shared.next_key.fetch_add(1, Ordering::Relaxed)),
+            key,
             begin: Some(Box::new(Begin { head, name, slot: of, refused: told })),
             slot,
             refused,
@@ -325,6 +355,8 @@ impl Drop for Handle {
         if self.begin.is_none() {
             // Fails only if the writer has ended, and then it has ended its segments.
             let _ = self.writer.queue.send(Command::Close(self.key));
+        } else {
+            self.writer.shared.in_hand().remove(&self.key);
         }
     }
 }
@@ -531,6 +563,7 @@ impl Writer {
         }
         self.report(key, SegmentState::Closed, None);
         self.segments.remove(&key);
+        self.shared.ended(key);
     }
 
     /// Ends a segment with what is really there, and lets its recorder know.
@@ -554,6 +587,7 @@ impl Writer {
         let gone = matches!(error, Error::Removed { .. });
         self.report(key, if gone { SegmentState::Lost } else { SegmentState::Closed }, None);
         self.segments.remove(&key);
+        self.shared.ended(key);
     }
 
     /// What will be true once it is synced.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     base::{CameraId, WallUs, error::Chain},
-    disk::{self, Health, Volume, Volumes, copy},
+    disk::{self, Health, Volume, VolumeWriter, Volumes, copy},
     model::{
         copies::{CopyState, Place},
         event::{Kind, NewEvent, Severity},
@@ -167,7 +167,12 @@ impl Resync {
             let Some(last) = page.last() else { return Ok(None) };
             before = last.start;
             for due in page {
-                if due.end > settled || self.failed.contains_key(&due.id) {
+                // A volume that hung may write now what ended long ago.
+                let in_hand = |writer: &VolumeWriter| writer.has_in_hand(&due.path);
+                if due.end > settled
+                    || self.failed.contains_key(&due.id)
+                    || self.volumes.at(self.to).is_some_and(in_hand)
+                {
                     continue;
                 }
                 let newer = oldest.is_none_or(|oldest| due.start > oldest);
@@ -197,7 +202,7 @@ impl Resync {
             Ok(hash) => {
                 if self.store.copied(self.to, id, Some(hash)).await? {
                     tracing::debug!(segment.path = path, "made whole on the {}", self.to.word());
-                } else {
+                } else if !self.has_a_copy(id).await? {
                     // Retention took the row, or the other copy, meanwhile: the file is nobody's.
                     self.forget(path).await?;
                 }
@@ -214,6 +219,15 @@ impl Resync {
                 self.store.damaged(self.to.other(), id, CopyState::Absent).await?;
                 Ok(false)
             }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the row says that there is a file where it was copied to.
+    async fn has_a_copy(&self, id: i64) -> Result<bool, Error> {
+        match self.store.segment(id).await {
+            Ok(segment) => Ok(segment.copies.at(self.to).is_there()),
+            Err(store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
