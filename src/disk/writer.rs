@@ -457,9 +457,6 @@ impl Writer {
                     waiting.extend(commands.try_iter().take(AT_ONCE.saturating_sub(waiting.len())));
                     take_of(key, &mut waiting, &mut data);
                     self.guarded(key, |writer| writer.data(key, begin, data));
-                    if waiting.is_empty() {
-                        self.shared.at_work.store(0, Ordering::Relaxed);
-                    }
                 }
                 Command::Close(key) => self.guarded(key, |writer| writer.close(key)),
                 Command::Flush(ack) => self.syncer.flush(ack),
@@ -473,6 +470,10 @@ impl Writer {
                 Command::Gate(tell) => tell.send(self.syncer.gate()).unwrap(),
                 #[cfg(test)]
                 Command::Panic(key) => self.guarded(key, |_| panic!("a test asked for it")),
+            }
+            // Also after an end that came together with data: nothing may come for hours then.
+            if waiting.is_empty() {
+                self.shared.at_work.store(0, Ordering::Relaxed);
             }
         }
         for key in self.segments.keys().copied().collect::<Vec<_>>() {

@@ -384,6 +384,29 @@ fn a_hanging_disk_costs_bounded_memory_and_delays_nobody() {
     assert!(!rig.writer.shutdown(Duration::from_millis(50)), "shutdown does not wait for a hanging disk");
 }
 
+#[test]
+fn what_is_written_late_is_in_hand_until_then_and_nothing_is_late_afterwards() {
+    let rig = Rig::with(Limits::default());
+    let hanging = rig.writer.hang();
+    let mut segment = rig.writer.open(head("front", START));
+    segment.write(Bytes::from(whole(footage()))).unwrap();
+    segment.close();
+    let path = "front/20261120_100000.mp4";
+    assert!(rig.writer.has_in_hand(path) && !rig.writer.has_in_hand("front/20261120_100001.mp4"));
+    drop(hanging);
+    assert_eq!(rig.flushed()[0].path, path);
+    assert!(rig.writer.has_in_hand(path), "its row may be on its way");
+    // The end came together with the data.
+    let began = Instant::now();
+    while !rig.writer.lag().is_zero() {
+        assert!(began.elapsed() < LONG, "{:?} behind", rig.writer.lag());
+        std::thread::yield_now();
+    }
+    // One that never got any bytes is nobody's.
+    drop(rig.writer.open(head("yard", START)));
+    assert!(!rig.writer.has_in_hand("yard/20261120_100000.mp4"));
+}
+
 /// A small file system of its own. Needs root, as in CI; without, the test fails rather than pass unseen.
 struct Tmpfs(tempfile::TempDir);
 
