@@ -31,11 +31,19 @@ mod http;
 #[cfg(test)]
 mod leaks;
 #[cfg(test)]
+mod mirror;
+#[cfg(test)]
+mod mirror_faults;
+#[cfg(test)]
+mod mirror_start;
+#[cfg(test)]
 mod outside;
 #[cfg(test)]
 mod pipelines;
 #[cfg(test)]
 mod power_cut;
+#[cfg(test)]
+mod primary_faults;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
@@ -56,6 +64,8 @@ mod stress;
 mod tidy;
 #[cfg(test)]
 mod transports;
+#[cfg(test)]
+mod volumes;
 #[cfg(test)]
 mod wait;
 #[cfg(test)]

@@ -43,6 +43,12 @@ impl Database {
         self.runtime.block_on(self.connection.execute(sql)).unwrap();
     }
 
+    /// What the index says that each volume has of each file, and the hash that it must have.
+    pub(crate) fn copies(&mut self) -> Vec<(String, String, String, Option<Vec<u8>>)> {
+        let sql = "select path, on_primary, on_mirror, hash from segment order by path";
+        self.runtime.block_on(sqlx::query_as(sql).fetch_all(&mut self.connection)).unwrap()
+    }
+
     /// Changes the row of one file.
     fn change(&mut self, sql: &'static str, path: &str) {
         let done = self.runtime.block_on(sqlx::query(sql).bind(path).execute(&mut self.connection)).unwrap();
