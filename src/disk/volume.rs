@@ -48,7 +48,7 @@ struct State {
     opened: Result<Opened, String>,
     /// File system on which it was last.
     device: Option<u64>,
-    /// How often it came: after it was away, in another place, or with nothing in it.
+    /// How often it came: after it was away, in another place, with nothing in it, or with less than there was.
     arrivals: u64,
 }
 
@@ -196,6 +196,11 @@ impl Volume {
     /// How often it came. What was on it before is to be looked for each time.
     pub fn arrivals(&self) -> u64 {
         self.state().arrivals
+    }
+
+    /// Somebody takes files away: the others are to be looked for, too.
+    pub(super) fn lost_files(&self) {
+        self.state_mut().arrivals += 1;
     }
 
     /// Why it is away, if it is.

@@ -586,6 +586,9 @@ impl Writer {
             self.shared.health.failed(Part::Write, &path, error);
         }
         let gone = matches!(error, Error::Removed { .. });
+        if gone {
+            self.shared.volume.lost_files();
+        }
         self.report(key, if gone { SegmentState::Lost } else { SegmentState::Closed }, None);
         self.segments.remove(&key);
         self.shared.ended(key);
