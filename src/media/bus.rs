@@ -15,10 +15,10 @@ pub struct Lost {
 
 /// Reads a message; `None` if it tells of no loss.
 ///
-/// EOS is a loss: when the TCP connection is cut, rtspsrc warns and sends EOS, not an error.
+/// EOS is a loss: when the TCP connection is cut, rtspsrc warns and sends EOS, not an error. But it is heard where it leaves
+/// the source ([`ended`]), and not here: the pipeline says it as well when its only sink, a recording, has ended.
 pub fn loss(message: &gst::MessageRef) -> Option<Lost> {
     match message.view() {
-        gst::MessageView::Eos(_) => Some(ended()),
         gst::MessageView::Error(error) if is_of_a_packet(error) => None,
         gst::MessageView::Error(error) => {
             let status = error.details().and_then(|details| details.get::<u32>("rtsp-status-code").ok());
