@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use watchkeeper::base::WallUs;
 
 use crate::{
-    outside::{STOPS_WITHIN, closed_segments, get, path_of, prove, recordings, send},
+    outside::{STOPS_WITHIN, closed_segments, events, get, path_of, prove, recordings, send},
     process::{Process, pause},
-    recovery::Small,
+    recovery::{Small, until_event},
     rig::{self, prove_parts},
     sim::{
         camera::{CameraSpec, Channel, SimCamera},
@@ -166,6 +166,10 @@ fn a_continuous_mirror_has_what_came_before_a_trigger_and_the_primary_gets_it() 
     disk.mount();
     idle(&process);
     until_mirror(&process, &["ok", "resyncing"], HEALS_WITHIN);
+    // That a recording ended, and with it the only sink of the pipeline, was no loss of the camera.
+    let lost: Vec<_> =
+        events(&process).into_iter().filter(|event| event["kind"] == "camera_offline").collect();
+    assert!(lost.is_empty(), "{lost:#?}");
     process.stop(STOPS_WITHIN);
     all_whole_are(dir.path());
     // Twice the same, once on each volume or on both: nothing lies over anything.
@@ -213,7 +217,12 @@ fn what_the_primary_lost_is_read_from_the_mirror() {
     }
     let frames: u64 = closed[..3].iter().map(|segment| segment["frames"].as_u64().unwrap()).sum();
     assert_eq!(frames::frames_in(&clip).unwrap().len() as u64, frames);
+    // All of it, under the recorder: what is not there any more is seen, and comes back.
+    fs::remove_dir_all(dir.path().join("recordings/front")).unwrap();
+    until_event(&process, "recorder_error");
+    until_equal(&process, dir.path(), &["front"], HEALS_WITHIN);
     process.stop(STOPS_WITHIN);
+    same_files(dir.path(), &["front"]);
 }
 
 #[test]

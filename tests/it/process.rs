@@ -131,7 +131,11 @@ impl Drop for Process {
     fn drop(&mut self) {
         if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
             let _ = self.child.kill();
-            let _ = self.child.wait();
+            // A disk that hangs keeps it.
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while self.child.try_wait().is_ok_and(|ended| ended.is_none()) && Instant::now() < deadline {
+                pause(20);
+            }
         }
     }
 }
