@@ -49,6 +49,9 @@ const ENTRY_BYTES: u64 = 128;
 /// What the writer ended may be on its way to the index for so long.
 const SETTLES: Duration = Duration::from_secs(5);
 
+/// The name of a segment, and when it ended, if it has.
+type InHand = HashMap<SegmentKey, (Arc<SharedName>, Option<Instant>)>;
+
 /// So many commands are looked at together when the writer has fallen behind.
 const AT_ONCE: usize = 512;
 
@@ -88,7 +91,7 @@ struct Shared {
     at_work: AtomicU64,
     cameras: Mutex<HashMap<CameraId, Arc<Slot>>>,
     /// Names of segments that are being written or wait for it, and when each ended that did.
-    in_hand: Mutex<HashMap<SegmentKey, (Arc<SharedName>, Option<Instant>)>>,
+    in_hand: Mutex<InHand>,
     facts: Facts,
     health: Arc<Monitor>,
     started: Instant,
@@ -130,7 +133,7 @@ struct Begin {
 }
 
 impl Shared {
-    fn in_hand(&self) -> MutexGuard<'_, HashMap<SegmentKey, (Arc<SharedName>, Option<Instant>)>> {
+    fn in_hand(&self) -> MutexGuard<'_, InHand> {
         self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
