@@ -21,8 +21,8 @@ use crate::{
     process::{Process, pause},
     rig::plays_alone,
     volumes::{
-        Disk, Shim, all_whole_are, cameras, complete, memory_mib, same_files, segments, start, until_equal,
-        until_mirror, until_well, within,
+        Disk, Shim, all_whole_are, cameras, complete, hold, memory_mib, same_files, segments, start,
+        until_equal, until_mirror, until_well, within,
     },
 };
 
@@ -173,6 +173,7 @@ fn no_fault_of_the_mirror_costs_the_primary_a_frame_and_each_is_mended_by_itself
     let Some(scene) = Scene::make(dir.path()) else { return };
     let process = start(dir.path(), &scene.shim.variables());
     let sims = cameras(&process);
+    hold(&process, &NAMES);
     frames_more(&process, "a", 50);
     let (before, _) = memory_mib(&process);
     for fault in FAULTS {

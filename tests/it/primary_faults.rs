@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use watchkeeper::base::WallUs;
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     process::Process,
     sim::frames,
     volumes::{
-        Disk, Shim, all_whole_are, cameras, complete, copies, same_files, segments, start, until_equal,
+        Disk, Shim, all_whole_are, cameras, complete, copies, hold, same_files, segments, start, until_equal,
         until_mirror, until_well, within,
     },
 };
@@ -39,15 +39,6 @@ enum Fault {
 }
 
 const FAULTS: [Fault; 5] = [Fault::OneSync, Fault::Full, Fault::ReadOnly, Fault::Unmounted, Fault::Deleted];
-
-/// Holds everything of all cameras, so that nothing makes room.
-fn hold(process: &Process) {
-    let at = |seconds: i64| WallUs::now().plus_us(seconds * 1_000_000).rfc3339();
-    for name in NAMES {
-        let body = json!({ "from": at(-3_600), "to": at(86_400), "reason": "evidence" });
-        process.post(&format!("{}/holds", path_of(name)), &body);
-    }
-}
 
 /// A segment begun since `since` that the mirror alone has, which is served and plays.
 fn plays_from_the_mirror(process: &Process, dir: &Path, since: WallUs) {
@@ -83,7 +74,7 @@ fn while_the_primary_fails_recording_goes_on_on_the_mirror_and_comes_back() {
     let process = start(dir.path(), &shim.variables());
     let sims = cameras(&process);
     let began = WallUs::now();
-    hold(&process);
+    hold(&process, &NAMES);
     frames_more(&process, "a", 75);
     let told = |kind: &str| events(&process).iter().filter(|event| event["kind"] == kind).count();
     for fault in FAULTS {

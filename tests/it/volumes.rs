@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde_json::Value;
+use watchkeeper::base::WallUs;
 
 use crate::{
     outside::path_of,
@@ -199,6 +200,15 @@ pub(crate) fn cameras(process: &Process) -> Vec<SimCamera> {
     }
     process.until_recording();
     cameras
+}
+
+/// Holds everything of these cameras, so that nothing makes room.
+pub(crate) fn hold(process: &Process, names: &[&str]) {
+    let at = |seconds: i64| WallUs::now().plus_us(seconds * 1_000_000).rfc3339();
+    for name in names {
+        let body = serde_json::json!({ "from": at(-3_600), "to": at(86_400), "reason": "evidence" });
+        process.post(&format!("{}/holds", path_of(name)), &body);
+    }
 }
 
 pub(crate) fn segments(process: &Process, camera: &str) -> Vec<Value> {
