@@ -25,10 +25,10 @@ use super::{
     clock,
     driver::{Deps, Driver},
     hub::Hub,
-    keeper::{self, Keeper},
+    keeper::{self, Keeper, Shelf},
     ledger::Ledgers,
     mirror::MirrorWatch,
-    recovery::{self, Hashing, Moved, Repaired, Scope, Walk},
+    recovery::{self, Hashing, Moved, Page, Repaired, Scope, Walk},
     resync::Resync,
     threads::on_thread,
     volumes::VolumeWatch,
@@ -44,8 +44,9 @@ use crate::{
     model::{
         Camera,
         camera::CameraPatch,
-        copies::Place,
+        copies::{CopyState, Place},
         event::{Kind, NewEvent, Severity},
+        reconcile::Step,
         schedule::{self, Zone},
     },
     store::{self, Store},
@@ -158,10 +159,14 @@ impl Watchkeeper {
         let mirror = mirror.map(|mirror| VolumeWriter::start(mirror, MIRROR_LIMITS)).transpose()?;
         let volumes = Volumes::new(primary, mirror);
         let (hub, events) = Hub::new();
+        let shelf = |place| {
+            let volume = volumes.at(place).map_or_else(|| volume.clone(), |writer| writer.volume().clone());
+            Shelf { place, volume, alone: volumes.mirror().is_none() }
+        };
 
         // First, so that nobody takes for footage what was about to go.
         if attached[0]
-            && let Err(error) = keeper::finish(&store, Place::Primary, &volume).await
+            && let Err(error) = keeper::finish(&store, &shelf(Place::Primary)).await
         {
             tracing::error!("a deletion that was begun cannot be ended yet: {}", Chain(&error));
         }
@@ -204,7 +209,7 @@ impl Watchkeeper {
             let limits = settings.limits(place);
             let (stop, stopped) = oneshot::channel();
             let work = keeper::Work {
-                place,
+                shelf: shelf(place),
                 keeper: keeper.clone(),
                 store: store.clone(),
                 writer: writer.clone(),
@@ -478,20 +483,36 @@ impl Compare {
         let scope = Scope { before: *started_at, closed: false, sizes_since };
         let mut walk = Walk::new(Some(store), place, volume, scope).await?;
         let (files, start) = (walk.files().await?, Instant::now());
-        let mut rows = 0;
+        let (mut rows, mut said) = (0, false);
         loop {
             let began = Instant::now();
-            let Some(page) = walk.next().await? else {
+            let Some(mut page) = walk.next().await? else {
                 let seconds = start.elapsed().as_secs_f32();
                 tracing::info!(rows, files, seconds, "files of the {} and index agree", place.word());
                 return Ok(());
             };
             rows += page.rows.len();
+            if files == 0 && without_a_copy(&mut page) && !std::mem::replace(&mut said, true) {
+                let root = volume.root().display();
+                tracing::error!(
+                    "the index knows segments, but none is below `{root}`; is the disk mounted? nothing is changed"
+                );
+            }
             recovery::repair(store, place, volume, page.steps, Hashing::Never, done).await?;
             account(ledgers, done.moved(false));
             tokio::time::sleep(began.elapsed() * REST).await;
         }
     }
+}
+
+/// Where there is not one file, nothing is called lost: whatever happened, an operator should look at it first. What the other
+/// volume has is copied from there. Whether there was anything else.
+fn without_a_copy(page: &mut Page) -> bool {
+    let others = page.rows.iter().filter(|row| row.other != CopyState::Whole);
+    let lost: BTreeSet<i64> = others.map(|row| row.id).collect();
+    let before = page.steps.len();
+    page.steps.retain(|step| !matches!(step, Step::Lost { id, .. } if lost.contains(id)));
+    page.steps.len() < before
 }
 
 fn account(ledgers: &Ledgers, Moved { found, gone }: Moved) {
