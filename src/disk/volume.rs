@@ -187,6 +187,11 @@ impl Volume {
         &self.0.root
     }
 
+    /// The device on which it lies; `None` while it is away.
+    pub fn device(&self) -> Option<u64> {
+        self.state().opened.as_ref().ok().map(|opened| opened.place.0)
+    }
+
     /// Why it is away, if it is.
     pub fn away(&self) -> Option<String> {
         self.state().opened.as_ref().err().cloned()

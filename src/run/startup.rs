@@ -170,8 +170,10 @@ impl Watchkeeper {
         {
             tracing::error!("a deletion that was begun cannot be ended yet: {}", Chain(&error));
         }
+        let upto = store.last_segment().await?;
         let mut adopted = Repaired::default();
-        let ended = match timeout(UNFINISHED_WITHIN, finish_open(&store, &volumes, &mut adopted)).await {
+        let ended = match timeout(UNFINISHED_WITHIN, finish_open(&store, &volumes, upto, &mut adopted)).await
+        {
             Ok(ended) => ended,
             Err(_) => {
                 tracing::warn!("a volume is slow; what was open is looked at while cameras are recorded");
@@ -240,7 +242,8 @@ impl Watchkeeper {
         let mirror = volumes.mirror().zip(watches.get(1)).map(|(writer, watch)| {
             let mirror = MirrorWatch::new();
             let watching = mirror.clone();
-            tokio::spawn(watching.watch(writer.clone(), watch.clone(), store.clone(), hub.clone()));
+            let primary = volume.clone();
+            tokio::spawn(watching.watch(writer.clone(), primary, watch.clone(), store.clone(), hub.clone()));
             mirror
         });
         tokio::spawn(clock::watch(hub.clone()));
@@ -272,7 +275,8 @@ impl Watchkeeper {
             let driver = Driver::start(camera.clone(), deps.clone(), delay, reached.get(&camera.id).copied());
             cameras.insert(camera.id.clone(), Entry { camera, created_at: stored.created, driver });
         }
-        let compare = Compare { store: store.clone(), volumes, hub, ledgers: ledgers.clone(), started_at };
+        let compare =
+            Compare { store: store.clone(), volumes, hub, ledgers: ledgers.clone(), started_at, upto };
         tokio::spawn(compare.work(attached, coming));
         keeping.extend([clerk, accountant]);
         let service = Self(Arc::new(Inner {
@@ -412,9 +416,14 @@ async fn attach(volumes: [Option<&Volume>; 2]) -> [bool; 2] {
 }
 
 /// Closes the rows that were open when the process died with what the volumes have of them.
-async fn finish_open(store: &Store, volumes: &Volumes, done: &mut Repaired) -> Result<(), recovery::Error> {
+async fn finish_open(
+    store: &Store,
+    volumes: &Volumes,
+    upto: i64,
+    done: &mut Repaired,
+) -> Result<(), recovery::Error> {
     let there: Vec<(Place, Volume)> = volumes.all().map(|(place, of)| (place, of.volume().clone())).collect();
-    let mut steps = recovery::unfinished(store, &there).await?;
+    let mut steps = recovery::unfinished(store, &there, upto).await?;
     for (place, volume) in &there {
         let of_place = steps.extract_if(.., |(at, _)| at == place).map(|(_, step)| step).collect();
         recovery::repair(store, *place, volume, of_place, Hashing::Never, done).await?;
@@ -442,6 +451,8 @@ struct Compare {
     hub: Hub,
     ledgers: Ledgers,
     started_at: WallUs,
+    /// The last row of the process before.
+    upto: i64,
 }
 
 impl Compare {
@@ -469,7 +480,7 @@ impl Compare {
         let Some(writer) = self.volumes.at(place) else { return };
         let mut done = Repaired::default();
         let ended = async {
-            finish_open(&self.store, &self.volumes, &mut done).await?;
+            finish_open(&self.store, &self.volumes, self.upto, &mut done).await?;
             self.all(place, writer.volume(), &mut done).await
         };
         let ended = ended.await;

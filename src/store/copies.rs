@@ -127,7 +127,7 @@ macro_rules! unended {
             " = 'suspect'
               where 'open' in (on_primary, on_mirror) and id > 0 and on_",
             $of,
-            " = 'open' and state <> 'open'"
+            " = 'open' and state <> 'open' and id <= ?1"
         )
     };
 }
@@ -227,12 +227,13 @@ impl Store {
         Ok(())
     }
 
-    /// Copies that a killed process was writing while the other volume had all of the segment: they are to be compared.
-    pub async fn end_copies(&self) -> Result<(), Error> {
+    /// Copies that a killed process was writing while the other volume had all of the segment, up to the row `upto`: they
+    /// are to be compared.
+    pub async fn end_copies(&self, upto: i64) -> Result<(), Error> {
         let what = "end copies";
         let mut db = self.begin(what).await?;
         for place in Place::ALL {
-            sqlx::query(UNENDED.at(*place)).execute(&mut *db).await.doing(what)?;
+            sqlx::query(UNENDED.at(*place)).bind(upto).execute(&mut *db).await.doing(what)?;
         }
         db.commit().await.doing(what)
     }
