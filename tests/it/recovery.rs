@@ -269,7 +269,7 @@ fn a_locked_database_costs_no_frame_and_the_rows_follow() {
 pub(crate) struct Small(PathBuf);
 
 impl Small {
-    pub(crate) fn mount(at: PathBuf, mib: u32) -> Self {
+    pub(crate) fn mount(at: PathBuf, mib: u64) -> Self {
         fs::create_dir_all(&at).unwrap();
         let options = format!("size={mib}M");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&at).status();
