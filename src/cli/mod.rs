@@ -19,6 +19,7 @@ mod table;
 mod term;
 mod transfer;
 mod view;
+mod volume;
 mod week;
 mod when;
 
@@ -78,6 +79,9 @@ enum Command {
     /// Protect footage from being deleted
     #[command(subcommand)]
     Hold(retention::Hold),
+    /// Show the volumes that hold the footage, and take a new disk for one of them
+    #[command(subcommand)]
+    Volume(volume::Command),
     /// Write a stretch of a camera's footage into one MP4 file, with a manifest beside it
     ///
     /// The pictures are the camera's own bits. What is not recorded is told in the manifest; the last picture before
@@ -175,6 +179,7 @@ fn dispatch(Cli { config, server, command }: Cli) -> anyhow::Result<Verdict> {
         Command::Coverage(wanted) => coverage::coverage(&mut env, &wanted),
         Command::Retention(wanted) => retention::retention(&mut env, &wanted),
         Command::Hold(command) => retention::hold(&mut env, command),
+        Command::Volume(command) => volume::run(&mut env, command),
         Command::Export(wanted) => export::export(&mut env, &wanted),
         Command::Events(wanted) => show::events(&mut env, &wanted),
         Command::Pipeline(command) => pipeline::run(&mut env, command),
