@@ -30,6 +30,7 @@ use super::{
     mirror::MirrorWatch,
     recovery::{self, Hashing, Moved, Repaired, Scope, Walk},
     resync::Resync,
+    scrub::{Scrub, ScrubState},
     threads::on_thread,
     volumes::VolumeWatch,
 };
@@ -232,6 +233,18 @@ impl Watchkeeper {
                 keeping.push((stop, tokio::spawn(resync.work(stopped))));
             }
         }
+        let scrub = ScrubState::new(settings.scrub_bytes_per_second, store.scrub_pass().await?);
+        let scrubbing = Scrub {
+            state: scrub.clone(),
+            volumes: volumes.clone(),
+            store: store.clone(),
+            hub: hub.clone(),
+            ledgers: ledgers.clone(),
+            waiting: true,
+            healed: 0,
+        };
+        let (stop, stopped) = oneshot::channel();
+        keeping.push((stop, tokio::spawn(scrubbing.work(stopped))));
         let mirror = volumes.mirror().zip(watches.get(1)).map(|(writer, watch)| {
             let mirror = MirrorWatch::new();
             let watching = mirror.clone();
@@ -280,6 +293,7 @@ impl Watchkeeper {
             settings: settings.clone(),
             watches,
             mirror,
+            scrub,
             started_at,
             cameras: Mutex::new(cameras),
             changing: tokio::sync::Mutex::default(),
