@@ -12,6 +12,7 @@ mod fail;
 mod pipeline;
 mod places;
 mod retention;
+mod scrub;
 mod serve;
 mod settings;
 mod show;
@@ -78,6 +79,8 @@ enum Command {
     /// Protect footage from being deleted
     #[command(subcommand)]
     Hold(retention::Hold),
+    /// Show how far closed segments were read again and compared with their hashes, or begin to
+    Scrub(scrub::Scrub),
     /// Write a stretch of a camera's footage into one MP4 file, with a manifest beside it
     ///
     /// The pictures are the camera's own bits. What is not recorded is told in the manifest; the last picture before
@@ -174,6 +177,7 @@ fn dispatch(Cli { config, server, command }: Cli) -> anyhow::Result<Verdict> {
         Command::Gaps(wanted) => coverage::gaps(&mut env, &wanted),
         Command::Coverage(wanted) => coverage::coverage(&mut env, &wanted),
         Command::Retention(wanted) => retention::retention(&mut env, &wanted),
+        Command::Scrub(wanted) => scrub::scrub(&mut env, &wanted),
         Command::Hold(command) => retention::hold(&mut env, command),
         Command::Export(wanted) => export::export(&mut env, &wanted),
         Command::Events(wanted) => show::events(&mut env, &wanted),
