@@ -91,7 +91,7 @@ enum Command {
     /// Show the GStreamer pipelines, and check their texts
     #[command(subcommand)]
     Pipeline(pipeline::Command),
-    /// Compare the recorded files with the index, and measure each file
+    /// Compare the recorded files, and the mirror's, with the index, and measure each file
     ///
     /// Works whether the service runs or not; exits with 0 only if all is well. While the service runs, only what was
     /// recorded before it started is looked at, and nothing is changed.
