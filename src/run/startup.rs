@@ -227,6 +227,7 @@ impl Watchkeeper {
                     hub: hub.clone(),
                     limits,
                     keeper: keeper.clone(),
+                    ledgers: ledgers.clone(),
                     bytes_per_second: settings.resync_bytes_per_second,
                     failed: HashMap::new(),
                 };

@@ -116,7 +116,7 @@ impl Both<'_> {
             }
             // Of the source: it is worth no more than what it was to replace.
             Err(disk::Error::Altered { path }) if path.is_relative() => {
-                store.damaged(to.other(), due.id, CopyState::Suspect).await?;
+                store.found_damaged(to.other(), due.id, CopyState::Suspect).await?;
                 let kind = match to {
                     Place::Primary => Kind::MirrorDiffers,
                     Place::Mirror => Kind::Altered,
