@@ -85,6 +85,8 @@ pub(super) struct Scope {
     /// Every file is read, and its hash compared.
     pub(super) deep: bool,
     pub(super) repair: bool,
+    /// The volumes carry the identities that are remembered: an empty one is empty, and not unmounted.
+    pub(super) known: bool,
 }
 
 /// When the running service started, as its log says: everything older is not its own. Its first event stands before
@@ -122,7 +124,8 @@ pub(super) async fn compare(
     let mut done = 0;
     while let Some(page) = walk.next().await.context("cannot compare files and rows")? {
         let lost = |step: &Step| matches!(step, Step::Lost { .. });
-        if repair && files == 0 && page.steps.iter().any(lost) {
+        let may_be_unmounted = !(mirror.is_some() && scope.known);
+        if repair && files == 0 && may_be_unmounted && page.steps.iter().any(lost) {
             let root = volume.root().display();
             let why = format!("the index knows recordings, and not one is in `{root}`");
             return Err(Failure::new(why).hint("is the disk mounted? Nothing was changed").into());

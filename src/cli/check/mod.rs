@@ -152,7 +152,7 @@ async fn checked(settings: &Settings, how: How) -> anyhow::Result<Checked> {
             .ok_or_else(|| Failure::new("the service is just starting").hint("try again in a few seconds"))?,
         _ => WallUs::now(),
     };
-    let scope = Scope { before, running, deep, repair };
+    let scope = Scope { before, running, deep, repair, known: known.is_some() };
     let aways = [Some((&**recordings, &volume)), mirror.as_ref().map(|(dir, volume)| (*dir, volume))];
     let aways: Vec<Finding> = aways
         .into_iter()

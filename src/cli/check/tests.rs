@@ -499,4 +499,10 @@ async fn a_volume_that_is_not_the_right_one_is_said_and_left_alone() {
     fs::rename(rig.settings.data_dir.join("identity"), &identity).unwrap();
     assert!(checked(&rig.settings, DEEP_REPAIR).await.unwrap().is_well());
     assert!(checked(&rig.settings, DEEP).await.unwrap().is_well());
+
+    // The right disk, and nothing on it any more.
+    fs::remove_dir_all(rig.at(Place::Primary, "a")).unwrap();
+    let mended = checked(&rig.settings, REPAIR).await.unwrap();
+    assert_eq!((mended.is_well(), mended.compared.healed.count()), (true, 3));
+    assert!(checked(&rig.settings, DEEP).await.unwrap().is_well());
 }
