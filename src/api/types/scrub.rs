@@ -56,6 +56,8 @@ impl From<&run::ScrubNow> for Scrub {
             ended,
             ended_damaged,
         } = pass;
+        // What was begun before it was turned off stands still.
+        let began = began.filter(|_| bytes_per_second > 0);
         let waits = began.is_none() && bytes_per_second > 0;
         Self {
             running: began.is_some(),
