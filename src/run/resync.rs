@@ -45,7 +45,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// Why nothing could be copied now.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error("cannot use the index")]
     Store(#[from] store::Error),
     #[error("cannot use the volume")]
@@ -98,7 +98,7 @@ impl Resync {
     }
 
     /// Copies the newest segment that is due; whether there was one.
-    async fn round(&mut self, going: &Arc<AtomicBool>) -> Result<bool, Error> {
+    pub(super) async fn round(&mut self, going: &Arc<AtomicBool>) -> Result<bool, Error> {
         if !self.both_well() {
             return Ok(false);
         }

@@ -1,21 +1,23 @@
 //! Two volumes in directories, and a real index of what they have.
 
-use std::fs;
+use std::{collections::HashMap, fs};
 
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
+    base::secret::Vault,
     disk::{Limits, VolumeWriter},
     model::{
-        Profile,
+        Camera, Profile,
+        camera::CameraPatch,
         segment::{Codec, Extent, SegmentFacts, SegmentHead, SegmentState, Source},
     },
-    run::resync::make_whole,
+    run::{StorageLimits, keeper::Keeper, resync::Resync},
 };
 
 struct Rig {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     scrub: Scrub,
     events: mpsc::Receiver<NewEvent>,
     going: Arc<AtomicBool>,
@@ -70,7 +72,7 @@ impl Rig {
         let state = ScrubState::new(1 << 30, store.scrub_pass().await.unwrap());
         let (ledgers, waiting, healed) = (Ledgers::default(), false, 0);
         let scrub = Scrub { state, volumes, store, hub, ledgers, waiting, healed };
-        Self { _dir: dir, scrub, events, going: Arc::new(AtomicBool::new(true)), ids }
+        Self { dir, scrub, events, going: Arc::new(AtomicBool::new(true)), ids }
     }
 
     fn file(&self, place: Place, n: usize) -> std::path::PathBuf {
@@ -96,6 +98,30 @@ impl Rig {
     async fn copies(&self, n: usize) -> (CopyState, CopyState) {
         let copies = self.scrub.store.segment(self.ids[n]).await.unwrap().copies;
         (copies.primary, copies.mirror)
+    }
+
+    fn vault(&self) -> Vault {
+        Vault::open(&self.dir.path().join("key")).unwrap()
+    }
+
+    fn camera(&self) -> Camera {
+        let main_url = Some(Some("rtsp://192.0.2.7/x".to_owned()));
+        Camera::new("front".parse().unwrap(), CameraPatch { main_url, ..CameraPatch::default() }).unwrap()
+    }
+
+    /// What copies to `to`.
+    fn resync(&self, to: Place) -> Resync {
+        Resync {
+            to,
+            volumes: self.scrub.volumes.clone(),
+            store: self.scrub.store.clone(),
+            hub: self.scrub.hub.clone(),
+            limits: StorageLimits::default(),
+            keeper: Keeper::default(),
+            ledgers: self.scrub.ledgers.clone(),
+            bytes_per_second: 1 << 30,
+            failed: HashMap::new(),
+        }
     }
 
     /// Kind and text of what was logged.
@@ -136,15 +162,10 @@ async fn damage_on_either_volume_is_found_told_marked_and_counted_as_healed() {
 
     let again = rig.pass().await;
     assert_eq!((again.checked, again.damaged), (6, 0), "what is marked is not told of again");
-    for n in 0..4 {
-        let (from, to) =
-            if n == 1 || n == 2 { (Place::Primary, Place::Mirror) } else { (Place::Mirror, Place::Primary) };
-        let there = n != 3;
-        let hash = Some(Hash(*blake3::hash(&bytes(n)).as_bytes()));
-        let (source, target) = (rig.volume(from), rig.volume(to));
-        make_whole(&source, &target, &path(n), bytes(n).len() as u64, hash, there, |_| true).unwrap();
-        assert!(rig.scrub.store.copied(to, rig.ids[n], hash).await.unwrap());
+    rig.scrub.store.insert_camera(&rig.vault(), &rig.camera(), WallUs(0)).await.unwrap();
+    for to in [Place::Primary, Place::Primary, Place::Mirror, Place::Mirror] {
         assert_eq!(rig.told(), [], "not all are whole yet");
+        assert!(rig.resync(to).round(&rig.going).await.unwrap());
         rig.scrub.mended(false).await.unwrap();
     }
     let [(kind, text)] = &rig.told()[..] else { panic!("told once") };
@@ -179,6 +200,29 @@ async fn a_lone_copy_stays_and_what_is_away_or_let_go_is_no_damage() {
     assert_eq!(rig.copies(3).await, (CopyState::Whole, CopyState::Whole));
     let [(Kind::SegmentDamaged, text)] = &rig.told()[..] else { panic!("told once") };
     assert!(text.ends_with("there is no whole copy, so nothing can heal it"), "{text}");
+}
+
+#[tokio::test]
+async fn what_turns_out_to_be_damaged_when_it_is_to_be_copied_is_marked_and_told() {
+    let mut rig = Rig::new(2).await;
+    let store = rig.scrub.store.clone();
+    store.mark(Place::Primary, &rig.ids, CopyState::Absent).await.unwrap();
+    for n in 0..2 {
+        fs::remove_file(rig.file(Place::Primary, n)).unwrap();
+    }
+    rig.flip(Place::Mirror, 0);
+    fs::remove_file(rig.file(Place::Mirror, 1)).unwrap();
+    let mut resync = rig.resync(Place::Primary);
+    for _ in 0..2 {
+        assert!(!resync.round(&rig.going).await.unwrap());
+    }
+    assert_eq!(rig.copies(0).await, (CopyState::Absent, CopyState::Suspect));
+    assert_eq!(rig.copies(1).await, (CopyState::Absent, CopyState::Absent));
+    let expected = [(1, "is gone"), (0, "is not what was recorded")];
+    let expected =
+        expected.map(|(n, what)| (Kind::SegmentDamaged, format!("{} on the mirror {what}", path(n))));
+    assert_eq!(rig.told(), expected, "the newest first");
+    assert!(!rig.file(Place::Primary, 0).exists(), "what is damaged is not copied");
 }
 
 #[tokio::test]
