@@ -465,6 +465,40 @@ async fn what_only_the_mirror_has_is_taken_in_and_copied_back_and_what_was_let_g
 }
 
 #[tokio::test]
+async fn of_what_both_were_recording_when_the_process_died_the_longer_copy_is_kept() {
+    let rig = Rig::with_mirror();
+    let names = rig.mirrored(3).await;
+    let store = Store::open(&rig.settings.database()).await.unwrap();
+    let mut rows = Vec::new();
+    for (name, shorter) in names.iter().zip(Place::ALL) {
+        let facts = rig.facts(name, SegmentState::Open, 0);
+        let start = facts.head.start.plus_us(1);
+        let head = SegmentHead { start, ..facts.head.clone() };
+        rows.extend(
+            Place::ALL.iter().map(|place| {
+                (*place, SegmentFacts { head: head.clone(), path: name.clone(), ..facts.clone() })
+            }),
+        );
+        fs::write(rig.at(*shorter, name), &footage()[..footage().len() * 3 / 4]).unwrap();
+    }
+    store.record(&rows).await.unwrap();
+    store.close().await;
+    assert_eq!(rig.copies(&names[0]).await, (CopyState::Open, CopyState::Open));
+
+    let both = ["20260101_000000", "20260101_000100"].map(|name| (Kind::Unfinished, name));
+    assert_eq!(kinds(&checked(&rig.settings, How::default()).await.unwrap()), both);
+    assert!(checked(&rig.settings, REPAIR).await.unwrap().is_well());
+    let after = checked(&rig.settings, DEEP).await.unwrap();
+    assert!(after.is_well() && after.compared.findings.is_empty(), "{:?}", after.compared.findings);
+    for name in &names {
+        assert_eq!(rig.copies(name).await, (CopyState::Whole, CopyState::Whole));
+        for place in Place::ALL {
+            assert!(fs::read(rig.at(*place, name)).unwrap() == footage(), "{name} on the {}", place.word());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_volume_that_is_not_the_right_one_is_said_and_left_alone() {
     let rig = Rig::with_mirror();
     let names = rig.mirrored(3).await;
