@@ -140,7 +140,7 @@ fn a_start_brings_files_and_rows_together_and_leaves_other_files_alone() {
     database.change("delete from segment where path = ?", unknown);
     fs::rename(path_in(dir.path(), gone), dir.path().join("away")).unwrap();
     let half = "
-        update segment set state = 'open', hash = null, frames = 1, bytes = 1000, end_us = start_us + 40000
+        update segment set on_primary = 'open', hash = null, frames = 1, bytes = 1000, end_us = start_us + 40000
          where path = ?";
     database.change(half, unfinished);
     let foreign: BTreeMap<PathBuf, &[u8]> = [
