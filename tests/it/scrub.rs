@@ -131,6 +131,8 @@ fn every_flipped_byte_on_either_disk_is_found_and_healed_from_the_other() {
     let told = events(&process).iter().filter(|event| event["kind"] == "segment_damaged").count();
     assert_eq!(told, hit.len().min(21));
     process.until_recording();
+    let beside = check(dir, &["--deep"]);
+    assert_eq!(beside.status.code(), Some(0), "{}", String::from_utf8_lossy(&beside.stdout));
     process.stop(STOPS_WITHIN);
     assert_sound(dir, &whole(dir));
     let after = whole(dir);
