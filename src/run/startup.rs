@@ -30,6 +30,7 @@ use super::{
     mirror::MirrorWatch,
     recovery::{self, Hashing, Moved, Page, Repaired, Scope, Walk},
     resync::Resync,
+    scrub::{Scrub, ScrubState},
     threads::on_thread,
     volumes::VolumeWatch,
 };
@@ -233,12 +234,25 @@ impl Watchkeeper {
                     hub: hub.clone(),
                     limits,
                     keeper: keeper.clone(),
+                    ledgers: ledgers.clone(),
                     bytes_per_second: settings.resync_bytes_per_second,
                     failed: HashMap::new(),
                 };
                 keeping.push((stop, tokio::spawn(resync.work(stopped))));
             }
         }
+        let scrub = ScrubState::new(settings.scrub_bytes_per_second, store.scrub_pass().await?);
+        let scrubbing = Scrub {
+            state: scrub.clone(),
+            volumes: volumes.clone(),
+            store: store.clone(),
+            hub: hub.clone(),
+            ledgers: ledgers.clone(),
+            waiting: true,
+            healed: 0,
+        };
+        let (stop, stopped) = oneshot::channel();
+        keeping.push((stop, tokio::spawn(scrubbing.work(stopped))));
         let mirror = volumes.mirror().zip(watches.get(1)).map(|(writer, watch)| {
             let mirror = MirrorWatch::new();
             let watching = mirror.clone();
@@ -289,6 +303,7 @@ impl Watchkeeper {
             settings: settings.clone(),
             watches,
             mirror,
+            scrub,
             started_at,
             cameras: Mutex::new(cameras),
             changing: tokio::sync::Mutex::default(),

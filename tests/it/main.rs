@@ -47,6 +47,8 @@ mod retention;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod scrub;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod sound;

@@ -49,6 +49,17 @@ impl Database {
         assert_eq!(done.rows_affected(), 1, "{sql} of {path}");
     }
 
+    /// The copies of every closed segment that has a hash.
+    pub(crate) fn copies(&mut self) -> Vec<RowCopies> {
+        let sql = "
+            select path, lower(hex(hash)), on_primary, on_mirror
+              from segment where state = 'closed' and hash is not null";
+        let rows: Vec<(String, String, String, String)> =
+            self.runtime.block_on(sqlx::query_as(sql).fetch_all(&mut self.connection)).unwrap();
+        let copies = |(path, hash, primary, mirror)| RowCopies { path, hash, primary, mirror };
+        rows.into_iter().map(copies).collect()
+    }
+
     /// Every row by its path.
     fn rows(&mut self) -> BTreeMap<String, Row> {
         let sql = "select path, start_us, end_us, frames, bytes, width, state from segment";
@@ -56,6 +67,15 @@ impl Database {
             self.runtime.block_on(sqlx::query_as(sql).fetch_all(&mut self.connection)).unwrap();
         rows.into_iter().map(|(path, a, b, c, d, e, f)| (path, (a, b, c, d, e, f))).collect()
     }
+}
+
+/// What the index says of the copies of a file.
+pub(crate) struct RowCopies {
+    pub(crate) path: String,
+    /// In hexadecimal digits.
+    pub(crate) hash: String,
+    pub(crate) primary: String,
+    pub(crate) mirror: String,
 }
 
 /// The hash of every row that has one, by its path.
