@@ -43,6 +43,8 @@ pub(super) enum Code {
     CodecChanges,
     ExportRunning,
     VolumeThere,
+    ScrubRunning,
+    ScrubOff,
     TooLarge,
     NotJson,
     BadRange,
@@ -83,6 +85,8 @@ impl Code {
         Self::CodecChanges,
         Self::ExportRunning,
         Self::VolumeThere,
+        Self::ScrubRunning,
+        Self::ScrubOff,
         Self::TooLarge,
         Self::NotJson,
         Self::BadRange,
@@ -124,6 +128,8 @@ impl Code {
             Self::CodecChanges => (S::CONFLICT, "codec_changes"),
             Self::ExportRunning => (S::CONFLICT, "export_running"),
             Self::VolumeThere => (S::CONFLICT, "volume_there"),
+            Self::ScrubRunning => (S::CONFLICT, "scrub_running"),
+            Self::ScrubOff => (S::CONFLICT, "scrub_off"),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too_large"),
             Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not_json"),
             Self::BadRange => (S::RANGE_NOT_SATISFIABLE, "bad_range"),
@@ -230,6 +236,10 @@ impl From<run::Error> for ApiError {
             E::NoMirror => Self::new(Code::NoMirror, message),
             E::VolumeThere(_) => Self::new(Code::VolumeThere, message)
                 .hint("only a volume that is away because of its identity can be accepted"),
+            E::ScrubRunning => Self::new(Code::ScrubRunning, message)
+                .hint("`GET /api/v1/scrub` says how far it is; wait for its end"),
+            E::ScrubOff => Self::new(Code::ScrubOff, message)
+                .hint("set scrub_bytes_per_second in the configuration, and restart the service"),
             E::Busy => retry(Self::new(Code::TooMany, message), 3),
             E::Stopping => retry(Self::new(Code::Stopping, message), 5),
             E::DatabaseAway(ref source) => {

@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{
     base::{CameraId, WallUs},
-    model::{self, status::Shown},
+    model::{self, event::Kind, status::Shown},
     run::{CameraNow, Change, Watchkeeper},
 };
 
@@ -167,9 +167,20 @@ impl Viewer {
                 Some(event("segment", &super::types::recordings::Segment::from(&segment)))
             }
             Change::Gap(told) => Gap::told(&told, WallUs::now()).map(|gap| event("gap", &gap)),
-            Change::Event(entry) => Some(event("event", &super::types::events::Event::from(&entry))),
+            Change::Event(entry) => {
+                if is_of_mirror(entry.event.kind) {
+                    // `system` says how it is; nobody should wait for that until it is due.
+                    self.system.reset_immediately();
+                }
+                Some(event("event", &super::types::events::Event::from(&entry)))
+            }
         }
     }
+}
+
+/// Whether the mirror's state has changed.
+fn is_of_mirror(kind: Kind) -> bool {
+    matches!(kind, Kind::MirrorDegraded | Kind::MirrorBehind | Kind::MirrorResyncing | Kind::MirrorRestored)
 }
 
 fn event(name: &str, data: &impl Serialize) -> Event {

@@ -14,6 +14,7 @@ mod metrics;
 mod range;
 mod recordings;
 mod retention;
+mod scrub;
 mod serve;
 mod system;
 #[cfg(test)]
@@ -95,6 +96,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(events::list)) //                                /api/v1/events
         .routes(routes!(system::system)) //                              /api/v1/system
         .routes(routes!(system::accept)) //                              /api/v1/volumes/{volume}/accept
+        .routes(routes!(scrub::scrub, scrub::begin)) //                  /api/v1/scrub
         .routes(routes!(live::live)) //                                  /api/v1/live
         .routes(routes!(system::healthz)) //                             /healthz
         .routes(routes!(system::readyz)) //                              /readyz

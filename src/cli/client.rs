@@ -65,6 +65,10 @@ impl ClientError {
                 "camera_held" => {
                     "`watchkeeper hold list` shows the holds, `watchkeeper hold remove` ends one"
                 }
+                "volume_there" => {
+                    "only a volume that is away because of its identity can be accepted; `watchkeeper volume list` tells \
+                     how they are"
+                }
                 "no_hold" => "`watchkeeper hold list` lists the holds",
                 "camera_exists" => "choose another id, or change the camera with `watchkeeper camera set`",
                 "no_footage" => "`watchkeeper coverage` tells when there is footage, and why there is none",

@@ -12,6 +12,7 @@ mod fail;
 mod pipeline;
 mod places;
 mod retention;
+mod scrub;
 mod serve;
 mod settings;
 mod show;
@@ -19,6 +20,7 @@ mod table;
 mod term;
 mod transfer;
 mod view;
+mod volume;
 mod week;
 mod when;
 
@@ -78,6 +80,11 @@ enum Command {
     /// Protect footage from being deleted
     #[command(subcommand)]
     Hold(retention::Hold),
+    /// Show the volumes that hold the footage, and take a new disk for one of them
+    #[command(subcommand)]
+    Volume(volume::Command),
+    /// Show how far closed segments were read again and compared with their hashes, or begin to
+    Scrub(scrub::Scrub),
     /// Write a stretch of a camera's footage into one MP4 file, with a manifest beside it
     ///
     /// The pictures are the camera's own bits. What is not recorded is told in the manifest; the last picture before
@@ -88,7 +95,7 @@ enum Command {
     /// Show the GStreamer pipelines, and check their texts
     #[command(subcommand)]
     Pipeline(pipeline::Command),
-    /// Compare the recorded files with the index, and measure each file
+    /// Compare the recorded files, and the mirror's, with the index, and measure each file
     ///
     /// Works whether the service runs or not; exits with 0 only if all is well. While the service runs, only what was
     /// recorded before it started is looked at, and nothing is changed.
@@ -174,7 +181,9 @@ fn dispatch(Cli { config, server, command }: Cli) -> anyhow::Result<Verdict> {
         Command::Gaps(wanted) => coverage::gaps(&mut env, &wanted),
         Command::Coverage(wanted) => coverage::coverage(&mut env, &wanted),
         Command::Retention(wanted) => retention::retention(&mut env, &wanted),
+        Command::Scrub(wanted) => scrub::scrub(&mut env, &wanted),
         Command::Hold(command) => retention::hold(&mut env, command),
+        Command::Volume(command) => volume::run(&mut env, command),
         Command::Export(wanted) => export::export(&mut env, &wanted),
         Command::Events(wanted) => show::events(&mut env, &wanted),
         Command::Pipeline(command) => pipeline::run(&mut env, command),

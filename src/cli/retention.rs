@@ -10,6 +10,7 @@ use super::{
     fail::Verdict,
     table::{Cell, Table, bytes},
     term, view,
+    volume::Place,
     when::{self, When},
 };
 use crate::base::{CameraId, WallUs};
@@ -22,6 +23,9 @@ pub(super) struct Retention {
     /// So many of them
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = value_parser!(u32).range(1..=1000))]
     limit: u32,
+    /// Of this volume: each has limits of its own, and deletes by itself
+    #[arg(long, value_enum, default_value_t = Place::Primary)]
+    volume: Place,
     #[command(flatten)]
     output: Output,
 }
@@ -120,9 +124,9 @@ struct Held {
 }
 
 pub(super) fn retention(env: &mut Env, wanted: &Retention) -> anyhow::Result<Verdict> {
-    let Retention { dry_run, limit, output } = wanted;
-    let answer =
-        env.client()?.get(&with_query("/api/v1/retention", &[("limit", Some(limit.to_string()))]))?;
+    let Retention { dry_run, limit, volume, output } = wanted;
+    let query = [("limit", Some(limit.to_string())), ("volume", Some(volume.word().to_owned()))];
+    let answer = env.client()?.get(&with_query("/api/v1/retention", &query))?;
     if output.json {
         env.out.json(&answer)?;
         return Ok(Verdict::Fine);
@@ -134,7 +138,11 @@ pub(super) fn retention(env: &mut Env, wanted: &Retention) -> anyhow::Result<Ver
     all.pair("at most", max_bytes.map_or_else(|| "no limit".to_owned(), bytes));
     all.pair("free", format!("{}, of which {} stay free", bytes(free_bytes), bytes(min_free_bytes)));
     if let Some(why) = stopped {
-        all.pair("recording stands still", Cell::from(why).toned_as("error"));
+        let stands = match volume {
+            Place::Primary => "recording stands still",
+            Place::Mirror => "the mirror stands still",
+        };
+        all.pair(stands, Cell::from(why).toned_as("error"));
     }
     for Shortage { camera_id, limit, bytes: over } in shortages {
         let whose = camera_id.map(|camera| format!(" of {camera}")).unwrap_or_default();

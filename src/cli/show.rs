@@ -70,7 +70,9 @@ pub(super) fn segments(env: &mut Env, wanted: &Segments) -> anyhow::Result<Verdi
             when::shown(to)
         ));
     } else {
-        env.out.table(&view::segment_table(&segments))?;
+        // A service of an older version has no mirror.
+        let mirrored = !client.get("/api/v1/system")?["mirror"].is_null();
+        env.out.table(&view::segment_table(&segments, mirrored))?;
     }
     if more {
         term::note(&format!("there are more; a greater --limit than {limit}, or a later --from, shows them"));

@@ -27,8 +27,8 @@ impl Tone {
     pub(super) fn of(word: &str) -> Self {
         match word {
             "recording" | "recorded" | "ok" | "closed" => Self::Good,
-            "connecting" | "stalled" | "warning" | "open" => Self::Warning,
-            "offline" | "error" | "problem" | "lost" | "missing" => Self::Bad,
+            "connecting" | "stalled" | "warning" | "open" | "behind" | "resyncing" => Self::Warning,
+            "offline" | "error" | "problem" | "lost" | "missing" | "away" | "degraded" => Self::Bad,
             "disabled" | "idle" | "skipped" | "note" | "not wanted" | "unknown" => Self::Faint,
             _ => Self::Plain,
         }

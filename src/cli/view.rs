@@ -260,22 +260,50 @@ pub(super) struct Segment {
     duration_s: f64,
     frames: u64,
     bytes: u64,
+    copies: Option<Copies>,
     file: String,
 }
 
-/// Segments, a line for each.
-pub(super) fn segment_table(segments: &[Segment]) -> Table {
-    let mut table = Table::new(&[">ID", "START", ">SECONDS", ">FRAMES", ">SIZE", "STATE", "FILE"]);
+/// What each volume has of a segment.
+#[derive(Debug, Deserialize)]
+struct Copies {
+    primary: String,
+    mirror: String,
+}
+
+impl Copies {
+    /// Where it is; of a volume that does not have it as it was recorded, why.
+    fn shown(&self) -> String {
+        let Self { primary, mirror } = self;
+        let well = |copy: &str| matches!(copy, "whole" | "open");
+        match (well(primary), well(mirror)) {
+            (true, true) => "both".to_owned(),
+            (true, false) => format!("primary (mirror: {mirror})"),
+            (false, true) => format!("mirror (primary: {primary})"),
+            (false, false) => format!("primary: {primary}, mirror: {mirror}"),
+        }
+    }
+}
+
+/// Segments, a line for each; with a mirror also which volume has them.
+pub(super) fn segment_table(segments: &[Segment], mirrored: bool) -> Table {
+    let head = [">ID", "START", ">SECONDS", ">FRAMES", ">SIZE", "STATE", "COPIES", "FILE"];
+    let shown = |column: usize| mirrored || head.get(column) != Some(&"COPIES");
+    let kept = |column: &(usize, &'static str)| shown(column.0);
+    let heads: Vec<&'static str> = head.into_iter().enumerate().filter(kept).map(|(_, name)| name).collect();
+    let mut table = Table::new(&heads);
     for segment in segments {
-        table.row([
+        let cells = [
             segment.id.to_string().into(),
             when::shown(segment.start).into(),
             format!("{:.1}", segment.duration_s).into(),
             segment.frames.to_string().into(),
             bytes(segment.bytes).into(),
             Cell::word(&segment.state),
+            dash(segment.copies.as_ref().map(Copies::shown)).into(),
             Cell::from(&segment.file),
-        ]);
+        ];
+        table.row(cells.into_iter().enumerate().filter(|(column, _)| shown(*column)).map(|(_, cell)| cell));
     }
     table
 }
@@ -440,6 +468,28 @@ pub(super) mod tests {
             "bit_rate_bps": 2_000_000, "advice": ["set a shorter GOP"]});
         let shown = probe_pairs(&read(&found).unwrap()).render(false);
         assert!(shown.contains("24.9 (declared: 25.0)") && shown.contains("set a shorter GOP"), "{shown}");
+    }
+
+    #[test]
+    fn where_a_segment_is_is_shown_where_there_is_a_mirror() {
+        let segment = |primary: &str, mirror: &str| {
+            let segment = json!({"id": 1, "state": "closed", "start": "2026-11-20T10:00:00Z", "duration_s": 2.0, "frames": 50,
+                "bytes": 10, "copies": {"primary": primary, "mirror": mirror}, "file": "front/20261120_100000.mp4"});
+            read::<Segment>(&segment).unwrap()
+        };
+        let of =
+            |primary, mirror, mirrored| segment_table(&[segment(primary, mirror)], mirrored).render(false);
+        assert!(!of("whole", "absent", false).contains("absent"));
+        for (primary, mirror, words) in [
+            ("whole", "whole", "both"),
+            ("whole", "open", "both"),
+            ("whole", "absent", "primary (mirror: absent)"),
+            ("suspect", "whole", "mirror (primary: suspect)"),
+            ("pruned", "suspect", "primary: pruned, mirror: suspect"),
+        ] {
+            let shown = of(primary, mirror, true);
+            assert!(shown.contains("COPIES") && shown.contains(words), "{shown}");
+        }
     }
 
     #[test]

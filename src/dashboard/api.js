@@ -50,7 +50,7 @@ export const addExport = (camera, from, to) => call("POST", `/cameras/${id(camer
 export const exports = async () => (await call("GET", "/exports")).exports;
 export const cancelExport = (exportId) => call("DELETE", `/exports/${id(exportId)}`);
 export const snapshotUrl = (camera) => `/api/v1/cameras/${id(camera)}/snapshot.jpg`;
-export const retention = () => call("GET", "/retention?limit=1");
+export const retention = (volume = "primary") => call("GET", `/retention${query({ limit: 1, volume })}`);
 export const holds = async (camera) => (await call("GET", `/cameras/${id(camera)}/holds`)).holds;
 export const addHold = (camera, from, to, reason) => call("POST", `/cameras/${id(camera)}/holds`, { body: { from: at(from), to: at(to), reason } });
 export const removeHold = (camera, hold) => call("DELETE", `/cameras/${id(camera)}/holds/${id(hold)}`);

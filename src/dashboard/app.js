@@ -11,7 +11,7 @@ import { eventsView } from "./events.js";
 import { CameraForm } from "./form.js";
 import { header } from "./header.js";
 import { thePlayer } from "./player.js";
-import { reasonWords, stateWord } from "./state.js";
+import { mirrorWords, reasonWords, stateWord } from "./state.js";
 import { store } from "./store.js";
 
 const main = document.getElementById("main");
@@ -78,7 +78,7 @@ function cameraListChanged() {
 /** Says state changes aloud, gathered over a moment, and not each connecting in between. */
 function announce() {
   const known = new Map(), said = new Map();
-  let timer = null;
+  let timer = null, mirror = null, mirrorSaid = null;
   const speak = () => {
     timer = null;
     const words = [];
@@ -89,6 +89,10 @@ function announce() {
       words.push(`${camera.name}: ${stateWord(state).toLowerCase()}${reason ? `, ${reason}` : ""}`);
       said.set(id, state);
     }
+    if (mirror && mirrorSaid !== mirror.state) {
+      if (mirrorSaid) words.push(mirrorWords(mirror).short);
+      mirrorSaid = mirror.state;
+    }
     if (words.length) document.getElementById("announcer").textContent = words.join(". ");
   };
   store.on("cameras", () => {
@@ -98,6 +102,10 @@ function announce() {
     if (known.get(id) === status.state) return;
     known.set(id, status.state);
     timer ??= setTimeout(speak, 1500);
+  });
+  store.on("system", (system) => {
+    mirror = system.mirror;
+    if (mirror && mirrorSaid !== mirror.state) timer ??= setTimeout(speak, 1500);
   });
 }
 

@@ -4,7 +4,7 @@
 import * as api from "./api.js";
 import { facts, showFacts, Trouble } from "./cameras.js";
 import { dayPicker } from "./day.js";
-import { arrange, h, icon, setText, toast } from "./dom.js";
+import { arrange, h, icon, setAttr, setText, toast } from "./dom.js";
 import { EventLog } from "./events.js";
 import { Exporter } from "./export.js";
 import { ago, bytes, clock, codec, count, duration, full, size } from "./format.js";
@@ -12,7 +12,7 @@ import { hasSchedule, MIRROR_MODES, MODES, takesTriggers, VENDORS } from "./fiel
 import { Kept, limits } from "./kept.js";
 import { Picture } from "./picture.js";
 import { scheduleText } from "./schedule.js";
-import { sinceText, stateBadge, timeWords } from "./state.js";
+import { copyTitle, copyWords, sinceText, stateBadge, timeWords } from "./state.js";
 import { store } from "./store.js";
 import { Strip } from "./strip.js";
 
@@ -186,7 +186,7 @@ class Segments {
     this.note = h("p", { class: "muted events-note", text: "Loading segments …" });
     this.el = h("div", { class: "table-wrap" },
       h("table", { data: { testid: "segments" } },
-        h("thead", {}, h("tr", {}, ["Start", "Length", "Size", "Picture", "State", ""].map((text) => h("th", { scope: "col", class: text === "Picture" ? "segments-picture" : null }, text || h("span", { class: "sr-only", text: "Actions" }))))),
+        h("thead", {}, h("tr", {}, ["Start", "Length", "Size", "Picture", "State", "Copies", ""].map((text) => h("th", { scope: "col", class: { Size: "segments-size", Picture: "segments-picture", Copies: "segments-copies" }[text] }, text || h("span", { class: "sr-only", text: "Actions" }))))),
         this.body), this.note);
     store.on("segment", (segment) => {
       if (segment.camera_id !== camera) return;
@@ -194,6 +194,14 @@ class Segments {
       this.#show();
     }, scope);
     store.on("again", () => this.#load(), scope);
+    // What is copied later, no `segment` tells.
+    const progress = ({ volume, mirror }) => mirror && `${mirror.state} ${mirror.due_segments} ${volume.due_segments}`;
+    let seen = progress(store.system);
+    store.on("system", (system) => {
+      if (progress(system) === seen) return;
+      seen = progress(system);
+      this.#load();
+    }, scope);
     this.#load();
   }
 
@@ -214,17 +222,25 @@ class Segments {
     const known = new Map([...this.body.children].map((row) => [row.dataset.segment, row]));
     arrange(this.body, newest.map((segment) => this.#grown(known.get(String(segment.id)), segment) ?? this.#row(segment)));
     this.note.hidden = newest.length > 0;
+    this.el.classList.toggle("no-mirror", !store.system?.mirror);
   }
 
   /** Brings a row up to date; a lost segment's is made anew, for it offers nothing. */
   #grown(row, segment) {
     if (!row || segment.state === "lost") return undefined;
-    const [, length, data, , state] = row.children;
+    const [, length, data, , state, copies] = row.children;
     setText(length, `${segment.duration_s.toFixed(1)} s`);
     setText(data, bytes(segment.bytes));
     setText(state, stateOf(segment));
+    this.#copies(copies, segment);
     row.dataset.state = segment.state;
     return row;
+  }
+
+  #copies(cell, segment) {
+    setText(cell, copyWords(segment, store.system?.mirror) ?? "");
+    setAttr(cell, "title", segment.copies && copyTitle(segment));
+    return cell;
   }
 
   #row(segment) {
@@ -232,8 +248,9 @@ class Segments {
     return h("tr", { data: { segment: segment.id, state: segment.state } },
       h("td", { title: full(at) }, h("button", { class: "link", type: "button", disabled: segment.state === "lost", "aria-label": `Play the segment from ${clock(at)}`,
         on: { click: () => this.actions.play(this.camera, at) } }, timeWords(at, store.now()))),
-      h("td", { text: `${segment.duration_s.toFixed(1)} s` }), h("td", { text: bytes(segment.bytes) }),
+      h("td", { text: `${segment.duration_s.toFixed(1)} s` }), h("td", { class: "segments-size", text: bytes(segment.bytes) }),
       h("td", { class: "segments-picture", text: `${size(segment.width, segment.height)} ${codec(segment.codec)}` }), h("td", { class: "segments-state", text: stateOf(segment) }),
+      this.#copies(h("td", { class: "segments-copies" }), segment),
       h("td", {}, segment.state === "lost" ? null : h("a", { href: segment.url, download: segment.file.replaceAll("/", "_"), "aria-label": `Download the segment from ${clock(at)}`, title: segment.file }, icon("download"))));
   }
 }

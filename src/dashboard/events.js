@@ -11,6 +11,8 @@ const KINDS = {
   camera_offline: "Camera offline", camera_online: "Camera online", recorder_error: "Recorder error",
   recording_gap: "Gap in the recording", disk_pressure: "Disk is filling up", clock_step: "Clock was set",
   retention_shortage: "Not enough space to keep what was asked",
+  mirror_degraded: "The mirror takes nothing", mirror_behind: "The mirror is behind", mirror_resyncing: "The mirror is being brought up to date",
+  mirror_restored: "The mirror has all again", segment_damaged: "Damaged copy found", segment_healed: "Damaged copy mended",
 };
 const kindWords = (kind) => KINDS[kind] ?? kind[0].toUpperCase() + kind.slice(1).replaceAll("_", " ");
 

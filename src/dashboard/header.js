@@ -2,8 +2,8 @@
 // stream is lost. Made once by app.js.
 
 import { h, icon, setAttr, setText } from "./dom.js";
-import { bytes } from "./format.js";
-import { toneMark } from "./state.js";
+import { bytes, count, sentence } from "./format.js";
+import { mirrorWords, toneMark } from "./state.js";
 import { store } from "./store.js";
 
 const THEMES = { auto: { icon: "auto", words: "as the system" }, light: { icon: "sun", words: "light" }, dark: { icon: "moon", words: "dark" } };
@@ -11,12 +11,13 @@ const THEMES = { auto: { icon: "auto", words: "as the system" }, light: { icon: 
 export function header(el, banner) {
   const health = h("a", { class: "health", href: "#/", data: { testid: "health" } });
   const disk = h("span", { class: "vital", data: { testid: "disk" } });
+  const mirror = h("span", { class: "vital", hidden: true, data: { testid: "mirror" } });
   const database = h("span", { class: "vital tone-bad", role: "status", hidden: true, data: { testid: "database" } });
   const link = h("span", { class: "vital", data: { testid: "connection" } });
   el.append(
     h("a", { class: "brand", href: "#/" }, h("img", { src: "/assets/mark.svg", alt: "", width: "28", height: "28" }), h("span", { text: "Watchkeeper" })),
     health,
-    h("div", { class: "vitals" }, database, disk, link),
+    h("div", { class: "vitals" }, database, disk, mirror, link),
     h("nav", { class: "nav", "aria-label": "Pages" },
       h("a", { class: "button quiet", href: "#/", data: { nav: "wall" } }, icon("grid"), h("span", { text: "Cameras" })),
       h("a", { class: "button quiet", href: "#/events", data: { nav: "events" } }, icon("list"), h("span", { text: "Events" })),
@@ -36,9 +37,14 @@ export function header(el, banner) {
     const share = volume.total_bytes ? volume.free_bytes / volume.total_bytes : 1;
     const well = volume.state === "ok";
     const tone = !well ? "bad" : share < 0.03 ? "warn" : "plain";
+    const carried = !well && store.system.mirror !== null && store.system.mirror.state !== "degraded";
+    const why = volume.detail ? `. ${sentence(volume.detail)}` : "";
+    const back = volume.due_segments ? `. ${count(volume.due_segments)} segments (${bytes(volume.due_bytes)}) still to be copied back from the mirror` : "";
     disk.className = `vital tone-${tone}`;
-    disk.title = `${volume.path}: ${bytes(volume.free_bytes)} of ${bytes(volume.total_bytes)} free${volume.detail ? `. ${volume.detail}` : ""}`;
-    disk.replaceChildren(icon("disk"), h("span", { text: well ? `${bytes(volume.free_bytes)} free` : `Disk: ${words(volume.state)}${volume.detail ? `. ${volume.detail}` : ""}` }));
+    disk.title = `${volume.path}: ${bytes(volume.free_bytes)} of ${bytes(volume.total_bytes)} free${why}${back}`;
+    disk.replaceChildren(icon("disk"), h("span", { text: well ? `${bytes(volume.free_bytes)} free` : `Disk ${words(volume.state)}${carried ? ", recorded on the mirror alone" : why}` }),
+      carried ? h("span", { class: "sr-only", text: why }) : "");
+    showMirror(mirror, store.system.mirror);
     const bad = db.state !== "ok";
     if (bad) setText(database, `Database: ${words(db.state)}${db.pending_rows ? `, ${db.pending_rows} rows wait` : ""}`);
     database.title = db.detail ?? "";
@@ -71,6 +77,19 @@ export function header(el, banner) {
   store.on("tick", showLink);
   showHealth();
   showLink();
+}
+
+/** The mirror, if there is one: its state in a word and a shape; where it is and why in the title, and for screen readers. */
+function showMirror(el, mirror) {
+  el.hidden = mirror === null;
+  if (mirror === null) return;
+  const { tone, short, long } = mirrorWords(mirror);
+  const more = `${mirror.path}: ${bytes(mirror.free_bytes)} of ${bytes(mirror.total_bytes)} free${long ? `. ${long}` : ""}`;
+  if (el.title === more && el.dataset.state === mirror.state && el.dataset.short === short) return;
+  el.className = `vital tone-${tone}`;
+  el.title = more;
+  Object.assign(el.dataset, { state: mirror.state, short });
+  el.replaceChildren(tone === "plain" ? icon("mirror") : toneMark(tone), h("span", { text: short }), h("span", { class: "sr-only", text: `. ${more}` }));
 }
 
 const words = (state) => state.replaceAll("_", " ");

@@ -4,8 +4,8 @@
 import * as api from "./api.js";
 import { showFacts } from "./cameras.js";
 import { arrange, h, icon, setText, toast } from "./dom.js";
-import { bytes, count, full } from "./format.js";
-import { timeWords } from "./state.js";
+import { bytes, count, full, sentence } from "./format.js";
+import { mirrorWords, timeWords } from "./state.js";
 import { store } from "./store.js";
 
 const EVERY_MS = 60_000;
@@ -30,6 +30,22 @@ export function limits({ retention_hours: hours, quota_bytes: quota }) {
   return parts.length ? `at most ${parts.join(", and ")}` : "as long as there is room";
 }
 
+/** What the mirror has of a camera; it has limits of its own. */
+function mirrorRows(mirror, { cameras, stopped }, camera) {
+  const stored = cameras.find((one) => one.camera_id === camera?.id);
+  const nothing = camera?.mirror_enabled === false ? "nothing: switched off in the settings" : "nothing yet";
+  const oldest = stored?.oldest ? Date.parse(stored.oldest) : null;
+  const { long, short } = mirrorWords(mirror);
+  const { state: disk, detail } = store.system.volume;
+  return [
+    ["On the mirror", stored?.segments ? `${bytes(stored.bytes)} in ${count(stored.segments)} segments` : nothing, mirror.path],
+    ...(oldest === null ? [] : [["Oldest there", timeWords(oldest, store.now()), full(oldest)], ["Will reach there", days(stored.forecast_days), "how far back on the mirror, when all goes on as in the last day"]]),
+    ...(disk === "ok" ? [] : [["Disk", `Disk ${disk}. ${detail ? sentence(detail) : ""}`]]),
+    ...(mirror.state === "ok" ? [] : [["Mirror", `${short}. ${long}`]]),
+    ...(stopped ? [["Mirror stands still", stopped]] : []),
+  ];
+}
+
 export class Kept {
   #loaded = 0;
 
@@ -52,6 +68,13 @@ export class Kept {
     this.el = h("div", { class: "panel padded", data: { testid: "kept" } }, h("h2", { text: "Kept footage" }), this.facts, this.list, fold);
     store.on("tick", () => { if (Date.now() - this.#loaded >= EVERY_MS) this.#load(); }, scope);
     store.on("again", () => this.#load(), scope);
+    const volumes = (system) => `${system?.volume.state} ${system?.mirror?.state}`;
+    let seen = volumes(store.system);
+    store.on("system", (system) => {
+      if (volumes(system) === seen) return;
+      seen = volumes(system);
+      this.#load();
+    }, scope);
     this.#load();
   }
 
@@ -64,7 +87,8 @@ export class Kept {
   async #load() {
     this.#loaded = Date.now();
     try {
-      const [retention, holds] = await Promise.all([api.retention(), api.holds(this.camera)]);
+      const mirror = store.system?.mirror;
+      const [retention, holds, second] = await Promise.all([api.retention(), api.holds(this.camera), mirror ? api.retention("mirror") : null]);
       const stored = retention.cameras.find((one) => one.camera_id === this.camera);
       const oldest = stored?.oldest ? Date.parse(stored.oldest) : null;
       showFacts(this.facts, [
@@ -73,6 +97,7 @@ export class Kept {
         ["Oldest", oldest === null ? "–" : timeWords(oldest, store.now()), oldest === null ? undefined : full(oldest)],
         ["Will reach", stored ? days(stored.forecast_days) : "–", "how far back, when all goes on as in the last day"],
         ...(stored?.held_bytes ? [["Protected", bytes(stored.held_bytes)]] : []),
+        ...(second ? mirrorRows(mirror, second, store.cameras.get(this.camera)) : []),
         ...(retention.stopped ? [["Stands still", retention.stopped]] : []),
       ]);
       arrange(this.list, holds.map((hold) => this.#row(hold)));

@@ -6,6 +6,7 @@ import * as api from "./api.js";
 import { Day, dayPicker } from "./day.js";
 import { h, icon, Scope, setAttr, setText } from "./dom.js";
 import { clock, codec, dateKey, dateShort, duration, full } from "./format.js";
+import { copyTitle, copyWords } from "./state.js";
 import { store } from "./store.js";
 import { Strip } from "./strip.js";
 
@@ -27,6 +28,7 @@ class Player {
   #turn = 0; // what was asked last; answers to older questions are dropped
   #rate = 1;
   #waiting = false;
+  #retried = null; // the segment that was read anew after it broke off
   #again = null; // what a failed question was, for when the server is back
 
   constructor() {
@@ -72,6 +74,7 @@ class Player {
     this.#scope = new Scope();
     this.#camera = camera;
     this.#segment = null;
+    this.#retried = null;
     const name = this.#name();
     setText(this.title, name);
     this.#setRate(1);
@@ -164,13 +167,16 @@ class Player {
     this.#offset = Math.max(0, offset);
     setAttr(this.download, "href", segment.url);
     setAttr(this.download, "download", segment.file.replaceAll("/", "_"));
-    setText(this.about, `${segment.file} · ${segment.width}×${segment.height} ${codec(segment.codec)}${segment.state === "open" ? " · still being recorded" : ""}`);
+    const where = { both: "on the disk and on the mirror", disk: "on the disk only", mirror: "on the mirror only", damaged: "no copy is whole" }[copyWords(segment, store.system?.mirror)];
+    if (segment.id !== this.#retried) this.#retried = null;
+    setText(this.about, `${segment.file} · ${segment.width}×${segment.height} ${codec(segment.codec)}${segment.state === "open" ? " · still being recorded" : ""}${where ? ` · ${where}` : ""}`);
+    setAttr(this.about, "title", where && copyTitle(segment));
     this.el.dataset.segment = segment.id;
     if (same) return this.#position();
     this.stage.classList.add("busy");
     // Chromium keeps what it read of an address for as long as the page lives, whatever Cache-Control says, and so
     // would never see an open segment grow. The part behind # makes it another address for Chromium and not for the server.
-    this.video.src = `${segment.url}#${segment.end}`;
+    this.video.src = `${segment.url}#${segment.end}${this.#retried === null ? "" : "-anew"}`;
     this.#show(this.#at);
   }
 
@@ -334,8 +340,13 @@ class Player {
     const turn = ++this.#turn;
     const at = this.#at;
     try {
-      await api.segment(segment.id);
+      const fresh = await api.segment(segment.id);
       if (turn !== this.#turn) return;
+      // What was read went away, perhaps with its disk; the server gives the other copy now, if it has one.
+      if (store.system?.mirror && this.#retried !== segment.id) {
+        this.#retried = segment.id;
+        return this.#load(fresh, Math.max(0, (at - start(fresh)) / 1000));
+      }
       const why = this.video.error?.message ? ` (${this.video.error.message})` : "";
       this.#fail({ message: `This browser cannot play the segment${why}.`,
         hint: segment.codec === "h264" ? "Download it and try another player, or go on with the next segment." : `It is ${codec(segment.codec)}, which not every browser can play. Download it, or set the camera to H.264.` },

@@ -2,7 +2,7 @@
 // three is needed to tell them apart. Used by the wall, the camera page, the header and the event log.
 
 import { h, svg } from "./dom.js";
-import { clock, clockShort, dateKey, dateShort, duration, full } from "./format.js";
+import { bytes, clock, clockShort, count, dateKey, dateShort, duration, full, sentence } from "./format.js";
 
 // tone: a CSS class (`tone-good` …); shape: key of SHAPES.
 const STATES = {
@@ -78,6 +78,38 @@ export function severityMark(severity) {
 /** A coloured shape for a tone of the header. */
 export function toneMark(tone) {
   return h("span", { class: `mark tone-${tone}` }, shape({ good: "disc", warn: "triangle", bad: "octagon", busy: "ring" }[tone] ?? "bar"));
+}
+
+const MIRROR = {
+  ok: { word: "ok", tone: "plain" },
+  behind: { word: "behind", tone: "warn" },
+  degraded: { word: "degraded", tone: "bad" },
+  resyncing: { word: "resyncing", tone: "busy" },
+};
+
+/** How the mirror is: `short` for a line of vitals, `long` with everything that the service says. */
+export function mirrorWords({ state, queued_bytes: queued, due_segments: segments, due_bytes: due, detail }) {
+  const { word, tone } = MIRROR[state] ?? { word: state, tone: "plain" };
+  const left = { behind: queued && `${bytes(queued)} wait`, resyncing: due && `${bytes(due)} left` }[state];
+  // While it is resyncing, that is what the service's own detail is about, too.
+  const lacks = segments ? `${count(segments)} ${segments === 1 ? "segment" : "segments"} (${bytes(due)}) still to be copied to it.` : "";
+  return { tone, short: `Mirror ${word}${left ? `, ${left}` : ""}`, long: [state === "resyncing" ? "" : detail && sentence(detail), lacks].filter(Boolean).join(" ") };
+}
+
+const HAS = ["whole", "open"];
+const has = (copy) => HAS.includes(copy);
+
+/** Where a segment is, in a word or two; null where there is no mirror, and so nothing to tell. */
+export function copyWords({ copies }, mirror) {
+  if (!mirror || !copies) return null;
+  if (has(copies.primary)) return has(copies.mirror) ? "both" : "disk";
+  return has(copies.mirror) ? "mirror" : "damaged";
+}
+
+/** The same at length: what each volume has. */
+export function copyTitle({ copies: { primary, mirror } }) {
+  const words = { whole: "has it", open: "is taking it", suspect: "has it, perhaps damaged", absent: "does not have it yet", pruned: "had to let it go", deleting: "is letting it go", unwanted: "was not meant to have it" };
+  return `The disk ${words[primary] ?? primary}. The mirror ${words[mirror] ?? mirror}.`;
 }
 
 /** "for 2 min 5 s" since an instant, with the absolute time in the title. */

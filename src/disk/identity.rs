@@ -22,6 +22,8 @@ use crate::model::volume::Identity;
 pub const IDENTITY_FILE: &str = "watchkeeper-volume.json";
 /// No identity file is longer.
 const LONGEST: u64 = 4096;
+/// Where the installation remembers its volumes, in the data directory.
+const FILE: &str = "installation.json";
 const WHAT: &str = "A volume of Watchkeeper's footage. Without this file nothing is written here.";
 
 #[derive(Serialize, Deserialize)]
@@ -89,7 +91,7 @@ struct Remembered {
 impl Installation {
     /// Reads what `data_dir` remembers, or begins a new installation there.
     pub fn load(data_dir: &Path) -> Result<Self, Error> {
-        let file = data_dir.join("installation.json");
+        let file = data_dir.join(FILE);
         let known = match fs::read_to_string(&file) {
             Ok(text) => serde_json::from_str(&text)
                 .map_err(|bad| failed("understand", &file, io::Error::from(bad)))?,
@@ -99,6 +101,11 @@ impl Installation {
             Err(source) => return Err(failed("read", &file, source)),
         };
         Ok(Self { file, known: Mutex::new(known) })
+    }
+
+    /// What `data_dir` remembers, if it remembers anything.
+    pub fn known(data_dir: &Path) -> Result<Option<Self>, Error> {
+        if data_dir.join(FILE).exists() { Self::load(data_dir).map(Some) } else { Ok(None) }
     }
 
     /// Its id.

@@ -27,7 +27,7 @@ pub use boxes::BadBoxes;
 pub use clip::{ClipError, Source, Stopped, Written, write_clip};
 pub use copy::{copy, probe};
 pub use facts::{Facts, SegmentKey};
-pub use hash::hash;
+pub use hash::{hash, hash_paced};
 pub use health::Health;
 pub use identity::{IDENTITY_FILE, Installation};
 pub use measure::{Measured, measure};

@@ -81,6 +81,11 @@ impl Volume {
     /// Opens the directory `root`, whatever lies there, and makes it if it is missing.
     pub fn open(root: &Path) -> Result<Self, Error> {
         fs::create_dir_all(root).map_err(|source| failed("make the directory", root, source))?;
+        Self::open_existing(root)
+    }
+
+    /// Opens the directory `root`, whatever lies there.
+    pub fn open_existing(root: &Path) -> Result<Self, Error> {
         let opened = open_root(root)?;
         let state = State { device: Some(opened.place.0), opened: Ok(opened), arrivals: 1 };
         Ok(Self(Arc::new(Inner { root: root.to_owned(), guard: None, state: RwLock::new(state) })))
@@ -104,6 +109,18 @@ impl Volume {
     /// Makes what lies at the path the volume that should be there, whatever it was: the operator said so.
     pub fn accept(&self) -> Result<(), Error> {
         self.look(true)
+    }
+
+    /// Looks whether the right volume is there, and changes nothing: for who reads it, or repairs while no service runs. What
+    /// lies at a path at which there never was one is taken as it is.
+    pub fn examine(&self) -> Result<(), Error> {
+        let Some(guard) = &self.0.guard else { return Ok(()) };
+        let opened = open_root(self.root())?;
+        let found = identity::read(&opened.fd, self.root())?;
+        match self.verdict(guard, Some(opened.place.0), found.as_ref()) {
+            Verdict::Refuse(why) => Err(Error::Away { path: self.root().to_owned(), why: why.to_string() }),
+            Verdict::Use | Verdict::Mark(_) => Ok(()),
+        }
     }
 
     fn look(&self, accept: bool) -> Result<(), Error> {
@@ -132,10 +149,6 @@ impl Volume {
     /// The volume, and whether it was marked only now, so that nothing is on it that was.
     fn find(&self, guard: &Guard, accept: bool) -> Result<(Opened, bool), Error> {
         let (root, installation) = (self.root(), &guard.installation);
-        let (id, known) = (installation.id(), installation.volume_at(root));
-        let other = guard.other.as_deref().and_then(|other| installation.volume_at(other));
-        let device = self.state().device;
-        let on_same = |place: Option<u64>| device.is_some() && place == device;
         let opened = match open_root(root) {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
             opened => Some(opened?),
@@ -148,13 +161,7 @@ impl Volume {
             Some(opened) => Some(opened.place.0),
             None => root.ancestors().find_map(|dir| fs::metadata(dir).ok()).map(|found| found.dev()),
         };
-        let known = Known {
-            installation: &id,
-            volume: known.as_deref(),
-            other: other.as_deref(),
-            same_file_system: on_same(there),
-        };
-        let verdict = if accept { Verdict::Mark(None) } else { volume::decide(known, found.as_ref()) };
+        let verdict = if accept { Verdict::Mark(None) } else { self.verdict(guard, there, found.as_ref()) };
         let volume = match (verdict, found) {
             (Verdict::Refuse(why), _) => {
                 return Err(Error::Away { path: root.to_owned(), why: why.to_string() });
@@ -175,9 +182,28 @@ impl Volume {
             }
         };
         let volume = volume.unwrap_or_else(identity::new_id);
-        identity::write(&opened.fd, root, &Identity { installation: id, volume: volume.clone() })?;
+        identity::write(
+            &opened.fd,
+            root,
+            &Identity { installation: installation.id(), volume: volume.clone() },
+        )?;
         installation.remember(root, &volume)?;
         Ok((opened, true))
+    }
+
+    /// What to do with what was found there, on this device.
+    fn verdict(&self, guard: &Guard, there: Option<u64>, found: Option<&Identity>) -> Verdict {
+        let installation = &guard.installation;
+        let (id, known) = (installation.id(), installation.volume_at(self.root()));
+        let other = guard.other.as_deref().and_then(|other| installation.volume_at(other));
+        let device = self.state().device;
+        let known = Known {
+            installation: &id,
+            volume: known.as_deref(),
+            other: other.as_deref(),
+            same_file_system: device.is_some() && there == device,
+        };
+        volume::decide(known, found)
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -201,6 +227,11 @@ impl Volume {
     /// Somebody takes files away: the others are to be looked for, too.
     pub(super) fn lost_files(&self) {
         self.state_mut().arrivals += 1;
+    }
+
+    /// The device on which it lies; `None` while it is away.
+    pub fn device(&self) -> Option<u64> {
+        self.state().opened.as_ref().ok().map(|opened| opened.place.0)
     }
 
     /// Why it is away, if it is.

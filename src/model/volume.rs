@@ -54,24 +54,31 @@ pub enum Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        // Whoever decides on a path does not know which of the two volumes it is for.
+        let accept = "`watchkeeper volume accept primary` (or `mirror`, if it is that)";
+        match self {
             Self::NotMounted => {
-                "its identity file is missing; mount the disk, or, if this is a new one, accept it with `watchkeeper \
-                 volume accept`"
+                write!(
+                    f,
+                    "its identity file is missing; mount the disk, or, if this is a new one, say {accept}"
+                )
             }
             Self::Foreign => {
-                "it belongs to another installation; choose another directory, or take it over with `watchkeeper volume \
-                 accept`"
+                write!(
+                    f,
+                    "it belongs to another installation; choose another directory, or take it over: {accept}"
+                )
             }
-            Self::Other => {
-                "another volume of this installation lies here; mount the right disk, or accept this one with \
-                 `watchkeeper volume accept`"
-            }
-            Self::Twin => {
-                "it carries the identity of the other volume; are the two mounted in each other's place? If it is a copy, \
-                 accept it with `watchkeeper volume accept`"
-            }
-        })
+            Self::Other => write!(
+                f,
+                "another volume of this installation lies here; mount the right disk, or keep this one: {accept}"
+            ),
+            Self::Twin => write!(
+                f,
+                "it carries the identity of the other volume; are the two mounted in each other's place? If it is a \
+                 copy, say {accept}"
+            ),
+        }
     }
 }
 

@@ -115,14 +115,23 @@ impl Keeper {
     }
 }
 
+/// A volume whose footage is kept within limits.
+#[derive(Clone, Debug)]
+pub(super) struct Shelf {
+    pub(super) place: Place,
+    pub(super) volume: Volume,
+    /// There is no other in use.
+    pub(super) alone: bool,
+}
+
 /// Ends every deletion that was begun. An error if some cannot be: their rows stay as they are.
-pub(super) async fn finish(store: &Store, place: Place, volume: &Volume) -> Result<(), Error> {
+pub(super) async fn finish(store: &Store, shelf: &Shelf) -> Result<(), Error> {
     loop {
-        let doomed = store.doomed(place, BATCH).await?;
+        let doomed = store.doomed(shelf.place, BATCH).await?;
         if doomed.is_empty() {
             return Ok(());
         }
-        let Ended { rows, failed, .. } = end(store, place, volume, doomed, Begun::Before).await?;
+        let Ended { rows, failed, .. } = end(store, shelf, doomed, Begun::Before).await?;
         if let Some(error) = failed.filter(|_| rows == 0) {
             return Err(error.into());
         }
@@ -154,14 +163,8 @@ struct Ended {
 }
 
 /// Unlinks, syncs, and removes the rows. What fails stays as it is, for the next time.
-async fn end(
-    store: &Store,
-    place: Place,
-    volume: &Volume,
-    doomed: Vec<Doomed>,
-    begun: Begun,
-) -> Result<Ended, Error> {
-    let volume = volume.clone();
+async fn end(store: &Store, shelf: &Shelf, doomed: Vec<Doomed>, begun: Begun) -> Result<Ended, Error> {
+    let volume = shelf.volume.clone();
     let outcomes = on_volume(move || {
         let paths: Vec<&str> = doomed.iter().map(|row| &*row.path).collect();
         let outcomes = remove(&volume, &paths);
@@ -188,7 +191,7 @@ async fn end(
         }
     }
     ended.rows = gone.len();
-    store.remove_doomed(place, &gone).await?;
+    store.remove_doomed(shelf.place, &gone, shelf.alone).await?;
     Ok(ended)
 }
 
@@ -200,7 +203,7 @@ async fn on_volume<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
 
 /// Keeps one volume.
 pub(super) struct Work {
-    pub(super) place: Place,
+    pub(super) shelf: Shelf,
     pub(super) keeper: Keeper,
     pub(super) store: Store,
     pub(super) writer: VolumeWriter,
@@ -321,7 +324,7 @@ impl Work {
             let detail = format!(
                 "{} of the {} are free, less than the {} that are to stay free ({}): old footage goes for it",
                 size(free),
-                self.place.word(),
+                self.shelf.place.word(),
                 size(room.floor),
                 self.setting(Limit::Free)
             );
@@ -333,11 +336,10 @@ impl Work {
 
     /// Deletes until the limits are met or nothing is left that may go.
     async fn delete(&mut self, room: Room, mut lack: u64) -> Result<(), Error> {
-        let volume = self.writer.volume().clone();
         loop {
-            if let Err(error) = finish(&self.store, self.place, &volume).await {
+            if let Err(error) = finish(&self.store, &self.shelf).await {
                 // A file that cannot be deleted must not keep the others; but where nothing can be, no more is begun.
-                if self.store.doomed(self.place, BATCH).await?.len() >= BATCH as usize {
+                if self.store.doomed(self.shelf.place, BATCH).await?.len() >= BATCH as usize {
                     return Err(error);
                 }
                 tracing::debug!("some files cannot be deleted: {}", Chain(&error));
@@ -366,18 +368,17 @@ impl Work {
         self.state.distrust = self.state.distrust.filter(|until| Instant::now() < *until);
         let now = self.state.distrust.is_none().then(WallUs::now);
         let bounds = Bounds { now, max_bytes: self.limits.max_bytes, lack_bytes };
-        Ok(plan(&queues(&self.store, self.place, bounds, HEAD).await?, bounds))
+        Ok(plan(&queues(&self.store, self.shelf.place, bounds, HEAD).await?, bounds))
     }
 
     /// Deletes these, and gives how many bytes that freed.
     async fn delete_batch(&mut self, victims: &[Victim]) -> Result<u64, Error> {
-        let volume = self.writer.volume().clone();
         let ids: Vec<i64> = victims.iter().map(|victim| victim.segment.id).collect();
         let before = self.space().await?;
-        let doomed = self.store.doom(self.place, &ids).await?;
+        let doomed = self.store.doom(self.shelf.place, &ids).await?;
         let Ended { rows, segments, bytes, missing, failed } =
-            end(&self.store, self.place, &volume, doomed, Begun::Now).await?;
-        for (camera, range) in self.store.lose_doomed(self.place, &missing).await? {
+            end(&self.store, &self.shelf, doomed, Begun::Now).await?;
+        for (camera, range) in self.store.lose_doomed(self.shelf.place, &missing).await? {
             tracing::warn!(camera.id = %camera, from = range.from.rfc3339(), "a segment is not on disk any more");
             self.ledgers.lost(&camera, range);
         }
@@ -421,7 +422,7 @@ impl Work {
         let known: BTreeSet<_> = self.keeper.lock().shortages.iter().map(key).collect();
         for short in shortages.iter().filter(|short| !known.contains(&key(short))) {
             let (severity, detail) = match (&short.camera, &stop) {
-                (None, Some(stop)) if self.place == Place::Mirror => {
+                (None, Some(stop)) if self.shelf.place == Place::Mirror => {
                     (Severity::Error, format!("the mirror takes nothing more: {stop}"))
                 }
                 (None, Some(stop)) => (Severity::Error, format!("recording stops: {stop}")),
@@ -442,7 +443,7 @@ impl Work {
 
     /// What a limit is called in the configuration.
     fn setting(&self, limit: Limit) -> String {
-        match (self.place, limit) {
+        match (self.shelf.place, limit) {
             (Place::Mirror, Limit::Total | Limit::Free) => format!("mirror_{}", limit.word()),
             _ => limit.word().to_owned(),
         }
@@ -548,9 +549,13 @@ mod tests {
             Self { dir, store, volume, ids }
         }
 
+        fn shelf(&self) -> Shelf {
+            Shelf { place: Place::Primary, volume: self.volume.clone(), alone: true }
+        }
+
         fn work(&self, limits: StorageLimits) -> Work {
             Work {
-                place: Place::Primary,
+                shelf: self.shelf(),
                 keeper: Keeper::default(),
                 store: self.store.clone(),
                 writer: VolumeWriter::start(self.volume.clone(), disk::Limits::default()).unwrap(),
@@ -590,7 +595,7 @@ mod tests {
             let unlinked: Vec<&str> = doomed.iter().take(steps.min(2)).map(|row| &*row.path).collect();
             assert!(remove(&desk.volume, &unlinked).iter().all(Result::is_ok));
             if steps == 3 {
-                desk.store.remove_doomed(Place::Primary, &desk.ids[..1]).await.unwrap();
+                desk.store.remove_doomed(Place::Primary, &desk.ids[..1], true).await.unwrap();
             }
 
             // What the comparison of files and rows makes of it, if it looks before anybody ends it.
@@ -610,7 +615,7 @@ mod tests {
                 .await
                 .unwrap();
             }
-            finish(&desk.store, Place::Primary, &desk.volume).await.unwrap();
+            finish(&desk.store, &desk.shelf()).await.unwrap();
             assert_eq!(desk.rows().await, desk.ids[2..], "after {steps} steps");
             assert_eq!(desk.files().len(), 2, "after {steps} steps");
         }
@@ -655,7 +660,7 @@ mod tests {
         let place = desk.volume.root().join(&doomed[0].path);
         fs::remove_file(&place).unwrap();
         fs::create_dir(&place).unwrap();
-        finish(&desk.store, Place::Primary, &desk.volume).await.unwrap();
+        finish(&desk.store, &desk.shelf()).await.unwrap();
         assert_eq!(desk.rows().await, desk.ids[1..]);
         assert!(place.is_dir());
     }

@@ -8,7 +8,7 @@ use std::{
 use super::{hub::Hub, volumes::VolumeWatch};
 use crate::{
     base::WallUs,
-    disk::{Health, VolumeWriter},
+    disk::{Health, Volume, VolumeWriter},
     model::{
         copies::Place,
         event::{Kind, NewEvent, Severity},
@@ -18,8 +18,12 @@ use crate::{
 };
 
 const EVERY: Duration = Duration::from_millis(500);
+const SHARED: &str =
+    "it lies on the same file system as the recordings: one dead disk takes both; put it on another";
 /// What is due is counted so often.
 const COUNT_EVERY: Duration = Duration::from_secs(2);
+/// A mirror that failed a moment ago is not called well: one that is too slow fails every few seconds.
+const STEADY: Duration = Duration::from_secs(6);
 /// What ended later may still be on its way.
 const SETTLED_US: i64 = 20_000_000;
 
@@ -53,10 +57,18 @@ impl MirrorWatch {
     }
 
     /// Watches until the service ends.
-    pub(super) async fn watch(self, writer: VolumeWriter, volume: VolumeWatch, store: Store, hub: Hub) {
+    pub(super) async fn watch(
+        self,
+        writer: VolumeWriter,
+        primary: Volume,
+        volume: VolumeWatch,
+        store: Store,
+        hub: Hub,
+    ) {
         let mut counted: Option<Instant> = None;
         let (mut due, mut primary_due) = (DueSum::default(), DueSum::default());
         let mut before = MirrorState::Ok;
+        let mut failed: Option<(Instant, String)> = None;
         loop {
             if counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
                 counted = Some(Instant::now());
@@ -64,15 +76,18 @@ impl MirrorWatch {
                 due = sum(&store, Place::Mirror).await.unwrap_or(due);
                 primary_due = sum(&store, Place::Primary).await.unwrap_or(primary_due);
             }
-            let failing = match &*writer.health().borrow() {
+            let fails = match &*writer.health().borrow() {
                 Health::Failing { error, .. } => Some(error.clone()),
                 // Between two looks, a short failure is not forgotten.
                 Health::Ok => volume.take_short().or_else(|| volume.now().error),
             };
+            failed = fails.map(|error| (Instant::now(), error)).or(failed);
+            let failing =
+                failed.as_ref().filter(|(at, _)| at.elapsed() < STEADY).map(|(_, error)| error.clone());
             let lag = writer.lag();
             let state = mirror_state(before, failing.is_some(), lag, due.segments);
             let detail = match state {
-                MirrorState::Ok => None,
+                MirrorState::Ok => shares_disk(&writer, &primary).then(|| SHARED.to_owned()),
                 MirrorState::Behind => Some(format!("what is written now waited {:.1} s", lag.as_secs_f64())),
                 MirrorState::Degraded => {
                     Some(failing.unwrap_or_else(|| format!("a write has taken {:.0} s", lag.as_secs_f64())))
@@ -95,6 +110,11 @@ impl MirrorWatch {
             tokio::time::sleep(EVERY).await;
         }
     }
+}
+
+/// Both on one file system: a copy that dies with the original.
+fn shares_disk(writer: &VolumeWriter, primary: &Volume) -> bool {
+    primary.device().is_some_and(|device| writer.volume().device() == Some(device))
 }
 
 async fn sum(store: &Store, to: Place) -> Result<DueSum, crate::store::Error> {

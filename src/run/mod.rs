@@ -15,6 +15,7 @@ mod mirror;
 pub mod recovery;
 pub mod resync;
 mod retention;
+mod scrub;
 mod startup;
 mod threads;
 mod volumes;
@@ -41,7 +42,7 @@ use self::{
 };
 
 pub use crate::media::look::Found;
-pub use crate::store::DueSum;
+pub use crate::store::{DueSum, ScrubPass};
 use crate::{
     base::{CameraId, WallUs, secret::Vault},
     media,
@@ -65,6 +66,7 @@ pub use keeper::{KeeperNow, StorageLimits};
 pub use ledger::CoverageNow;
 pub use mirror::MirrorNow;
 pub use retention::{CameraStored, Next, RetentionNow};
+pub use scrub::ScrubNow;
 pub use startup::StartError;
 
 /// Where things are.
@@ -125,6 +127,7 @@ struct Inner {
     /// In the same order.
     watches: Vec<volumes::VolumeWatch>,
     mirror: Option<mirror::MirrorWatch>,
+    scrub: scrub::ScrubState,
     started_at: WallUs,
     cameras: Mutex<BTreeMap<CameraId, Entry>>,
     /// One change of the list or of a camera at a time, so that store and drivers agree.
@@ -137,7 +140,7 @@ struct Inner {
     decoders: Semaphore,
     pictures: Mutex<BTreeMap<CameraId, Picture>>,
     exports: exports::Exports,
-    /// Retention and resync of each volume, then the clerk, then the ledgers: they end in this order.
+    /// Retention and resync of each volume, the scrub, then the clerk, then the ledgers: they end in this order.
     tasks: Mutex<Vec<Ending>>,
     /// Held until the service has stopped: one for each data directory.
     lock: File,
@@ -413,6 +416,12 @@ pub enum Error {
     /// It is there and is the right one, so there is nothing to accept.
     #[error("the {} is there and is the right volume", .0.word())]
     VolumeThere(Place),
+    /// A pass is under way.
+    #[error("closed segments are being read again already")]
+    ScrubRunning,
+    /// It is configured not to run.
+    #[error("closed segments are never read again: scrub_bytes_per_second is 0")]
+    ScrubOff,
     /// Too many of these at once.
     #[error("too many probes are under way; try again in a few seconds")]
     Busy,

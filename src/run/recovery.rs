@@ -121,17 +121,15 @@ pub enum Hashing {
 
 /// What there is to do about the rows that were open when the process died, and on which volume. Looks at nothing else, so
 /// it takes no time however long the history is. Of two copies the longer is taken; the resync compares the other with it,
-/// or copies it.
-///
-/// Rows after `last` are those of the recorders that run now, and theirs alone.
+/// or copies it. `upto` is the last row of the dead process.
 pub async fn unfinished(
     store: &Store,
     volumes: &[(Place, Volume)],
-    last: i64,
+    upto: i64,
 ) -> Result<Vec<(Place, Step)>, Error> {
-    store.end_copies(last).await?;
+    store.end_copies(upto).await?;
     let mut rows = store.open_rows().await?;
-    rows.retain(|row| row.id <= last);
+    rows.retain(|row| row.id <= upto);
     let volumes = volumes.to_vec();
     let work = move || {
         let mut steps = Vec::new();

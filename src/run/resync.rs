@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::{
     hub::Hub,
     keeper::{Keeper, StorageLimits},
+    ledger::Ledgers,
     threads::on_thread,
 };
 use crate::{
@@ -44,7 +45,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// Why nothing could be copied now.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error("cannot use the index")]
     Store(#[from] store::Error),
     #[error("cannot use the volume")]
@@ -62,6 +63,7 @@ pub(super) struct Resync {
     pub(super) limits: StorageLimits,
     /// Makes room on the volume that is copied to.
     pub(super) keeper: Keeper,
+    pub(super) ledgers: Ledgers,
     pub(super) bytes_per_second: u64,
     pub(super) failed: HashMap<i64, Instant>,
 }
@@ -96,7 +98,7 @@ impl Resync {
     }
 
     /// Copies the newest segment that is due; whether there was one.
-    async fn round(&mut self, going: &Arc<AtomicBool>) -> Result<bool, Error> {
+    pub(super) async fn round(&mut self, going: &Arc<AtomicBool>) -> Result<bool, Error> {
         if !self.both_well() {
             return Ok(false);
         }
@@ -210,13 +212,11 @@ impl Resync {
                 Ok(true)
             }
             Err(disk::Error::Altered { path: at }) if at.is_relative() => {
-                self.store.damaged(self.to.other(), id, CopyState::Suspect).await?;
-                let detail = format!("{path} on the {} is not what was recorded", self.to.other().word());
-                self.log(camera, Kind::SegmentDamaged, Severity::Error, detail);
+                self.damaged(id, camera, &path, CopyState::Suspect, "is not what was recorded").await?;
                 Ok(false)
             }
             Err(disk::Error::NotFound { .. }) => {
-                self.store.damaged(self.to.other(), id, CopyState::Absent).await?;
+                self.damaged(id, camera, &path, CopyState::Absent, "is gone").await?;
                 Ok(false)
             }
             Err(error) => Err(error.into()),
@@ -230,6 +230,24 @@ impl Resync {
             Err(store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What was to be copied is damaged itself. Footage that is lost by it is a gap.
+    async fn damaged(
+        &self,
+        id: i64,
+        camera: CameraId,
+        path: &str,
+        copy: CopyState,
+        what: &str,
+    ) -> Result<(), Error> {
+        let from = self.to.other();
+        if let Some(lost) = self.store.found_damaged(from, id, copy).await? {
+            lost.iter().for_each(|(camera, range)| self.ledgers.lost(camera, *range));
+            let detail = format!("{path} on the {} {what}", from.word());
+            self.log(camera, Kind::SegmentDamaged, Severity::Error, detail);
+        }
+        Ok(())
     }
 
     async fn forget(&self, path: String) -> Result<(), Error> {

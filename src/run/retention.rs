@@ -137,13 +137,11 @@ impl Watchkeeper {
         hold.check()?;
         let _one = self.turn().await?;
         if self.with(&hold.camera, |_| ()).is_err() {
-            let known = self
-                .0
-                .store
-                .stored(Place::Primary)
-                .await?
-                .into_iter()
-                .any(|stored| stored.camera == hold.camera);
+            let mut known = false;
+            for place in Place::ALL {
+                let stored = self.0.store.stored(*place).await?;
+                known |= stored.iter().any(|stored| stored.camera == hold.camera);
+            }
             if !known {
                 return Err(Error::NoCamera(hold.camera));
             }

@@ -25,11 +25,12 @@ use super::{
     clock,
     driver::{Deps, Driver},
     hub::Hub,
-    keeper::{self, Keeper},
+    keeper::{self, Keeper, Shelf},
     ledger::Ledgers,
     mirror::MirrorWatch,
-    recovery::{self, Hashing, Moved, Repaired, Scope, Walk},
+    recovery::{self, Hashing, Moved, Page, Repaired, Scope, Walk},
     resync::Resync,
+    scrub::{Scrub, ScrubState},
     threads::on_thread,
     volumes::VolumeWatch,
 };
@@ -44,8 +45,9 @@ use crate::{
     model::{
         Camera,
         camera::CameraPatch,
-        copies::Place,
+        copies::{CopyState, Place},
         event::{Kind, NewEvent, Severity},
+        reconcile::Step,
         schedule::{self, Zone},
     },
     store::{self, Store},
@@ -158,16 +160,20 @@ impl Watchkeeper {
         let mirror = mirror.map(|mirror| VolumeWriter::start(mirror, MIRROR_LIMITS)).transpose()?;
         let volumes = Volumes::new(primary, mirror);
         let (hub, events) = Hub::new();
+        let shelf = |place| {
+            let volume = volumes.at(place).map_or_else(|| volume.clone(), |writer| writer.volume().clone());
+            Shelf { place, volume, alone: volumes.mirror().is_none() }
+        };
 
         // First, so that nobody takes for footage what was about to go.
         if attached[0]
-            && let Err(error) = keeper::finish(&store, Place::Primary, &volume).await
+            && let Err(error) = keeper::finish(&store, &shelf(Place::Primary)).await
         {
             tracing::error!("a deletion that was begun cannot be ended yet: {}", Chain(&error));
         }
+        let upto = store.last_segment().await?;
         let mut adopted = Repaired::default();
-        let last = store.last_segment().await?;
-        let ended = match timeout(UNFINISHED_WITHIN, finish_open(&store, &volumes, last, &mut adopted)).await
+        let ended = match timeout(UNFINISHED_WITHIN, finish_open(&store, &volumes, upto, &mut adopted)).await
         {
             Ok(ended) => ended,
             Err(_) => {
@@ -206,7 +212,7 @@ impl Watchkeeper {
             let limits = settings.limits(place);
             let (stop, stopped) = oneshot::channel();
             let work = keeper::Work {
-                place,
+                shelf: shelf(place),
                 keeper: keeper.clone(),
                 store: store.clone(),
                 writer: writer.clone(),
@@ -228,16 +234,30 @@ impl Watchkeeper {
                     hub: hub.clone(),
                     limits,
                     keeper: keeper.clone(),
+                    ledgers: ledgers.clone(),
                     bytes_per_second: settings.resync_bytes_per_second,
                     failed: HashMap::new(),
                 };
                 keeping.push((stop, tokio::spawn(resync.work(stopped))));
             }
         }
+        let scrub = ScrubState::new(settings.scrub_bytes_per_second, store.scrub_pass().await?);
+        let scrubbing = Scrub {
+            state: scrub.clone(),
+            volumes: volumes.clone(),
+            store: store.clone(),
+            hub: hub.clone(),
+            ledgers: ledgers.clone(),
+            waiting: true,
+            healed: 0,
+        };
+        let (stop, stopped) = oneshot::channel();
+        keeping.push((stop, tokio::spawn(scrubbing.work(stopped))));
         let mirror = volumes.mirror().zip(watches.get(1)).map(|(writer, watch)| {
             let mirror = MirrorWatch::new();
             let watching = mirror.clone();
-            tokio::spawn(watching.watch(writer.clone(), watch.clone(), store.clone(), hub.clone()));
+            let primary = volume.clone();
+            tokio::spawn(watching.watch(writer.clone(), primary, watch.clone(), store.clone(), hub.clone()));
             mirror
         });
         tokio::spawn(clock::watch(hub.clone()));
@@ -270,7 +290,7 @@ impl Watchkeeper {
             cameras.insert(camera.id.clone(), Entry { camera, created_at: stored.created, driver });
         }
         let compare =
-            Compare { store: store.clone(), volumes, hub, ledgers: ledgers.clone(), started_at, last };
+            Compare { store: store.clone(), volumes, hub, ledgers: ledgers.clone(), started_at, upto };
         tokio::spawn(compare.work(attached, coming));
         keeping.extend([clerk, accountant]);
         let service = Self(Arc::new(Inner {
@@ -283,6 +303,7 @@ impl Watchkeeper {
             settings: settings.clone(),
             watches,
             mirror,
+            scrub,
             started_at,
             cameras: Mutex::new(cameras),
             changing: tokio::sync::Mutex::default(),
@@ -413,11 +434,11 @@ async fn attach(volumes: [Option<&Volume>; 2]) -> [bool; 2] {
 async fn finish_open(
     store: &Store,
     volumes: &Volumes,
-    last: i64,
+    upto: i64,
     done: &mut Repaired,
 ) -> Result<(), recovery::Error> {
     let there: Vec<(Place, Volume)> = volumes.all().map(|(place, of)| (place, of.volume().clone())).collect();
-    let mut steps = recovery::unfinished(store, &there, last).await?;
+    let mut steps = recovery::unfinished(store, &there, upto).await?;
     for (place, volume) in &there {
         let of_place = steps.extract_if(.., |(at, _)| at == place).map(|(_, step)| step).collect();
         recovery::repair(store, *place, volume, of_place, Hashing::Never, done).await?;
@@ -445,8 +466,8 @@ struct Compare {
     hub: Hub,
     ledgers: Ledgers,
     started_at: WallUs,
-    /// The last row from before the start.
-    last: i64,
+    /// The last row of the process before.
+    upto: i64,
 }
 
 impl Compare {
@@ -475,7 +496,7 @@ impl Compare {
         let Some(writer) = self.volumes.at(place) else { return };
         let mut done = Repaired::default();
         let ended = async {
-            finish_open(&self.store, &self.volumes, self.last, &mut done).await?;
+            finish_open(&self.store, &self.volumes, self.upto, &mut done).await?;
             self.all(place, writer.volume(), closed, &mut done).await
         };
         let ended = ended.await;
@@ -495,20 +516,36 @@ impl Compare {
         let scope = Scope { before: *started_at, closed, sizes_since };
         let mut walk = Walk::new(Some(store), place, volume, scope).await?;
         let (files, start) = (walk.files().await?, Instant::now());
-        let mut rows = 0;
+        let (mut rows, mut said) = (0, false);
         loop {
             let began = Instant::now();
-            let Some(page) = walk.next().await? else {
+            let Some(mut page) = walk.next().await? else {
                 let seconds = start.elapsed().as_secs_f32();
                 tracing::info!(rows, files, seconds, "files of the {} and index agree", place.word());
                 return Ok(());
             };
             rows += page.rows.len();
+            if files == 0 && without_a_copy(&mut page) && !std::mem::replace(&mut said, true) {
+                let root = volume.root().display();
+                tracing::error!(
+                    "the index knows segments, but none is below `{root}`; is the disk mounted? nothing is changed"
+                );
+            }
             recovery::repair(store, place, volume, page.steps, Hashing::Never, done).await?;
             account(ledgers, done.moved(false));
             tokio::time::sleep(began.elapsed() * REST).await;
         }
     }
+}
+
+/// Where there is not one file, nothing is called lost: whatever happened, an operator should look at it first. What the other
+/// volume has is copied from there. Whether there was anything else.
+fn without_a_copy(page: &mut Page) -> bool {
+    let others = page.rows.iter().filter(|row| row.other != CopyState::Whole);
+    let lost: BTreeSet<i64> = others.map(|row| row.id).collect();
+    let before = page.steps.len();
+    page.steps.retain(|step| !matches!(step, Step::Lost { id, .. } if lost.contains(id)));
+    page.steps.len() < before
 }
 
 fn account(ledgers: &Ledgers, Moved { found, gone }: Moved) {

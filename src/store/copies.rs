@@ -111,13 +111,6 @@ macro_rules! copied {
 const COPIED: PerPlace =
     PerPlace { primary: copied!("primary", "mirror"), mirror: copied!("mirror", "primary") };
 
-macro_rules! damaged {
-    ($of:literal) => {
-        concat!("update segment set on_", $of, " = ?2 where id = ?1 and on_", $of, " = 'whole'")
-    };
-}
-const DAMAGED: PerPlace = PerPlace { primary: damaged!("primary"), mirror: damaged!("mirror") };
-
 // A copy that a killed process was writing, of a segment that the other volume has whole.
 macro_rules! unended {
     ($of:literal) => {
@@ -127,7 +120,7 @@ macro_rules! unended {
             " = 'suspect'
               where 'open' in (on_primary, on_mirror) and id between 1 and ?1 and on_",
             $of,
-            " = 'open' and state <> 'open'"
+            " = 'open' and state <> 'open' and id <= ?1"
         )
     };
 }
@@ -156,7 +149,7 @@ const LAST_ID: &str = "select coalesce(max(id), 0) from segment";
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[SCRUBBED, WANT_ON_PRIMARY, LAST_ID];
 #[cfg(test)]
-pub(super) const PER_PLACE: &[PerPlace] = &[DUE, DUE_SUM, COPIED, DAMAGED, UNENDED, CAMERAS];
+pub(super) const PER_PLACE: &[PerPlace] = &[DUE, DUE_SUM, COPIED, UNENDED, CAMERAS];
 
 impl Store {
     /// The cameras whose footage `place` should have if the other volume has it, and what they may keep.
@@ -215,25 +208,13 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// A copy at `place` that was whole is not (any more): it is `Suspect` or `Absent`.
-    pub async fn damaged(&self, place: Place, id: i64, copy: CopyState) -> Result<(), Error> {
-        let what = "note a damaged copy";
-        sqlx::query(DAMAGED.at(place))
-            .bind(id)
-            .bind(copy.word())
-            .execute(self.writer(what).await?)
-            .await
-            .doing(what)?;
-        Ok(())
-    }
-
-    /// Copies that a killed process was writing while the other volume had all of the segment: they are to be compared.
-    /// Looks at rows up to `last`.
-    pub async fn end_copies(&self, last: i64) -> Result<(), Error> {
+    /// Copies that a killed process was writing while the other volume had all of the segment, up to the row `upto`: they
+    /// are to be compared.
+    pub async fn end_copies(&self, upto: i64) -> Result<(), Error> {
         let what = "end copies";
         let mut db = self.begin(what).await?;
         for place in Place::ALL {
-            sqlx::query(UNENDED.at(*place)).bind(last).execute(&mut *db).await.doing(what)?;
+            sqlx::query(UNENDED.at(*place)).bind(upto).execute(&mut *db).await.doing(what)?;
         }
         db.commit().await.doing(what)
     }

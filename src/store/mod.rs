@@ -10,6 +10,7 @@ mod events;
 mod gaps;
 mod holds;
 mod retention;
+mod scrub;
 mod segments;
 pub mod stock;
 
@@ -35,6 +36,7 @@ pub use error::{Cause, Error};
 pub use events::EventPage;
 pub use gaps::{Account, GapChanges, GapPage, GapsWritten, Life};
 pub use retention::{Doomed, Lately, Stored};
+pub use scrub::{Mended, ScrubPass};
 
 use crate::model::copies::Place;
 use error::{Doing as _, Gone};

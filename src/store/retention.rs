@@ -110,9 +110,11 @@ macro_rules! pruned {
 }
 const PRUNED: PerPlace = PerPlace { primary: pruned!("primary"), mirror: pruned!("mirror") };
 
-// What no volume has any more, because one of them let it go.
+// What no volume has any more, because one of them let it go. Where no mirror is in use, what one had does not count: its
+// files are taken in again when it comes back.
 const REMOVE: &str = "
-    delete from segment where id = ?1 and state = 'lost' and 'pruned' in (on_primary, on_mirror)";
+    delete from segment
+     where id = ?1 and 'pruned' in (on_primary, on_mirror) and (state = 'lost' or (?2 and on_primary = 'pruned'))";
 
 macro_rules! lose {
     ($of:literal) => {
@@ -188,8 +190,8 @@ impl Store {
     }
 
     /// Last step of a deletion, when no file is left at `place` that a power cut could bring back: the rows go, unless the
-    /// other volume has a copy.
-    pub async fn remove_doomed(&self, place: Place, ids: &[i64]) -> Result<(), Error> {
+    /// other volume has a copy. `alone`: there is no other in use.
+    pub async fn remove_doomed(&self, place: Place, ids: &[i64], alone: bool) -> Result<(), Error> {
         let what = "remove the rows of what was deleted";
         if ids.is_empty() {
             return Ok(());
@@ -197,7 +199,7 @@ impl Store {
         let mut db = self.begin(what).await?;
         for id in ids {
             sqlx::query(PRUNED.at(place)).bind(id).execute(&mut *db).await.doing(what)?;
-            sqlx::query(REMOVE).bind(id).execute(&mut *db).await.doing(what)?;
+            sqlx::query(REMOVE).bind(id).bind(alone).execute(&mut *db).await.doing(what)?;
         }
         db.commit().await.doing(what)
     }
@@ -329,7 +331,7 @@ mod tests {
         assert_eq!(store.mark(Place::Primary, &ids[2..3], CopyState::Absent).await.unwrap(), []);
         assert!(store.finish(Place::Primary, ids[2], Default::default()).await.is_err());
         assert_eq!(store.doom(Place::Primary, &ids[2..3]).await.unwrap(), []);
-        store.remove_doomed(Place::Primary, &ids).await.unwrap();
+        store.remove_doomed(Place::Primary, &ids, false).await.unwrap();
         assert_eq!(store.doomed(Place::Primary, 10).await.unwrap(), []);
         assert!(store.segment(ids[0]).await.is_ok() && store.segment(ids[3]).await.is_ok());
         assert!(matches!(store.segment(ids[2]).await, Err(Error::NotFound { .. })));
@@ -340,7 +342,7 @@ mod tests {
         let rig = Rig::new().await;
         let ids = rig.store.record(&[(Place::Primary, facts("front", 0, 10))]).await.unwrap();
         rig.store.doom(Place::Primary, &ids).await.unwrap();
-        rig.store.remove_doomed(Place::Primary, &ids).await.unwrap();
+        rig.store.remove_doomed(Place::Primary, &ids, false).await.unwrap();
         assert_eq!(one(&rig, "front").await, None);
         let account = rig.store.account(&id("front")).await.unwrap();
         assert_eq!(account.footage_to, Some(WallUs(10_000_000)));
@@ -391,7 +393,7 @@ mod tests {
                         }
                         _ => {
                             let ids: Vec<i64> = store.doomed(Place::Primary, 9).await.unwrap().iter().map(|row| row.id).collect();
-                            store.remove_doomed(Place::Primary, &ids).await.unwrap();
+                            store.remove_doomed(Place::Primary, &ids, false).await.unwrap();
                         }
                     }
                     for camera in ["front", "yard"] {

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, SqlitePool};
 
-use super::{PerPlace, cameras, copies, events, gaps, holds, retention, segments, tests::Rig};
+use super::{PerPlace, cameras, copies, events, gaps, holds, retention, scrub, segments, tests::Rig};
 
 const SOURCES: &[(&str, &[&str])] = &[
     (include_str!("cameras.rs"), cameras::STATEMENTS),
@@ -12,6 +12,7 @@ const SOURCES: &[(&str, &[&str])] = &[
     (include_str!("gaps.rs"), gaps::STATEMENTS),
     (include_str!("holds.rs"), holds::STATEMENTS),
     (include_str!("retention.rs"), retention::STATEMENTS),
+    (include_str!("scrub.rs"), scrub::STATEMENTS),
     (include_str!("mod.rs"), &[super::VERSION]),
 ];
 

@@ -97,7 +97,7 @@ mod tests {
                 (0..20).map(|k| (Place::Primary, facts("front", n * 100 + k, n * 100 + k + 1))).collect();
             let ids = rig.store.record(&rows).await.unwrap();
             rig.store.doom(Place::Primary, &ids).await.unwrap();
-            rig.store.remove_doomed(Place::Primary, &ids).await.unwrap();
+            rig.store.remove_doomed(Place::Primary, &ids, false).await.unwrap();
         }
         assert_eq!(sizes(), before);
     }

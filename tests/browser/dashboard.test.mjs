@@ -1,7 +1,7 @@
 // The dashboard in Chromium against a running Watchkeeper with the cameras `front` and `yard`. See README.md here.
 
 import assert from "node:assert/strict";
-import { stat } from "node:fs/promises";
+import { rename, rm, stat, writeFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { api, card, inState, launch, link, onPage, picture, plays, shot, SLOW, strip, until, URL_BASE } from "./page.mjs";
 
@@ -490,6 +490,49 @@ test("the mirror's copy is chosen in the form, and its mode only where it says s
   }));
 });
 
+test("the mirror is seen in the header, also when it goes and comes back by itself", async () => {
+  const dir = process.env.WATCHKEEPER_MIRROR ?? assert.fail("WATCHKEEPER_MIRROR is not set");
+  const mirror = (page, state) => page.locator(`[data-testid=mirror][data-state=${state}]`);
+  await onPage(browser, { route: "/#/cameras/yard" }, async (page, context) => {
+    await mirror(page, "ok").getByText("Mirror ok", { exact: true }).waitFor({ timeout: SLOW });
+    assert.ok((await mirror(page, "ok").getAttribute("title")).startsWith(`${dir}: `));
+    await page.locator("[data-testid=segments] td.segments-copies").getByText("both").first().waitFor();
+    await page.getByTestId("kept").getByText("On the mirror").waitFor();
+    await page.getByTestId("kept").getByText("Oldest there").waitFor({ timeout: SLOW });
+    await shot(page, "mirror-ok");
+    const phone = await context.newPage();
+    await phone.setViewportSize({ width: 390, height: 844 });
+    await phone.emulateMedia({ colorScheme: "dark" });
+    await phone.goto(`${URL_BASE}/#/cameras/yard`);
+    await mirror(phone, "ok").waitFor();
+    await shot(phone, "mirror-ok-phone");
+    // Its directory is gone, and something else in its place keeps it from being made anew.
+    await rename(dir, `${dir}-gone`);
+    try {
+      await writeFile(dir, "");
+      await mirror(page, "degraded").getByText("Mirror degraded", { exact: true }).waitFor();
+      await page.getByTestId("announcer").getByText("Mirror degraded").waitFor();
+      await page.getByTestId("kept").getByText(/^Mirror degraded\. \S/).waitFor();
+      await page.locator("[data-testid=camera-page][data-state=recording]").waitFor();
+      await page.locator("[data-testid=segments] td.segments-copies").getByText("disk", { exact: true }).first().waitFor();
+      await shot(page, "mirror-degraded");
+      await mirror(phone, "degraded").waitFor();
+      assert.ok(await phone.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "no wider than the window");
+      await shot(phone, "mirror-degraded-phone");
+      await phone.getByTestId("kept").evaluate((el) => el.scrollIntoView());
+      await shot(phone, "mirror-degraded-phone-kept");
+      await page.goto(`${URL_BASE}/#/`);
+      await page.locator("[data-testid=event][data-kind=mirror_degraded]").first().waitFor();
+      await shot(page, "mirror-degraded-wall");
+    } finally {
+      await rm(dir);
+    }
+    await mirror(page, "ok").waitFor({ timeout: SLOW });
+    await page.locator("[data-testid=event][data-kind=mirror_restored]").first().waitFor();
+    await phone.close();
+  });
+});
+
 for (const [width, height] of [[390, 844], [1440, 900]]) {
   for (const colorScheme of ["light", "dark"]) {
     test(`fits ${width} px in ${colorScheme}`, async () => {
@@ -520,7 +563,7 @@ test("footage is protected and let go, and a limit is written in gigabytes", asy
   await onPage(browser, { route: "/#/cameras/front" }, async (page) => {
     page.on("dialog", (dialog) => dialog.accept());
     const kept = page.getByTestId("kept");
-    await kept.getByText(/in [\d,]+ segments/).waitFor({ timeout: SLOW });
+    await kept.getByText(/in [\d,]+ segments/).first().waitFor({ timeout: SLOW });
     await kept.getByText("Protect footage from being deleted").click();
     await page.getByTestId("hold-reason").fill("Theft at the gate");
     await page.getByTestId("hold-add").click();

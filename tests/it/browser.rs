@@ -49,7 +49,8 @@ fn the_dashboard_works_in_a_browser() {
         .collect();
     let links: BTreeMap<&str, Link> =
         cameras.iter().map(|(name, camera)| (*name, Link::start(camera.port()).unwrap())).collect();
-    let process = Process::start(dir.path());
+    let mirror = dir.path().join("mirror");
+    let process = Process::start_with(dir.path(), &[("WATCHKEEPER_MIRROR_DIR", &mirror)]);
     for (id, name) in [("front", "Front door"), ("yard", "Yard")] {
         let given =
             json!({ "id": id, "name": name, "main_url": links[id].url("main"), "segment_seconds": 5 });
@@ -66,6 +67,7 @@ fn the_dashboard_works_in_a_browser() {
         .current_dir(&tests)
         .env("WATCHKEEPER_URL", &process.url)
         .env("WATCHKEEPER_CONTROL", &control.url)
+        .env("WATCHKEEPER_MIRROR", &mirror)
         .env("SCREENSHOTS", Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots"))
         .stdin(Stdio::null())
         .stdout(out.try_clone().unwrap())

@@ -187,6 +187,52 @@ fn what_was_recorded_and_what_happened_is_listed() {
 }
 
 #[test]
+fn the_volumes_are_listed_and_a_new_disk_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mirror = dir.path().join("mirror");
+    let start = || Process::start_with(dir.path(), &[("WATCHKEEPER_MIRROR_DIR", &mirror)]);
+    let process = start();
+    let line = Line { dir: dir.path(), url: &process.url };
+    let _camera = record(&process, CameraSpec::new("front"), 2);
+    closed_segments(&process, "front", 1);
+    let table = line.does(&["segments", "front"]);
+    assert!(table.contains("COPIES") && table.contains("both"), "{table}");
+    process.until("the mirror's copy", "/api/v1/retention?volume=mirror", |seen| {
+        seen["stored_bytes"].as_u64().is_some_and(|bytes| bytes > 0)
+    });
+    let kept = line.json(&["retention", "--volume", "mirror"]);
+    assert_eq!(kept["cameras"][0]["camera_id"], "front", "{kept:#}");
+    let told = line.fails(1, &["volume", "accept", "mirror"]);
+    assert!(told.contains("the right volume") && told.contains("watchkeeper volume list"), "{told}");
+    assert_eq!(line.run("", &["volume", "accept"]).0, 2);
+    process.stop(STOPS_WITHIN);
+
+    // Another disk is mounted in its place.
+    fs::remove_dir_all(&mirror).unwrap();
+    fs::create_dir(&mirror).unwrap();
+    let process = start();
+    let line = Line { dir: dir.path(), url: &process.url };
+    let away = process
+        .until("the mirror to be seen", "/api/v1/system", |seen| seen["mirror"]["state"] == "degraded");
+    let listed = line.does(&["volume", "list"]);
+    assert!(listed.contains("degraded") && listed.contains("volume accept"), "{listed}");
+    assert_eq!(line.json(&["volume", "list"])["mirror"]["path"], away["mirror"]["path"]);
+    let done = line.does(&["volume", "accept", "mirror"]);
+    assert!(done.contains("is the mirror now"), "{done}");
+    process.until("the mirror to be well", "/api/v1/system", |seen| seen["mirror"]["state"] == "ok");
+    process.stop(STOPS_WITHIN);
+
+    let process = Process::start(dir.path());
+    let line = Line { dir: dir.path(), url: &process.url };
+    assert!(!line.does(&["segments", "front"]).contains("COPIES"));
+    assert!(line.json(&["volume", "list"])["mirror"].is_null());
+    for args in [&["volume", "accept", "mirror"][..], &["retention", "--volume", "mirror"]] {
+        assert!(line.fails(1, args).contains("mirror_dir"), "{args:?}");
+    }
+    process.stop(STOPS_WITHIN);
+}
+
+#[test]
 fn a_command_that_fails_says_how_by_its_exit_code() {
     let dir = tempfile::tempdir().unwrap();
     let process = Process::start(dir.path());

@@ -43,8 +43,8 @@ impl Database {
         self.runtime.block_on(self.connection.execute(sql)).unwrap();
     }
 
-    /// What the index says that each volume has of each file, and the hash that it must have.
-    pub(crate) fn copies(&mut self) -> Vec<(String, String, String, Option<Vec<u8>>)> {
+    /// What the index says that each volume has of each file, and the hash that it must have, if that is known.
+    pub(crate) fn all_copies(&mut self) -> Vec<(String, String, String, Option<Vec<u8>>)> {
         let sql = "select path, on_primary, on_mirror, hash from segment order by path";
         self.runtime.block_on(sqlx::query_as(sql).fetch_all(&mut self.connection)).unwrap()
     }
@@ -55,6 +55,17 @@ impl Database {
         assert_eq!(done.rows_affected(), 1, "{sql} of {path}");
     }
 
+    /// The copies of every closed segment that has a hash.
+    pub(crate) fn copies(&mut self) -> Vec<RowCopies> {
+        let sql = "
+            select path, lower(hex(hash)), on_primary, on_mirror
+              from segment where state = 'closed' and hash is not null";
+        let rows: Vec<(String, String, String, String)> =
+            self.runtime.block_on(sqlx::query_as(sql).fetch_all(&mut self.connection)).unwrap();
+        let copies = |(path, hash, primary, mirror)| RowCopies { path, hash, primary, mirror };
+        rows.into_iter().map(copies).collect()
+    }
+
     /// Every row by its path.
     fn rows(&mut self) -> BTreeMap<String, Row> {
         let sql = "select path, start_us, end_us, frames, bytes, width, state from segment";
@@ -62,6 +73,15 @@ impl Database {
             self.runtime.block_on(sqlx::query_as(sql).fetch_all(&mut self.connection)).unwrap();
         rows.into_iter().map(|(path, a, b, c, d, e, f)| (path, (a, b, c, d, e, f))).collect()
     }
+}
+
+/// What the index says of the copies of a file.
+pub(crate) struct RowCopies {
+    pub(crate) path: String,
+    /// In hexadecimal digits.
+    pub(crate) hash: String,
+    pub(crate) primary: String,
+    pub(crate) mirror: String,
 }
 
 /// The hash of every row that has one, by its path.
@@ -275,7 +295,7 @@ fn a_locked_database_costs_no_frame_and_the_rows_follow() {
 pub(crate) struct Small(PathBuf);
 
 impl Small {
-    pub(crate) fn mount(at: PathBuf, mib: u32) -> Self {
+    pub(crate) fn mount(at: PathBuf, mib: u64) -> Self {
         fs::create_dir_all(&at).unwrap();
         let options = format!("size={mib}M");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&at).status();

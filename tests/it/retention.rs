@@ -1,6 +1,7 @@
 //! Footage leaves in order, what is held never does, and whatever ends the process leaves neither a row nor a file behind.
 //!
-//! Recordings lie on a small file system of their own. Needs root: without, a test says so and is skipped.
+//! Recordings lie on a small file system of their own. Needs root: without, a test says so and is skipped. `RETENTION_SECS`
+//! [20] and `RETENTION_MB` [96] make a long trial of the first test: `scripts/retention-trial`.
 
 use std::{
     collections::BTreeSet,
@@ -25,8 +26,16 @@ use crate::{
 };
 
 const MIB: u64 = 1 << 20;
-/// Of each volume here: 5 %.
-const FLOOR: u64 = 96 * MIB / 20;
+
+/// Size of each volume here.
+fn size_mb() -> u64 {
+    std::env::var("RETENTION_MB").map_or(96, |text| text.parse().unwrap())
+}
+
+/// Of which 5 % stay free.
+fn floor() -> u64 {
+    size_mb() * MIB / 20
+}
 
 /// A volume below `dir`; `None`, with the reason said, where none can be mounted.
 fn volume(dir: &Path) -> Option<Small> {
@@ -39,7 +48,7 @@ fn volume(dir: &Path) -> Option<Small> {
         return None;
     }
     Command::new("umount").arg(&tried).status().unwrap();
-    Some(Small::mount(dir.join("recordings"), 96))
+    Some(Small::mount(dir.join("recordings"), size_mb()))
 }
 
 /// Segments of 2 s with much in them, so that a volume fills soon.
@@ -124,8 +133,8 @@ fn a_small_volume_keeps_its_floor_takes_turns_and_never_lets_held_footage_go() {
         pause(200);
     }
     let now = retention(&process);
-    println!("least free {} KiB, floor {} KiB; {now:#}", least / 1024, FLOOR / 1024);
-    assert!(least >= FLOOR, "{least} bytes were free");
+    println!("least free {} KiB, floor {} KiB; {now:#}", least / 1024, floor() / 1024);
+    assert!(least >= floor(), "{least} bytes were free");
     assert!(now["deleted_segments"].as_u64() >= Some(20), "{now:#}");
     // The two that bring twice as much do not crowd out the others: all have about the same.
     let bytes: Vec<u64> =
@@ -199,7 +208,7 @@ fn when_only_held_footage_is_left_recording_stops_and_goes_on_when_the_hold_ends
     assert!(seen["status"]["detail"].as_str().unwrap().contains("remove holds"), "{seen:#}");
     let now = retention(&process);
     assert_eq!((now["deleted_segments"].as_u64(), now["stopped"].is_string()), (Some(0), true), "{now:#}");
-    assert!(free(dir.path()) >= FLOOR, "{} bytes are free", free(dir.path()));
+    assert!(free(dir.path()) >= floor(), "{} bytes are free", free(dir.path()));
     let listed = process.get("/api/v1/holds");
     let held: u64 =
         listed["holds"].as_array().unwrap().iter().map(|hold| hold["bytes"].as_u64().unwrap()).sum();

@@ -307,7 +307,7 @@ pub(crate) fn until_equal(process: &Process, dir: &Path, names: &[&str], most: D
 #[track_caller]
 pub(crate) fn all_whole_are(dir: &Path) -> usize {
     let mut looked = 0;
-    for (path, on_primary, on_mirror, hash) in Database::open(dir).copies() {
+    for (path, on_primary, on_mirror, hash) in Database::open(dir).all_copies() {
         let (mut found, right) =
             (Vec::new(), hash.map(|hash| hash.iter().map(|b| format!("{b:02x}")).collect::<String>()));
         for (state, volume) in [(on_primary, "recordings"), (on_mirror, "mirror")] {

@@ -8,6 +8,7 @@ pub(super) mod exports;
 pub(super) mod probe;
 pub(super) mod recordings;
 pub(super) mod retention;
+pub(super) mod scrub;
 pub(super) mod system;
 
 use std::{borrow::Cow, fmt};

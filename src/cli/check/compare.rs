@@ -7,9 +7,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use serde::Serialize;
 
-use super::super::fail::Failure;
+use super::{
+    super::fail::Failure,
+    finding::{Finding, Kind},
+    heal::Both,
+};
 use crate::{
     base::{WallUs, error::Chain},
     disk::{self, Volume, measure},
@@ -19,7 +22,7 @@ use crate::{
         reconcile::{KnownRow, Step},
         segment::{Hash, SegmentState},
     },
-    run::recovery::{self, Hashing, Repaired, Walk},
+    run::recovery::{self, Hashing, Named, Repaired, Walk},
     store::{self, EventPage, Store},
 };
 
@@ -28,78 +31,6 @@ const PAGE: u32 = 1000;
 /// A file that was written within this is being written, whatever its name says of its beginning: the recorder writes
 /// at least once a second, and the host's clock may have been set back meanwhile.
 const BEING_WRITTEN: Duration = Duration::from_secs(10);
-
-/// What is wrong with a file or a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
-    /// The row is still open, and nobody writes the file any more.
-    Unfinished,
-    /// The file has fewer bytes than its row says.
-    Shrunk,
-    /// The row was marked lost, and the file is there.
-    Returned,
-    /// A file of ours without a row.
-    Unindexed,
-    /// A row without a file.
-    Lost,
-    /// The row says other frames or bytes than the file has.
-    Differs,
-    /// The file is not what was recorded: it contradicts the hash in its row.
-    Altered,
-    /// A sync failed while it was recorded, or it was altered when it was last read.
-    Suspect,
-    /// The row is suspect, and the file is what was recorded after all.
-    Cleared,
-    /// The file is no segment any more.
-    Damaged,
-    /// The file cannot be read.
-    Unreadable,
-    /// A file of ours without footage. Nothing is lost by it.
-    Empty,
-    /// A row whose deletion was begun.
-    Leaving,
-}
-
-impl Kind {
-    /// Whether something is wrong with it.
-    pub(super) fn is_problem(self) -> bool {
-        !matches!(self, Self::Empty | Self::Leaving)
-    }
-
-    /// Whether a repair mends it.
-    pub(super) fn is_mended(self) -> bool {
-        !matches!(self, Self::Empty | Self::Leaving | Self::Unreadable | Self::Altered | Self::Suspect)
-    }
-
-    /// What a repair does about it, or what a person can.
-    pub(super) fn remedy(self) -> &'static str {
-        match self {
-            Self::Unfinished | Self::Shrunk | Self::Returned | Self::Differs => {
-                "a repair writes into the index what the file holds"
-            }
-            Self::Unindexed => "a repair adds it to the index",
-            Self::Altered => "put a good copy in its place if you have one; a repair marks it as suspect",
-            Self::Suspect => "`check --deep` reads it and compares its hash, if it has one",
-            Self::Cleared => "a repair takes it back",
-            Self::Lost => "put the file back if you have it; a repair marks it as lost",
-            Self::Damaged => "put a good copy in its place if you have one; a repair marks it as lost",
-            Self::Unreadable => "check the disk, and the rights of the file",
-            Self::Empty => "it is left alone, and may be deleted",
-            Self::Leaving => "the service ends it when it starts",
-        }
-    }
-}
-
-/// One thing that was found.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Finding {
-    pub(super) kind: Kind,
-    /// The file, below the recordings.
-    pub(super) path: String,
-    /// In words.
-    pub(super) detail: String,
-}
 
 /// What was found, and what was done about it.
 #[derive(Debug, Default)]
@@ -117,7 +48,18 @@ pub(super) struct Compared {
     pub(super) without_hash: u64,
     /// Hashes that the repair added to rows.
     pub(super) hashed: u64,
+    /// Copies on the mirror that were looked at.
+    pub(super) mirrored: u64,
+    /// Files that were made what the other volume has.
+    pub(super) healed: Named,
     pub(super) repaired: Option<Repaired>,
+}
+
+/// What a repair does about a file that cannot be made what the mirror has.
+enum Otherwise {
+    Step(Step),
+    Suspect,
+    Nothing,
 }
 
 /// What a repair changes.
@@ -127,6 +69,10 @@ struct Mend {
     suspect: Vec<i64>,
     cleared: Vec<i64>,
     hashes: Vec<(i64, Hash)>,
+    /// Of rows whose file was made what the mirror has.
+    healed: Vec<(i64, Hash)>,
+    /// Of files that the mirror has more of.
+    on_mirror: Vec<Step>,
 }
 
 /// Which part is looked at, and how.
@@ -139,6 +85,8 @@ pub(super) struct Scope {
     /// Every file is read, and its hash compared.
     pub(super) deep: bool,
     pub(super) repair: bool,
+    /// The volumes carry the identities that are remembered: an empty one is empty, and not unmounted.
+    pub(super) known: bool,
 }
 
 /// When the running service started, as its log says: everything older is not its own. Its first event stands before
@@ -159,10 +107,11 @@ pub(super) async fn last_start(store: &Store) -> anyhow::Result<Option<WallUs>> 
 }
 
 /// Compares every file with every row, measures or reads every file, and repairs if that is wanted, all a page at a
-/// time. `tick` hears how many of how many are done.
+/// time; what is wrong is made what the mirror has, if it has it right. `tick` hears how many of how many are done.
 pub(super) async fn compare(
     store: Option<&Store>,
     volume: &Volume,
+    mirror: Option<&Volume>,
     scope: Scope,
     tick: impl Fn(u64, u64),
 ) -> anyhow::Result<Compared> {
@@ -170,12 +119,13 @@ pub(super) async fn compare(
     let wanted = recovery::Scope { before, closed: running, sizes_since: WallUs(0) };
     let mut walk = Walk::new(store, Place::Primary, volume, wanted).await?;
     let files = walk.files().await?;
-    let mut look = Look { store, volume, scope, out: Compared::default(), mend: Mend::default() };
+    let mut look = Look { store, volume, mirror, scope, out: Compared::default(), mend: Mend::default() };
     look.out.repaired = repair.then(Repaired::default);
     let mut done = 0;
     while let Some(page) = walk.next().await.context("cannot compare files and rows")? {
         let lost = |step: &Step| matches!(step, Step::Lost { .. });
-        if repair && files == 0 && page.steps.iter().any(lost) {
+        let may_be_unmounted = !(mirror.is_some() && scope.known);
+        if repair && files == 0 && may_be_unmounted && page.steps.iter().any(lost) {
             let root = volume.root().display();
             let why = format!("the index knows recordings, and not one is in `{root}`");
             return Err(Failure::new(why).hint("is the disk mounted? Nothing was changed").into());
@@ -213,6 +163,7 @@ pub(super) async fn compare(
 struct Look<'a> {
     store: Option<&'a Store>,
     volume: &'a Volume,
+    mirror: Option<&'a Volume>,
     scope: Scope,
     out: Compared,
     /// Of the page.
@@ -221,16 +172,43 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn found(&mut self, kind: Kind, path: &str, detail: impl Into<String>) {
-        self.out.findings.push(Finding { kind, path: path.to_owned(), detail: detail.into() });
+        self.out.findings.push(Finding::new(kind, path, detail));
+    }
+
+    /// A file that is not as it should be: made what the mirror has, or else what `otherwise` says.
+    fn bad(&mut self, row: &KnownRow, kind: Kind, detail: impl Into<String>, otherwise: Otherwise) {
+        let mirror = self.mirror.filter(|_| row.other == CopyState::Whole);
+        let hash = mirror
+            .filter(|_| self.scope.repair)
+            .and_then(|mirror| Both { primary: self.volume, mirror }.heal(Place::Primary, row, true));
+        let healed = hash.is_some();
+        if let Some(hash) = hash {
+            self.mend.cleared.push(row.id);
+            self.mend.healed.extend(hash.map(|hash| (row.id, hash)));
+            self.out.healed.add(row.path.clone());
+            self.out.bytes += row.bytes;
+        } else {
+            match otherwise {
+                Otherwise::Step(step) => self.mend.steps.push(step),
+                Otherwise::Suspect => self.mend.suspect.push(row.id),
+                Otherwise::Nothing => {}
+            }
+        }
+        let finding = Finding::new(kind, &*row.path, detail);
+        self.out.findings.push(Finding { elsewhere: mirror.is_some(), healed, ..finding });
     }
 
     async fn repair(&mut self) -> anyhow::Result<()> {
-        let Mend { steps, suspect, cleared, hashes } = std::mem::take(&mut self.mend);
+        let Mend { steps, suspect, cleared, hashes, healed, on_mirror } = std::mem::take(&mut self.mend);
         if let (Some(store), Some(done)) = (self.store, &mut self.out.repaired) {
             recovery::repair(store, Place::Primary, self.volume, steps, Hashing::Read, done).await?;
+            if let Some(mirror) = self.mirror {
+                recovery::repair(store, Place::Mirror, mirror, on_mirror, Hashing::Never, done).await?;
+            }
             recovery::put_into_gaps(store, done.moved(false)).await?;
             store.mark(Place::Primary, &suspect, CopyState::Suspect).await?;
             store.mark(Place::Primary, &cleared, CopyState::Whole).await?;
+            store.set_hashes(&healed).await?;
             store.set_hashes(&hashes).await?;
             self.out.hashed += hashes.len() as u64;
         }
@@ -241,13 +219,13 @@ impl Look<'_> {
         match (step, row.state) {
             (Some(step @ Step::Lost { .. }), _) => {
                 if !self.is_gone_meanwhile(row).await? {
-                    self.found(Kind::Lost, &row.path, "is in the index, but not on disk");
-                    self.mend.steps.push(step);
+                    let detail = "is in the index, but not on disk";
+                    self.bad(row, Kind::Lost, detail, Otherwise::Step(step));
                 }
             }
             (Some(step), _) => self.unsettled(row, step),
             (None, SegmentState::Closed | SegmentState::Suspect) => self.settled(row).await?,
-            (None, SegmentState::Lost) => self.out.lost_before += 1,
+            (None, SegmentState::Lost) => self.out.lost_before += u64::from(!row.other.is_there()),
             (None, SegmentState::Open) => {}
             (None, SegmentState::Deleting) if self.scope.running => {}
             (None, SegmentState::Deleting) => {
@@ -284,22 +262,37 @@ impl Look<'_> {
                         (differs(row, Kind::Shrunk), format!("should have {} bytes", row.bytes))
                     }
                 };
-                self.found(kind, &row.path, format!("{said}; holds {}", holds(&held)));
-                self.mend.steps.push(step);
+                let detail = format!("{said}; holds {}", holds(&held));
+                if self.mirror_has_more(row, held.extent.bytes) {
+                    self.found(kind, &row.path, format!("{detail}; the mirror has more of it"));
+                    self.mend.on_mirror.push(step);
+                } else {
+                    self.bad(row, kind, detail, Otherwise::Step(step));
+                }
             }
             Err(error @ (disk::Error::Io { .. } | disk::Error::Away { .. })) => {
-                self.found(Kind::Unreadable, &row.path, said(&error))
+                self.bad(row, Kind::Unreadable, said(&error), Otherwise::Nothing);
             }
             // It is known already that this footage is lost.
             Err(_) if was_lost => {
                 self.out.lost_before += 1;
                 self.found(Kind::Empty, &row.path, "is marked as lost; the file holds no footage");
             }
-            Err(error) => {
-                self.found(Kind::Damaged, &row.path, said(&error));
-                self.mend.steps.push(step);
+            Err(error) if self.mirror_has_more(row, 0) => {
+                self.found(Kind::Unfinished, &row.path, format!("{}; the mirror has it", said(&error)));
+                self.mend.on_mirror.push(step);
             }
+            Err(error) => self.bad(row, Kind::Damaged, said(&error), Otherwise::Step(step)),
         }
+    }
+
+    /// Of what both were recording when the process died, the longer copy is the one to keep.
+    fn mirror_has_more(&self, row: &KnownRow, bytes: u64) -> bool {
+        row.state == SegmentState::Open
+            && row.other == CopyState::Open
+            && self
+                .mirror
+                .is_some_and(|mirror| measure(mirror, &row.path).is_ok_and(|held| held.extent.bytes > bytes))
     }
 
     /// A closed or suspect row whose file seems to be there.
@@ -314,12 +307,11 @@ impl Look<'_> {
             Ok(held) => held,
             Err(disk::Error::NotFound { .. }) if self.is_gone_meanwhile(row).await? => return Ok(()),
             Err(error @ (disk::Error::Io { .. } | disk::Error::Away { .. })) => {
-                self.found(Kind::Unreadable, &row.path, said(&error));
+                self.bad(row, Kind::Unreadable, said(&error), Otherwise::Nothing);
                 return Ok(());
             }
             Err(error) => {
-                self.found(Kind::Damaged, &row.path, said(&error));
-                self.mend.steps.push(finish());
+                self.bad(row, Kind::Damaged, said(&error), Otherwise::Step(finish()));
                 return Ok(());
             }
         };
@@ -328,31 +320,31 @@ impl Look<'_> {
             let (frames, bytes) = (row.frames, row.bytes);
             let says =
                 format!("the index says {frames} frames in {bytes} bytes; the file holds {}", holds(&held));
-            self.found(differs(row, Kind::Differs), &row.path, says);
-            self.mend.steps.push(finish());
+            self.bad(row, differs(row, Kind::Differs), says, Otherwise::Step(finish()));
             return Ok(());
         }
         self.out.without_hash += u64::from(row.hash.is_none());
         if !self.scope.deep {
             if suspect {
-                self.found(Kind::Suspect, &row.path, "may not be what was recorded");
+                self.bad(row, Kind::Suspect, "may not be what was recorded", Otherwise::Nothing);
             } else {
                 self.out.bytes += row.bytes;
             }
             return Ok(());
         }
         match (disk::hash(self.volume, &row.path), row.hash) {
-            (Err(error), _) => self.found(Kind::Unreadable, &row.path, said(&error)),
+            (Err(error), _) => self.bad(row, Kind::Unreadable, said(&error), Otherwise::Nothing),
             (Ok(hash), Some(right)) if hash != right => {
-                self.found(Kind::Altered, &row.path, format!("its hash is {hash} and not {right}"));
-                self.mend.suspect.push(row.id);
+                let detail = format!("its hash is {hash} and not {right}");
+                self.bad(row, Kind::Altered, detail, Otherwise::Suspect);
             }
             (Ok(_), Some(_)) if suspect => {
                 self.found(Kind::Cleared, &row.path, "is marked as suspect, and its hash is right");
                 self.mend.cleared.push(row.id);
             }
             (Ok(_), None) if suspect => {
-                self.found(Kind::Suspect, &row.path, "has no hash that would tell whether it is whole");
+                let detail = "has no hash that would tell whether it is whole";
+                self.bad(row, Kind::Suspect, detail, Otherwise::Nothing);
             }
             (Ok(hash), known) => {
                 self.out.bytes += row.bytes;
@@ -402,7 +394,7 @@ fn holds(held: &disk::Measured) -> String {
 }
 
 /// The path stands beside it.
-fn said(error: &disk::Error) -> String {
+pub(super) fn said(error: &disk::Error) -> String {
     match error {
         disk::Error::Empty { .. } => "holds no whole fragment".to_owned(),
         disk::Error::NotOurs { why, .. } => format!("is no segment: {why}"),
@@ -411,7 +403,7 @@ fn said(error: &disk::Error) -> String {
     }
 }
 
-fn is_being_written(volume: &Volume, path: &str) -> bool {
+pub(super) fn is_being_written(volume: &Volume, path: &str) -> bool {
     let modified = || {
         let file = volume.open_segment_file(path).ok()?.file;
         let modified = file.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
