@@ -1,6 +1,7 @@
 //! What is decided, apart from what is done: values in, values out. No clock, no I/O, no async, no logging.
 
 pub mod address;
+pub mod ai;
 pub mod anchor;
 pub mod backoff;
 pub mod camera;

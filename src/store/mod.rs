@@ -3,6 +3,7 @@
 //! Nothing here is on the way of footage to the disk: whoever writes rows waits here and not there, and a database that
 //! is [`Error::Away`] only means that rows follow later.
 
+mod ai;
 mod cameras;
 mod copies;
 mod error;

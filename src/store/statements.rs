@@ -2,9 +2,10 @@
 
 use sqlx::{AssertSqlSafe, SqlitePool};
 
-use super::{PerPlace, cameras, copies, events, gaps, holds, retention, scrub, segments, tests::Rig};
+use super::{PerPlace, ai, cameras, copies, events, gaps, holds, retention, scrub, segments, tests::Rig};
 
 const SOURCES: &[(&str, &[&str])] = &[
+    (include_str!("ai.rs"), ai::STATEMENTS),
     (include_str!("cameras.rs"), cameras::STATEMENTS),
     (include_str!("copies.rs"), copies::STATEMENTS),
     (include_str!("segments.rs"), segments::STATEMENTS),

@@ -25,7 +25,7 @@ use crate::{
 pub(super) struct Rig {
     dir: tempfile::TempDir,
     pub(super) store: Store,
-    vault: Vault,
+    pub(super) vault: Vault,
 }
 
 impl Rig {

@@ -1,0 +1,155 @@
+//! Tasks of programs that look at pictures.
+
+use sqlx::FromRow;
+
+use super::{
+    Error, Store,
+    error::{BadValue, Doing as _, values},
+    segments::word,
+};
+use crate::model::{
+    Profile,
+    ai::task::{NewTask, TASKS_MAX, Task},
+};
+
+const ADD: &str = "
+    insert into ai_task (camera_id, kind, profile, rate, width, config, enabled, priority)
+    select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 where (select count(*) from ai_task) < ?9
+    returning id";
+
+const CHANGE: &str = "
+    update ai_task
+       set camera_id = ?2, kind = ?3, profile = ?4, rate = ?5, width = ?6, config = ?7, enabled = ?8, priority = ?9
+     where id = ?1";
+
+const REMOVE: &str = "delete from ai_task where id = ?1";
+
+const TASKS: &str = "
+    select id, camera_id, kind, profile, rate, width, config, enabled, priority from ai_task order by id";
+
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[ADD, CHANGE, REMOVE, TASKS];
+
+impl Store {
+    /// Adds a task of a camera that is there. [`Error::TooMany`] if there are as many as there may be.
+    pub async fn add_task(&self, task: &NewTask) -> Result<i64, Error> {
+        let what = "add a task";
+        let NewTask { camera, kind, profile, rate, width, config, enabled, priority } = task;
+        let id: Option<i64> = sqlx::query_scalar(ADD)
+            .bind(camera.as_str())
+            .bind(kind)
+            .bind(profile.word())
+            .bind(rate)
+            .bind(width)
+            .bind(config)
+            .bind(enabled)
+            .bind(priority)
+            .bind(TASKS_MAX)
+            .fetch_optional(self.writer(what).await?)
+            .await
+            .doing(what)?;
+        id.ok_or(Error::TooMany { what: "tasks", most: TASKS_MAX })
+    }
+
+    /// Changes a task. [`Error::NotFound`] if there is none of its id.
+    pub async fn change_task(&self, task: &Task) -> Result<(), Error> {
+        let what = "change a task";
+        let Task { id, task: NewTask { camera, kind, profile, rate, width, config, enabled, priority } } =
+            task;
+        let done = sqlx::query(CHANGE)
+            .bind(id)
+            .bind(camera.as_str())
+            .bind(kind)
+            .bind(profile.word())
+            .bind(rate)
+            .bind(width)
+            .bind(config)
+            .bind(enabled)
+            .bind(priority)
+            .execute(self.writer(what).await?)
+            .await
+            .doing(what)?;
+        if done.rows_affected() == 1 { Ok(()) } else { Err(none(*id)) }
+    }
+
+    /// Removes a task. [`Error::NotFound`] if there is none of this id.
+    pub async fn remove_task(&self, id: i64) -> Result<(), Error> {
+        let what = "remove a task";
+        let done = sqlx::query(REMOVE).bind(id).execute(self.writer(what).await?).await.doing(what)?;
+        if done.rows_affected() == 1 { Ok(()) } else { Err(none(id)) }
+    }
+
+    /// Every task, by id.
+    pub async fn tasks(&self) -> Result<Vec<Task>, Error> {
+        let what = "list tasks";
+        let rows: Vec<Row> = sqlx::query_as(TASKS).fetch_all(&self.readers).await.doing(what)?;
+        values(what, rows)
+    }
+}
+
+fn none(id: i64) -> Error {
+    Error::NotFound { what: "task", id: id.to_string() }
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: i64,
+    camera_id: String,
+    kind: String,
+    profile: String,
+    rate: u32,
+    width: u32,
+    config: String,
+    enabled: bool,
+    priority: i32,
+}
+
+impl TryFrom<Row> for Task {
+    type Error = BadValue;
+
+    fn try_from(row: Row) -> Result<Self, BadValue> {
+        let Row { id, camera_id, kind, profile, rate, width, config, enabled, priority } = row;
+        let camera = word("ai_task.camera_id", &camera_id, |id| id.parse().ok())?;
+        let profile = word("ai_task.profile", &profile, Profile::from_word)?;
+        Ok(Self { id, task: NewTask { camera, kind, profile, rate, width, config, enabled, priority } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::WallUs,
+        store::tests::{Rig, camera, id},
+    };
+
+    #[tokio::test]
+    async fn tasks_are_kept_and_go_with_their_camera() {
+        let rig = Rig::new().await;
+        let store = &rig.store;
+        store.insert_camera(&rig.vault, &camera("front"), WallUs(0)).await.unwrap();
+        let task = NewTask {
+            camera: id("front"),
+            kind: "people".into(),
+            profile: Profile::Sub,
+            rate: 2_500,
+            width: 640,
+            config: r#"{"a": 1}"#.into(),
+            enabled: true,
+            priority: -3,
+        };
+        let first = store.add_task(&task).await.unwrap();
+        let second = store.add_task(&NewTask { enabled: false, ..task.clone() }).await.unwrap();
+        let changed = Task { id: first, task: NewTask { rate: 100, ..task.clone() } };
+        store.change_task(&changed).await.unwrap();
+        let kept = Task { id: second, task: NewTask { enabled: false, ..task.clone() } };
+        assert_eq!(store.tasks().await.unwrap(), [changed.clone(), kept.clone()]);
+        store.remove_task(first).await.unwrap();
+        let gone = |result| matches!(result, Err(Error::NotFound { what: "task", .. }));
+        assert!(gone(store.remove_task(first).await) && gone(store.change_task(&changed).await));
+        assert!(store.add_task(&task).await.unwrap() > second, "an id is never used twice");
+        store.delete_camera(&id("front")).await.unwrap();
+        assert_eq!(store.tasks().await.unwrap(), []);
+        assert!(store.add_task(&task).await.is_err(), "of a camera that is not there");
+    }
+}
