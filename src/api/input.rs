@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     base::{CameraId, WallUs},
-    model::{copies::Place, event::Severity},
+    model::{Profile, copies::Place, event::Severity},
 };
 
 /// Largest body that is read, in bytes.
@@ -153,6 +153,28 @@ impl<S: Send + Sync> FromRequestParts<S> for CameraPath {
         let text = segment_of_path(parts).await?;
         let id = text.parse().map_err(|bad: crate::base::ids::BadCameraId| bad_id(bad))?;
         Ok(Self { id })
+    }
+}
+
+/// A task in a path.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct TaskPath {
+    /// The task's id.
+    #[param(minimum = 0)]
+    pub(super) task_id: i64,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let text = segment_of_path(parts).await?;
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        let task_id = text.parse().ok().filter(|_| plain);
+        let task_id = task_id
+            .ok_or_else(|| bad_id("a task's id is a whole number, as `GET /api/v1/ai/tasks` lists them"))?;
+        Ok(Self { task_id })
     }
 }
 
@@ -354,6 +376,10 @@ impl Query {
 
     pub(super) fn severity(&mut self, name: &str) -> Result<Option<Severity>, ApiError> {
         self.take(name, Severity::from_word, "info, warning or error")
+    }
+
+    pub(super) fn profile(&mut self, name: &str) -> Result<Option<Profile>, ApiError> {
+        self.take(name, Profile::from_word, "main or sub")
     }
 
     pub(super) fn place(&mut self, name: &str) -> Result<Option<Place>, ApiError> {

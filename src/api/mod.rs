@@ -1,6 +1,7 @@
 //! The HTTP API, the dashboard's files, and the connections they go over. Handlers call [`Watchkeeper`] and see
 //! neither rows nor elements; `docs/http-api.md` is the contract.
 
+mod ai;
 mod assets;
 mod cameras;
 mod coverage;
@@ -85,6 +86,10 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(retention::remove)) //                           …/{id}/holds/{hold}
         .routes(routes!(retention::all)) //                              /api/v1/holds
         .routes(routes!(retention::retention)) //                        /api/v1/retention
+        .routes(routes!(ai::frame)) //                                   …/{id}/frame
+        .routes(routes!(ai::tasks, ai::add)) //                          /api/v1/ai/tasks
+        .routes(routes!(ai::one, ai::change, ai::remove)) //             …/{task_id}
+        .routes(routes!(ai::samplers)) //                                /api/v1/ai/samplers
         .routes(routes!(exports::add)) //                                …/{id}/exports
         .routes(routes!(exports::list)) //                               /api/v1/exports
         .routes(routes!(exports::one, exports::cancel)) //               …/{export_id}
@@ -114,6 +119,7 @@ fn api() -> OpenApiRouter<App> {
         (name = "recordings", description = "Segments, recorded time and files"),
         (name = "retention", description = "What is kept, and for how long"),
         (name = "exports", description = "Clips of any length as one file"),
+        (name = "ai", description = "Pictures for programs that look at them"),
         (name = "system", description = "The service itself, its log and its changes")
     )
 )]

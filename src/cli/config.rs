@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::places;
 use crate::{
     model::retention::{BYTES_LEAST, BYTES_MAX},
-    run::{MirrorSettings, Settings, StorageLimits},
+    run::{AiLimits, MirrorSettings, Settings, StorageLimits},
 };
 
 /// Where a configuration is looked for when none is named.
@@ -52,6 +52,10 @@ pub struct Config {
     pub resync_bytes_per_second: u64,
     /// How fast closed segments are read again and compared with their hashes; 0 is never.
     pub scrub_bytes_per_second: u64,
+    /// So many pictures a second for programs that look at them, of all cameras together.
+    pub ai_max_total_fps: u32,
+    /// So many megapixels are decoded for them in a second.
+    pub ai_max_decode_mpps: Option<u32>,
 }
 
 impl Default for Config {
@@ -70,6 +74,8 @@ impl Default for Config {
             mirror_min_free_bytes: None,
             resync_bytes_per_second: RESYNC,
             scrub_bytes_per_second: SCRUB,
+            ai_max_total_fps: 40,
+            ai_max_decode_mpps: None,
         }
     }
 }
@@ -201,6 +207,8 @@ impl Config {
                 "MIRROR_MIN_FREE_BYTES" => self.mirror_min_free_bytes = Some(bytes(&value).map_err(wrong)?),
                 "RESYNC_BYTES_PER_SECOND" => self.resync_bytes_per_second = bytes(&value).map_err(wrong)?,
                 "SCRUB_BYTES_PER_SECOND" => self.scrub_bytes_per_second = bytes(&value).map_err(wrong)?,
+                "AI_MAX_TOTAL_FPS" => self.ai_max_total_fps = number(&value).map_err(wrong)?,
+                "AI_MAX_DECODE_MPPS" => self.ai_max_decode_mpps = Some(number(&value).map_err(wrong)?),
                 "LOG" => self.log = value,
                 // Read by clap.
                 "CONFIG" | "SERVER" => {}
@@ -226,8 +234,16 @@ impl Config {
             }),
             resync_bytes_per_second: self.resync_bytes_per_second,
             scrub_bytes_per_second: self.scrub_bytes_per_second,
+            ai: AiLimits {
+                rate: self.ai_max_total_fps.saturating_mul(1_000),
+                pixels: self.ai_max_decode_mpps.map(|mpps| u64::from(mpps) * 1_000_000),
+            },
         }
     }
+}
+
+fn number(value: &str) -> Result<u32, String> {
+    value.parse().map_err(|_| format!("`{value}` is no whole number"))
 }
 
 fn bytes(value: &str) -> Result<u64, String> {
@@ -252,6 +268,8 @@ mod tests {
             "mirror_min_free_bytes",
             "resync_bytes_per_second",
             "scrub_bytes_per_second",
+            "ai_max_total_fps",
+            "ai_max_decode_mpps",
             "listen",
             "allowed_hosts",
             "log",

@@ -186,6 +186,7 @@ fn needs(purpose: Purpose) -> (Vec<Binding>, &'static [&'static str]) {
         Purpose::Probe(_) => (source(), &["src", "units", "split"]),
         Purpose::Audio(_) => (source(), &["src", "sound", "track"]),
         Purpose::Snapshot(_) => (Vec::new(), &["camera", "depay", "units", "scaled", "jpeg", "out"]),
+        Purpose::Sample(_) => (Vec::new(), &["camera", "depay", "units", "decoder", "scaled", "jpeg", "out"]),
     }
 }
 

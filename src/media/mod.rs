@@ -8,6 +8,7 @@ pub mod gstlog;
 pub mod look;
 pub mod preflight;
 pub mod recorder;
+pub mod sampler;
 pub mod session;
 pub mod snapshot;
 pub mod sound;

@@ -37,6 +37,8 @@ impl Texts {
             Purpose::Probe(Codec::H265) => include_str!("../../pipelines/probe-h265.launch"),
             Purpose::Snapshot(Codec::H264) => include_str!("../../pipelines/snapshot-h264.launch"),
             Purpose::Snapshot(Codec::H265) => include_str!("../../pipelines/snapshot-h265.launch"),
+            Purpose::Sample(Codec::H264) => include_str!("../../pipelines/sample-h264.launch"),
+            Purpose::Sample(Codec::H265) => include_str!("../../pipelines/sample-h265.launch"),
             Purpose::Audio(AudioCodec::Aac) => include_str!("../../pipelines/audio-aac.launch"),
             Purpose::Audio(AudioCodec::Opus) => include_str!("../../pipelines/audio-opus.launch"),
             Purpose::Audio(AudioCodec::Pcma) => include_str!("../../pipelines/audio-pcma.launch"),

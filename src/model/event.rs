@@ -30,6 +30,8 @@ pub enum Kind {
     MirrorResyncing,
     /// It has all that it should.
     MirrorRestored,
+    /// A stream cannot be sampled for programs that look at pictures.
+    SamplerOffline,
     /// A copy of a segment is not what was recorded.
     SegmentDamaged,
     /// A copy was made whole from the other volume.
@@ -59,6 +61,7 @@ words!(Kind {
     MirrorBehind = "mirror_behind",
     MirrorResyncing = "mirror_resyncing",
     MirrorRestored = "mirror_restored",
+    SamplerOffline = "sampler_offline",
     SegmentDamaged = "segment_damaged",
     SegmentHealed = "segment_healed",
     RetentionShortage = "retention_shortage",

@@ -16,19 +16,23 @@ pub enum Purpose {
     Probe(Codec),
     /// One keyframe to JPEG.
     Snapshot(Codec),
+    /// Some frames a second to JPEG.
+    Sample(Codec),
     /// The sound beside a stream that is recorded.
     Audio(AudioCodec),
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Record(Codec::H264),
         Self::Record(Codec::H265),
         Self::Probe(Codec::H264),
         Self::Probe(Codec::H265),
         Self::Snapshot(Codec::H264),
         Self::Snapshot(Codec::H265),
+        Self::Sample(Codec::H264),
+        Self::Sample(Codec::H265),
         Self::Audio(AudioCodec::Aac),
         Self::Audio(AudioCodec::Opus),
         Self::Audio(AudioCodec::Pcma),
@@ -44,6 +48,8 @@ impl Purpose {
             Self::Probe(Codec::H265) => "probe-h265.launch",
             Self::Snapshot(Codec::H264) => "snapshot-h264.launch",
             Self::Snapshot(Codec::H265) => "snapshot-h265.launch",
+            Self::Sample(Codec::H264) => "sample-h264.launch",
+            Self::Sample(Codec::H265) => "sample-h265.launch",
             Self::Audio(AudioCodec::Aac) => "audio-aac.launch",
             Self::Audio(AudioCodec::Opus) => "audio-opus.launch",
             Self::Audio(AudioCodec::Pcma) => "audio-pcma.launch",

@@ -15,13 +15,20 @@ pub(super) const EVENTS: usize = 4096;
 pub(super) struct Hub {
     changes: broadcast::Sender<Change>,
     events: mpsc::Sender<NewEvent>,
+    /// Nobody is to hear anything.
+    silent: bool,
 }
 
 impl Hub {
     /// The hub, and the log entries for the clerk.
     pub(super) fn new() -> (Self, mpsc::Receiver<NewEvent>) {
         let (events, to_write) = mpsc::channel(EVENTS);
-        (Self { changes: broadcast::Sender::new(CHANGES), events }, to_write)
+        (Self { changes: broadcast::Sender::new(CHANGES), events, silent: false }, to_write)
+    }
+
+    /// One that tells nobody anything: for what runs beside a camera's recording.
+    pub(super) fn silent() -> Self {
+        Self { silent: true, ..Self::new().0 }
     }
 
     /// Tells of a change; nobody watching is fine.
@@ -36,6 +43,9 @@ impl Hub {
 
     /// Logs an event, in the database and in the log.
     pub(super) fn log(&self, event: NewEvent) {
+        if self.silent {
+            return;
+        }
         say(&event);
         if let Err(error) = self.events.try_send(event) {
             tracing::error!("an event is lost, the database has been away too long: {error}");

@@ -15,6 +15,7 @@ mod mirror;
 pub mod recovery;
 pub mod resync;
 mod retention;
+mod sampling;
 mod scrub;
 mod startup;
 mod threads;
@@ -47,7 +48,7 @@ use crate::{
     base::{CameraId, WallUs, secret::Vault},
     media,
     model::{
-        Camera,
+        Camera, Profile,
         camera::{BadField, CameraPatch},
         clip,
         copies::Place,
@@ -66,6 +67,7 @@ pub use keeper::{KeeperNow, StorageLimits};
 pub use ledger::CoverageNow;
 pub use mirror::MirrorNow;
 pub use retention::{CameraStored, Next, RetentionNow};
+pub use sampling::{AiLimits, Frame, SamplerNow, SamplerState, WAIT_MAX};
 pub use scrub::ScrubNow;
 pub use startup::StartError;
 
@@ -80,6 +82,8 @@ pub struct Settings {
     pub pipelines_dir: Option<PathBuf>,
     /// What all cameras together may keep.
     pub storage: StorageLimits,
+    /// What all samplers together may take.
+    pub ai: AiLimits,
     /// Where the second copy is; `None` without one.
     pub mirror: Option<MirrorSettings>,
     /// What is missing on one volume is copied from the other no faster than so.
@@ -127,6 +131,7 @@ struct Inner {
     /// In the same order.
     watches: Vec<volumes::VolumeWatch>,
     mirror: Option<mirror::MirrorWatch>,
+    samplers: sampling::Samplers,
     scrub: scrub::ScrubState,
     started_at: WallUs,
     cameras: Mutex<BTreeMap<CameraId, Entry>>,
@@ -154,9 +159,21 @@ struct Entry {
     camera: Camera,
     created_at: WallUs,
     driver: Driver,
+    /// Of the stream that is not recorded, while it is sampled, with the settings that it has.
+    beside: Option<(Camera, Driver)>,
 }
 
 impl Entry {
+    /// Stops all sessions of the camera; the open segment is finished first.
+    async fn stop(self) {
+        let beside = async {
+            if let Some((_, driver)) = self.beside {
+                driver.stop().await;
+            }
+        };
+        tokio::join!(self.driver.stop(), beside);
+    }
+
     fn now(&self) -> CameraNow {
         CameraNow {
             camera: self.camera.clone(),
@@ -410,6 +427,20 @@ pub enum Error {
     /// Too many of these at once: which.
     #[error("too many exports {0} at this moment")]
     TooManyExports(&'static str),
+    /// No such task.
+    #[error("there is no task {0}")]
+    NoTask(i64),
+    /// As many as there may be.
+    #[error("there are {0} tasks, which is the most")]
+    TooManyTasks(u32),
+    /// No task asks for it, or there is nothing left for it.
+    #[error("the {} stream of `{camera}` is not sampled", .profile.word())]
+    NotSampled {
+        /// Whose.
+        camera: CameraId,
+        /// Of which stream.
+        profile: Profile,
+    },
     /// None is configured.
     #[error("there is no mirror; set mirror_dir in the configuration")]
     NoMirror,
@@ -485,7 +516,7 @@ impl Watchkeeper {
         }
         self.0.ledgers.added(&self.0.store, &id, created_at, camera.record_enabled).await;
         let driver = Driver::start(camera.clone(), self.0.deps.clone(), Duration::ZERO, None);
-        let entry = Entry { camera, created_at, driver };
+        let entry = Entry { camera, created_at, driver, beside: None };
         let now = entry.now();
         self.entries().insert(id.clone(), entry);
         self.0.deps.hub.tell(Change::Camera(id));
@@ -530,10 +561,11 @@ impl Watchkeeper {
             return Err(Error::Held { camera: id.clone(), holds });
         }
         self.0.store.delete_camera(id).await?;
+        self.tasks_changed().await?;
         let entry = self.entries().remove(id);
         if let Some(entry) = entry {
             let at = WallUs::now();
-            entry.driver.stop().await;
+            entry.stop().await;
             self.0.ledgers.removed(id, at);
         }
         self.pictures().remove(id);

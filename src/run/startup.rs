@@ -30,6 +30,7 @@ use super::{
     mirror::MirrorWatch,
     recovery::{self, Hashing, Moved, Page, Repaired, Scope, Walk},
     resync::Resync,
+    sampling,
     scrub::{Scrub, ScrubState},
     threads::on_thread,
     volumes::VolumeWatch,
@@ -287,7 +288,10 @@ impl Watchkeeper {
             let delay = apart * u32::try_from(n).unwrap_or(u32::MAX);
             let camera: Camera = stored.camera;
             let driver = Driver::start(camera.clone(), deps.clone(), delay, reached.get(&camera.id).copied());
-            cameras.insert(camera.id.clone(), Entry { camera, created_at: stored.created, driver });
+            cameras.insert(
+                camera.id.clone(),
+                Entry { camera, created_at: stored.created, driver, beside: None },
+            );
         }
         let compare =
             Compare { store: store.clone(), volumes, hub, ledgers: ledgers.clone(), started_at, upto };
@@ -303,6 +307,7 @@ impl Watchkeeper {
             settings: settings.clone(),
             watches,
             mirror,
+            samplers: sampling::Samplers::default(),
             scrub,
             started_at,
             cameras: Mutex::new(cameras),
@@ -316,6 +321,10 @@ impl Watchkeeper {
             lock,
         }));
         tokio::spawn(keep_pins(Arc::downgrade(&service.0), to_pin));
+        if let Err(error) = service.tasks_changed().await {
+            tracing::error!("nothing is sampled until a task changes: {}", Chain(&error));
+        }
+        tokio::spawn(sampling::keep(Arc::downgrade(&service.0)));
         Ok(service)
     }
 
@@ -390,7 +399,7 @@ impl Watchkeeper {
         let drivers = std::mem::take(&mut *self.entries());
         late().extend(drivers.keys().cloned());
         let stopping = drivers.into_iter().map(async |(id, entry)| {
-            entry.driver.stop().await;
+            entry.stop().await;
             late().remove(&id);
         });
         join_all(stopping).await;

@@ -55,6 +55,8 @@ mod retention;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod sampling;
+#[cfg(test)]
 mod scrub;
 #[cfg(test)]
 mod secrets;

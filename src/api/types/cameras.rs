@@ -341,7 +341,7 @@ impl<'de> Deserialize<'de> for Password {
 }
 
 /// A field that may be absent, and if not has a value: null is refused, for it would say nothing.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
 

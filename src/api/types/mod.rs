@@ -1,6 +1,7 @@
 //! Every shape that enters or leaves. Plain structs; `From` destructures what it shows without `..`, so that a new
 //! field of the model must be decided on here, and nothing leaves by accident.
 
+pub(super) mod ai;
 pub(super) mod cameras;
 pub(super) mod coverage;
 pub(super) mod events;
@@ -38,6 +39,7 @@ use crate::{
         segment::{AudioCodec, Codec, SegmentState, Source},
         status::{Loss, Shown},
     },
+    run::SamplerState,
 };
 
 /// The body of every answer that is an error.
@@ -99,6 +101,7 @@ wire_words!(
     SourceWord = Source,
     SegmentStateWord = SegmentState,
     PlaceWord = Place,
+    SamplerStateWord = SamplerState,
     CopyWord = CopyState,
     MirrorStateWord = MirrorState,
     CauseWord = Cause,

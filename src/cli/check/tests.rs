@@ -61,6 +61,7 @@ impl Rig {
             mirror: None,
             resync_bytes_per_second: 32 << 20,
             scrub_bytes_per_second: 8 << 20,
+            ai: Default::default(),
         };
         let volume = Volume::open(&settings.recordings_dir).unwrap();
         fs::create_dir(volume.root().join("a")).unwrap();

@@ -9,7 +9,7 @@ use std::{
 use gstreamer::{self as gst, prelude::*};
 
 use super::{
-    Shared, Wanted, clock_time, lock,
+    Passing, Shared, Wanted, clock_time, lock,
     pump::Pump,
     stretch::{Branch, Order, Tracks, Unit},
 };
@@ -133,6 +133,10 @@ impl Feed {
             self.shared.wall(at_ns);
         }
         buffer.make_mut().set_pts(clock_time(at_ns));
+        let lookers = &self.shared.settings.lookers;
+        if !lookers.is_empty() {
+            lookers.pass(&Passing { unit: &buffer, caps: &caps, key, at: self.shared.wall(at_ns) });
+        }
         if let Some(last) = self.last_ns.replace(at_ns) {
             let distance = (at_ns - last).abs();
             self.interval_ns = Some(self.interval_ns.map_or(distance, |least| least.min(distance)));

@@ -60,6 +60,56 @@ pub struct RecordSettings {
     pub reached: Arc<Reached>,
     /// Takes the jumps of the host's clock that the recording followed.
     pub jumps: UnboundedSender<Jump>,
+    /// Who else looks at every frame.
+    pub lookers: Lookers,
+}
+
+/// A frame that passes by, recorded or not.
+#[derive(Debug)]
+pub struct Passing<'a> {
+    /// The access unit.
+    pub unit: &'a gst::Buffer,
+    /// What it is encoded in.
+    pub caps: &'a gst::Caps,
+    /// Whether it is a keyframe.
+    pub key: bool,
+    /// Its time, on the clock that segments are recorded by.
+    pub at: WallUs,
+}
+
+/// Somebody who looks at every frame of a stream, in the streaming thread: it takes references and returns at once.
+pub trait Look: Send + Sync + std::fmt::Debug {
+    /// A frame.
+    fn pass(&self, passing: &Passing<'_>);
+}
+
+/// Those who look at a stream; they stay when its session is opened anew. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Lookers(Arc<Mutex<Vec<Arc<dyn Look>>>>);
+
+impl Lookers {
+    /// From the next frame on it looks, too.
+    pub fn add(&self, looker: Arc<dyn Look>) {
+        lock(&self.0).push(looker);
+    }
+
+    /// From the next frame on it does not.
+    pub fn remove(&self, looker: &Arc<dyn Look>) {
+        lock(&self.0).retain(|other| !Arc::ptr_eq(other, looker));
+    }
+
+    /// Whether both are the same stream's.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn pass(&self, passing: &Passing<'_>) {
+        lock(&self.0).iter().for_each(|looker| looker.pass(passing));
+    }
+
+    fn is_empty(&self) -> bool {
+        lock(&self.0).is_empty()
+    }
 }
 
 /// Where a camera's footage ends, in UTC.

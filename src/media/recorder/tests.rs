@@ -72,6 +72,7 @@ fn segments_begin_with_keyframes_lose_nothing_and_say_what_they_are() {
         want: Arc::default(),
         memory: Memory::default(),
         reached: Arc::default(),
+        lookers: Lookers::default(),
         jumps: tokio::sync::mpsc::unbounded_channel().0,
     };
     let recorder = Recorder::new(
@@ -192,6 +193,7 @@ impl Bench {
             want: Arc::default(),
             memory: Memory::default(),
             reached: Arc::default(),
+            lookers: Lookers::default(),
             jumps: tokio::sync::mpsc::unbounded_channel().0,
         };
         let rtp_times = RtpTimes::default();

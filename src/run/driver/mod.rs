@@ -27,7 +27,7 @@ use crate::{
     media::{
         bus::Lost,
         preflight,
-        recorder::{Memory, Reached, RecordSettings, Want as Wanting, Wanted},
+        recorder::{Lookers, Memory, Reached, RecordSettings, Want as Wanting, Wanted},
         session::{CLOSE_DEADLINE, Session, Use},
         source::KEEP_ALIVE,
         text::Texts,
@@ -92,6 +92,10 @@ pub(super) struct Driver {
     pub(super) session: watch::Receiver<Option<Arc<Session>>>,
     /// Whether there is a session, or is to be one.
     pub(super) in_use: Arc<AtomicBool>,
+    /// Who else looks at its frames.
+    pub(super) lookers: Lookers,
+    /// Whether somebody looks, so that there is to be a session also while nothing is recorded.
+    pub(super) sampled: Arc<AtomicBool>,
     /// Keyframes of the sessions before this one, so that pictures are numbered through.
     pub(super) keyframes_before: Arc<AtomicU64>,
     task: JoinHandle<()>,
@@ -137,9 +141,12 @@ impl Driver {
         let (jumps, jumped) = mpsc::unbounded_channel();
         let span = tracing::info_span!("camera", camera.id = %camera.id);
         let keyframes_before = Arc::new(AtomicU64::new(0));
+        let (lookers, sampled) = (Lookers::default(), Arc::new(AtomicBool::new(false)));
         let stream = Arc::new(Semaphore::new(1));
         let in_use = Arc::new(AtomicBool::new(!matches!(demand.want, Want::Nothing(_))));
         let task = Task {
+            lookers: lookers.clone(),
+            sampled: sampled.clone(),
             stream: stream.clone(),
             held: None,
             keyframes_before: keyframes_before.clone(),
@@ -175,7 +182,17 @@ impl Driver {
             tell,
         };
         let task = tokio::spawn(task.live(orders, told, jumped, delay).instrument(span));
-        Self { commands, status: seen_status, stream, session: seen_session, in_use, keyframes_before, task }
+        Self {
+            commands,
+            status: seen_status,
+            stream,
+            session: seen_session,
+            in_use,
+            lookers,
+            sampled,
+            keyframes_before,
+            task,
+        }
     }
 
     /// Gives it new settings.
@@ -227,6 +244,8 @@ struct Task {
     /// Since when it is to be recorded.
     record_since: Option<Instant>,
     in_use: Arc<AtomicBool>,
+    lookers: Lookers,
+    sampled: Arc<AtomicBool>,
     /// Where the footage ends.
     reached: Arc<Reached>,
     jumps: mpsc::UnboundedSender<Jump>,
@@ -349,7 +368,8 @@ impl Task {
             }
         }
         if self.started {
-            let open = self.for_mirror || !matches!(self.demand.want, Want::Nothing(_));
+            let looked_at = self.sampled.load(Relaxed) && settings.enabled;
+            let open = self.for_mirror || looked_at || !matches!(self.demand.want, Want::Nothing(_));
             self.in_use.store(open, Relaxed);
             self.step(if open { Event::Wanted } else { Event::Unwanted });
         }
@@ -522,6 +542,7 @@ impl Task {
             memory: self.deps.memory.clone(),
             reached: self.reached.clone(),
             jumps: self.jumps.clone(),
+            lookers: self.lookers.clone(),
         };
         let with_sound = self.camera.record_audio;
         let attempt = async move {
