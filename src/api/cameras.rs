@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{
-    App,
+    App, created,
     error::ApiError,
     input::{self, CameraPath},
     range,
@@ -43,13 +43,9 @@ pub(super) async fn add(
     input::Json(body): input::Json<NewCamera>,
 ) -> Result<Response, ApiError> {
     let (id, given) = body.into();
-    let location = HeaderValue::from_str(&format!("/api/v1/cameras/{id}")).ok();
+    let location = format!("/api/v1/cameras/{id}");
     let camera = unbroken(async move { app.watchkeeper.add_camera(id, given).await }).await?;
-    let mut response = (StatusCode::CREATED, Json(Camera::from(&camera))).into_response();
-    if let Some(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(created(&location, Camera::from(&camera)))
 }
 
 /// One camera.

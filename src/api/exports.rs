@@ -10,7 +10,7 @@ use axum::{
 use futures_util::stream;
 
 use super::{
-    App,
+    App, created,
     error::ApiError,
     input::{self, CameraPath, ExportPath},
     types::{
@@ -38,11 +38,7 @@ pub(super) async fn add(
     input::Json(asked): input::Json<NewExport>,
 ) -> Result<Response, ApiError> {
     let job = app.watchkeeper.add_export(&id, asked.from, asked.to).await?;
-    let mut response = (StatusCode::CREATED, Json(Export::from(&*job))).into_response();
-    if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/exports/{}", job.id)) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(created(&format!("/api/v1/exports/{}", job.id), Export::from(&*job)))
 }
 
 /// Every export that is known, newest first.

@@ -40,7 +40,9 @@ impl Hosts {
             ApiError::new(Code::BadHost, "the `Host` header names none of this service's names")
                 .hint("use localhost or 127.0.0.1, or add the name to `allowed_hosts` in watchkeeper.toml")
         })?;
-        if method.is_safe() || !headers.contains_key(header::ORIGIN) {
+        // A WebSocket begins as a GET, and a browser shows what comes over it to the page, wherever that is from.
+        let safe = method.is_safe() && !headers.contains_key(header::UPGRADE);
+        if safe || !headers.contains_key(header::ORIGIN) {
             return Ok(());
         }
         // Browsers send `Origin` with every request that may change something; other clients send none.
@@ -158,6 +160,10 @@ mod tests {
         assert_eq!(with(Method::POST, "localhost", "http://localhost:80"), Ok(()));
         assert_eq!(with(Method::DELETE, "127.0.0.1:8080", "https://cams.example"), Ok(()));
         assert_eq!(with(Method::GET, "localhost:8080", "https://evil.example"), Ok(()));
+        let upgrade = [("host", "localhost"), ("upgrade", "websocket"), ("origin", "http://localhost")];
+        assert_eq!(check(Method::GET, &upgrade), Ok(()));
+        let upgrade = [("host", "localhost"), ("upgrade", "websocket"), ("origin", "https://evil.example")];
+        assert_eq!(check(Method::GET, &upgrade), Err(Code::BadOrigin));
         for origin in [
             "https://evil.example",
             "http://localhost:3000",

@@ -32,11 +32,11 @@ pub(super) const BODY_MAX: usize = 64 * 1024;
 /// Within this a body must be here.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
-/// A JSON body.
+/// A JSON body of `MAX` bytes at most.
 #[derive(Debug)]
-pub(super) struct Json<T>(pub(super) T);
+pub(super) struct Json<T, const MAX: usize = BODY_MAX>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<S: Send + Sync, T: DeserializeOwned, const MAX: usize> FromRequest<S> for Json<T, MAX> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
@@ -46,10 +46,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 .hint("send it with `Content-Type: application/json`"));
         }
         let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        if declared.and_then(|text| text.parse::<u64>().ok()).is_some_and(|length| length > BODY_MAX as u64) {
-            return Err(too_large());
+        if declared.and_then(|text| text.parse::<u64>().ok()).is_some_and(|length| length > MAX as u64) {
+            return Err(too_large(MAX));
         }
-        let body = timeout(BODY_WITHIN, read(body)).await.map_err(|_| {
+        let body = timeout(BODY_WITHIN, read(body, MAX)).await.map_err(|_| {
             ApiError::new(Code::TooSlow, "the body did not come within 10 s")
                 .header(header::CONNECTION, HeaderValue::from_static("close"))
         })??;
@@ -64,20 +64,20 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-fn too_large() -> ApiError {
+fn too_large(most: usize) -> ApiError {
     // The rest of the body is still on its way; `serve` reads on for a moment after the answer, or the client's
     // system would throw the answer away on the reset that unread data causes.
-    ApiError::new(Code::TooLarge, format!("the body has more than {BODY_MAX} bytes"))
+    ApiError::new(Code::TooLarge, format!("the body has more than {most} bytes"))
         .header(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
-async fn read(body: Body) -> Result<BytesMut, ApiError> {
+async fn read(body: Body, most: usize) -> Result<BytesMut, ApiError> {
     let mut all = BytesMut::new();
     let mut stream = body.into_data_stream();
     while let Some(part) = stream.next().await {
         let part = part.map_err(|_| ApiError::new(Code::BadJson, "the body broke off"))?;
-        if all.len() + part.len() > BODY_MAX {
-            return Err(too_large());
+        if all.len() + part.len() > most {
+            return Err(too_large(most));
         }
         all.extend_from_slice(&part);
     }
@@ -178,6 +178,27 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
     }
 }
 
+/// The camera and its zone in a path.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct ZonePath {
+    /// The camera's id.
+    #[param(value_type = String, max_length = 63, pattern = "^[a-z0-9][a-z0-9_-]{0,62}$")]
+    pub(super) id: CameraId,
+    /// The zone's id.
+    #[param(minimum = 0)]
+    pub(super) zone_id: i64,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ZonePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let (id, zone_id) = camera_and_number(parts, "zone", "`GET /api/v1/cameras/{id}/zones`").await?;
+        Ok(Self { id, zone_id })
+    }
+}
+
 /// A volume in a path.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
@@ -216,15 +237,7 @@ impl<S: Send + Sync> FromRequestParts<S> for HoldPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let taken = parts.extract::<Path<(String, String)>>().await;
-        let Path((camera, hold)) = taken.map_err(|_| bad_id("the id is no UTF-8"))?;
-        let id = camera.parse().map_err(|bad: crate::base::ids::BadCameraId| bad_id(bad))?;
-        let plain = hold.bytes().all(|byte| byte.is_ascii_digit());
-        let hold = hold.parse().ok().filter(|_| plain);
-        let hold = hold.ok_or_else(|| {
-            ApiError::new(Code::BadId, "a hold's id is a whole number, as `GET /api/v1/holds` lists them")
-                .field("hold")
-        })?;
+        let (id, hold) = camera_and_number(parts, "hold", "`GET /api/v1/holds`").await?;
         Ok(Self { id, hold })
     }
 }
@@ -273,6 +286,20 @@ impl<S: Send + Sync> FromRequestParts<S> for ExportPath {
         let id = text.parse().ok().filter(|_| plain);
         Ok(Self { id: id.ok_or_else(|| bad_id("an export's id is a whole number below 2^32"))? })
     }
+}
+
+/// A camera's id, and the number of a `thing` of it.
+async fn camera_and_number(parts: &mut Parts, thing: &str, lists: &str) -> Result<(CameraId, i64), ApiError> {
+    let taken = parts.extract::<Path<(String, String)>>().await;
+    let Path((camera, number)) = taken.map_err(|_| bad_id("the id is no UTF-8"))?;
+    let id = camera.parse().map_err(|bad: crate::base::ids::BadCameraId| bad_id(bad))?;
+    let plain = number.bytes().all(|byte| byte.is_ascii_digit());
+    let number = number.parse().ok().filter(|_| plain);
+    let number = number.ok_or_else(|| {
+        let message = format!("a {thing}'s id is a whole number, as {lists} lists them");
+        ApiError::new(Code::BadId, message).field(thing)
+    })?;
+    Ok((id, number))
 }
 
 fn bad_id(what: impl ToString) -> ApiError {

@@ -8,7 +8,7 @@ use crate::{
         mirror::MirrorState,
         status::{CameraStatus, Observed, Shown},
     },
-    run::{CameraNow, CoverageNow, MirrorNow, System, VolumeNow},
+    run::{CameraNow, CoverageNow, MirrorNow, SamplerNow, SamplerState, System, VolumeNow},
 };
 
 /// What `Content-Type` calls it.
@@ -70,7 +70,13 @@ fn seconds(us: i64) -> f64 {
 }
 
 /// The whole page. Labels come from closed sets: camera ids, states and reasons; never names, addresses or texts.
-pub(super) fn page(cameras: &[CameraNow], coverage: &[CoverageNow], system: &System, now: WallUs) -> String {
+pub(super) fn page(
+    cameras: &[CameraNow],
+    coverage: &[CoverageNow],
+    samplers: &[SamplerNow],
+    system: &System,
+    now: WallUs,
+) -> String {
     let mut page = Page::default();
     let System { started_at, zone: _, abandoned_pipelines, volume, mirror, pending_rows, database_error } =
         system;
@@ -126,6 +132,7 @@ pub(super) fn page(cameras: &[CameraNow], coverage: &[CoverageNow], system: &Sys
     }
     of_cameras(&mut page, cameras);
     of_coverage(&mut page, coverage, now);
+    of_samplers(&mut page, samplers);
     page.0
 }
 
@@ -260,12 +267,50 @@ fn of_cameras(page: &mut Page, cameras: &[CameraNow]) {
     }
 }
 
+fn of_samplers(page: &mut Page, samplers: &[SamplerNow]) {
+    fn labels(of: &SamplerNow) -> Vec<(&str, &str)> {
+        vec![("camera", of.camera.as_str()), ("profile", of.profile.word())]
+    }
+    let states = samplers.iter().flat_map(|of| {
+        SamplerState::ALL.iter().map(move |state| {
+            let labels = [labels(of), vec![("state", state.word())]].concat();
+            (labels, if *state == of.state { 1.0 } else { 0.0 })
+        })
+    });
+    page.family("watchkeeper_sampler_state", "gauge", "1 for the state that the sampler is in.", states);
+    let per_second = |thousandths: u32| f64::from(thousandths) / 1000.0;
+    type Read<'a> = &'a dyn Fn(&SamplerNow) -> f64;
+    let families: [(&str, &str, &str, Read<'_>); 5] = [
+        ("watchkeeper_sampler_requested_hertz", "gauge", "Pictures a second that tasks ask for.", &|of| {
+            per_second(of.requested)
+        }),
+        ("watchkeeper_sampler_granted_hertz", "gauge", "Pictures a second that the budget leaves.", &|of| {
+            per_second(of.granted)
+        }),
+        ("watchkeeper_sampler_measured_hertz", "gauge", "Pictures a second that came lately.", &|of| {
+            per_second(of.sampling.measured)
+        }),
+        ("watchkeeper_sampler_decode_seconds", "gauge", "What decoding a frame takes.", &|of| {
+            of.sampling.decode.as_secs_f64()
+        }),
+        (
+            "watchkeeper_sampler_dropped_total",
+            "counter",
+            "Frames left out because decoding was too slow.",
+            &|of| number(of.sampling.dropped),
+        ),
+    ];
+    for (name, kind, help, read) in families {
+        page.family(name, kind, help, samplers.iter().map(|of| (labels(of), read(of))));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         api::tests::{camera_now, system},
-        model::ledger::Cause,
+        model::{Profile, ledger::Cause},
     };
 
     #[test]
@@ -278,7 +323,16 @@ mod tests {
         let open = Some((Cause::CameraOffline, WallUs(1_000_000)));
         let covered =
             CoverageNow { camera: front.camera.id.clone(), today: Some(99.5), yesterday: None, open };
-        let text = page(&[front, yard], &[covered], &system(), WallUs(3_500_000));
+        let sampler = SamplerNow {
+            camera: front.camera.id.clone(),
+            profile: Profile::Sub,
+            state: SamplerState::Sampling,
+            requested: 5_000,
+            granted: 2_500,
+            width: 640,
+            sampling: Default::default(),
+        };
+        let text = page(&[front, yard], &[covered], &[sampler], &system(), WallUs(3_500_000));
         for line in [
             "watchkeeper_camera_state{camera=\"front\",state=\"offline\"} 1",
             "watchkeeper_camera_state{camera=\"front\",state=\"recording\"} 0",
@@ -290,6 +344,8 @@ mod tests {
             "watchkeeper_volume_free_bytes 1000000000000",
             "watchkeeper_camera_coverage_percent{camera=\"front\",day=\"today\"} 99.5",
             "watchkeeper_camera_open_gap_seconds{camera=\"front\",cause=\"camera_offline\"} 2.5",
+            "watchkeeper_sampler_granted_hertz{camera=\"front\",profile=\"sub\"} 2.5",
+            "watchkeeper_sampler_state{camera=\"front\",profile=\"sub\",state=\"sampling\"} 1",
             "# TYPE watchkeeper_camera_frames_total counter",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -8,6 +8,7 @@ mod coverage;
 mod error;
 mod events;
 mod exports;
+mod frames;
 mod guard;
 mod input;
 mod live;
@@ -21,16 +22,19 @@ mod system;
 #[cfg(test)]
 mod tests;
 mod types;
+mod workers;
+mod zones;
 
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Json, Router,
     http::{HeaderValue, StatusCode, header},
     middleware,
     response::{IntoResponse as _, Response},
     routing::get,
 };
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -53,6 +57,8 @@ pub struct ApiSettings {
 struct App {
     watchkeeper: Watchkeeper,
     viewers: Arc<Semaphore>,
+    /// Bounds WebSockets of pictures.
+    readers: Arc<Semaphore>,
     /// Tells this process from the one before, where numbers begin anew.
     process: u32,
 }
@@ -65,6 +71,15 @@ async fn unbroken<T: Send + 'static>(work: impl Future<Output = T> + Send + 'sta
         // Nobody cancels it, so it panicked; `guard` answers.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+}
+
+/// The answer to a request that made something: it, and where it is.
+fn created(location: &str, body: impl Serialize) -> Response {
+    let mut response = (StatusCode::CREATED, Json(body)).into_response();
+    if let Ok(location) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
 }
 
 /// Every call of the API. The paths stand at the handlers; the test `every_route_is_in_the_page` compares them with
@@ -86,10 +101,18 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(retention::remove)) //                           …/{id}/holds/{hold}
         .routes(routes!(retention::all)) //                              /api/v1/holds
         .routes(routes!(retention::retention)) //                        /api/v1/retention
-        .routes(routes!(ai::frame)) //                                   …/{id}/frame
+        .routes(routes!(frames::frame)) //                               …/{id}/frame
+        .routes(routes!(frames::frames)) //                              …/{id}/frames
+        .routes(routes!(zones::list, zones::add)) //                     …/{id}/zones
+        .routes(routes!(zones::one, zones::change, zones::remove)) //    …/{id}/zones/{zone_id}
+        .routes(routes!(workers::detections)) //                         …/{id}/detections
+        .routes(routes!(workers::counts)) //                             …/{id}/detections/counts
         .routes(routes!(ai::tasks, ai::add)) //                          /api/v1/ai/tasks
         .routes(routes!(ai::one, ai::change, ai::remove)) //             …/{task_id}
         .routes(routes!(ai::samplers)) //                                /api/v1/ai/samplers
+        .routes(routes!(workers::leases, workers::lease)) //             /api/v1/ai/leases
+        .routes(routes!(workers::give_back)) //                          …/{lease}
+        .routes(routes!(workers::post)) //                               /api/v1/ai/detections
         .routes(routes!(exports::add)) //                                …/{id}/exports
         .routes(routes!(exports::list)) //                               /api/v1/exports
         .routes(routes!(exports::one, exports::cancel)) //               …/{export_id}
@@ -134,7 +157,12 @@ pub fn openapi() -> String {
 
 /// Everything that is served: the API, its document, and the dashboard.
 pub fn router(watchkeeper: Watchkeeper, settings: ApiSettings) -> Router {
-    let app = App { watchkeeper, viewers: Arc::new(Semaphore::new(live::VIEWERS)), process: rand::random() };
+    let app = App {
+        watchkeeper,
+        viewers: Arc::new(Semaphore::new(live::VIEWERS)),
+        readers: Arc::new(Semaphore::new(frames::READERS)),
+        process: rand::random(),
+    };
     let (calls, _) = api().split_for_parts();
     surrounded(calls.with_state(app).merge(files()), &settings)
 }

@@ -1,15 +1,10 @@
 //! Holds, and what retention does.
 
-use axum::{
-    Json,
-    extract::State,
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
-};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use utoipa::IntoParams;
 
 use super::{
-    App,
+    App, created,
     error::ApiError,
     input::{self, CameraPath, FromQuery, HoldPath, Params, Query},
     types::{
@@ -41,11 +36,7 @@ pub(super) async fn add(
     let hold = body.of(id)?;
     let keeps = unbroken(async move { app.watchkeeper.add_hold(hold).await }).await?;
     let location = format!("/api/v1/cameras/{}/holds/{}", keeps.hold.hold.camera, keeps.hold.id);
-    let mut response = (StatusCode::CREATED, Json(Hold::from(&keeps))).into_response();
-    if let Ok(location) = HeaderValue::from_str(&location) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(created(&location, Hold::from(&keeps)))
 }
 
 /// Holds of one camera, oldest range first, with the bytes that each keeps. Also of a camera that was deleted.

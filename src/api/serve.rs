@@ -3,7 +3,6 @@
 
 use std::{
     convert::Infallible,
-    future::poll_fn,
     io::{self, IoSlice},
     net::SocketAddr,
     pin::{Pin, pin},
@@ -123,7 +122,7 @@ async fn connection(limits: Limits, stream: TcpStream, router: Router, closing: 
     let token = Closing(closing.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(token.clone());
-        // Boxed because `poll_without_shutdown` wants `Unpin`.
+        // Boxed because hyper wants `Unpin`.
         let answer: Pin<Box<dyn Future<Output = Result<_, Infallible>> + Send>> =
             Box::pin(router.clone().oneshot(request.map(Body::new)));
         answer
@@ -131,18 +130,22 @@ async fn connection(limits: Limits, stream: TcpStream, router: Router, closing: 
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_within)
-        .serve_connection(TokioIo::new(Patient::new(stream, limits.stuck_for)), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, limits.stuck_for)), service)
+        .with_upgrades();
     let outcome = tokio::select! {
-        outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => outcome,
+        outcome = &mut connection => outcome,
         () = closing.cancelled() => {
             Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+            (&mut connection).await
         }
     };
     if let Err(error) = outcome {
         tracing::debug!(%error, "an HTTP connection ended early");
     }
-    linger(limits, connection.into_parts().io.into_inner().stream, &closing).await;
+    // What became a WebSocket has no parts any more.
+    if let Some(parts) = connection.into_parts() {
+        linger(limits, parts.io.into_inner().stream, &closing).await;
+    }
 }
 
 /// Closes our side and reads on until the client closes its own. Closing outright while a refused body is still

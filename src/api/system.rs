@@ -67,6 +67,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     let page = metrics::page(
         &app.watchkeeper.cameras(),
         &app.watchkeeper.coverage_now(),
+        &app.watchkeeper.samplers(),
         &app.watchkeeper.system(),
         WallUs::now(),
     );

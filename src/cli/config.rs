@@ -56,6 +56,8 @@ pub struct Config {
     pub ai_max_total_fps: u32,
     /// So many megapixels are decoded for them in a second.
     pub ai_max_decode_mpps: Option<u32>,
+    /// Directory of the latest picture of each sampled stream; none unless set.
+    pub frames_dir: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -76,6 +78,7 @@ impl Default for Config {
             scrub_bytes_per_second: SCRUB,
             ai_max_total_fps: 40,
             ai_max_decode_mpps: None,
+            frames_dir: None,
         }
     }
 }
@@ -136,6 +139,19 @@ pub enum ConfigError {
         /// Where they are.
         recordings: PathBuf,
     },
+    /// It would be the directory that the program was started in.
+    #[error("frames_dir: is empty; set it to a directory, or leave it out for no pictures as files")]
+    NoFramesDir,
+    /// Pictures would lie among recordings.
+    #[error("frames_dir: `{frames}` {how} a directory of recordings, `{of}`; set it to one of its own")]
+    FramesDir {
+        /// What the key says.
+        frames: PathBuf,
+        /// How it lies to the recordings.
+        how: places::Overlap,
+        /// Where they are.
+        of: PathBuf,
+    },
     /// What is missing would be missing for ever.
     #[error(
         "resync_bytes_per_second: 0 never copies what is missing; set it to 1 or more, or leave it out for {RESYNC}"
@@ -164,6 +180,7 @@ impl Config {
             return Err(ConfigError::Resync);
         }
         config.check_mirror_dir()?;
+        config.check_frames_dir()?;
         Ok(config)
     }
 
@@ -175,6 +192,17 @@ impl Config {
         let recordings = self.settings().recordings_dir;
         match places::overlap(mirror, &recordings) {
             Some(how) => Err(ConfigError::MirrorDir { mirror: mirror.clone(), how, recordings }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_frames_dir(&self) -> Result<(), ConfigError> {
+        let Some(frames) = &self.frames_dir else { return Ok(()) };
+        let recordings = self.settings().recordings_dir;
+        let taken = [Some(&recordings), self.mirror_dir.as_ref()];
+        match taken.into_iter().flatten().find_map(|dir| Some((places::overlap(frames, dir)?, dir))) {
+            _ if frames.as_os_str().is_empty() => Err(ConfigError::NoFramesDir),
+            Some((how, of)) => Err(ConfigError::FramesDir { frames: frames.clone(), how, of: of.clone() }),
             None => Ok(()),
         }
     }
@@ -209,6 +237,7 @@ impl Config {
                 "SCRUB_BYTES_PER_SECOND" => self.scrub_bytes_per_second = bytes(&value).map_err(wrong)?,
                 "AI_MAX_TOTAL_FPS" => self.ai_max_total_fps = number(&value).map_err(wrong)?,
                 "AI_MAX_DECODE_MPPS" => self.ai_max_decode_mpps = Some(number(&value).map_err(wrong)?),
+                "FRAMES_DIR" => self.frames_dir = Some(value.into()),
                 "LOG" => self.log = value,
                 // Read by clap.
                 "CONFIG" | "SERVER" => {}
@@ -234,6 +263,7 @@ impl Config {
             }),
             resync_bytes_per_second: self.resync_bytes_per_second,
             scrub_bytes_per_second: self.scrub_bytes_per_second,
+            frames_dir: self.frames_dir.clone(),
             ai: AiLimits {
                 rate: self.ai_max_total_fps.saturating_mul(1_000),
                 pixels: self.ai_max_decode_mpps.map(|mpps| u64::from(mpps) * 1_000_000),
@@ -270,6 +300,7 @@ mod tests {
             "scrub_bytes_per_second",
             "ai_max_total_fps",
             "ai_max_decode_mpps",
+            "frames_dir",
             "listen",
             "allowed_hosts",
             "log",
@@ -387,6 +418,14 @@ mod tests {
         assert!(load(Path::new("")).unwrap_err().starts_with("mirror_dir: is empty"));
         assert!(load(&dir.path().join("recordings-mirror")).is_ok());
         assert!(!recordings.exists(), "a check makes nothing");
+        let frames = |frames: &Path| {
+            fs::write(&path, format!("recordings_dir = {recordings:?}\nframes_dir = {frames:?}")).unwrap();
+            Config::load(Some(&path)).map_err(|error| error.to_string())
+        };
+        let error = frames(&recordings.join("frames")).unwrap_err();
+        assert!(error.starts_with("frames_dir: `") && error.ends_with("set it to one of its own"), "{error}");
+        assert!(frames(Path::new("")).unwrap_err().starts_with("frames_dir: is empty"));
+        assert!(frames(&dir.path().join("frames")).is_ok());
         // Below the data directory, where the recordings are, too, unless they are told to be elsewhere.
         fs::write(&path, "mirror_dir = \"data\"").unwrap();
         assert!(matches!(Config::load(Some(&path)), Err(ConfigError::MirrorDir { .. })));

@@ -1,6 +1,6 @@
 //! The append-only log for the operator.
 
-use super::camera::words;
+use super::{ai::zone::Sight, camera::words};
 use crate::base::{CameraId, WallUs};
 
 /// What happened.
@@ -32,6 +32,14 @@ pub enum Kind {
     MirrorRestored,
     /// A stream cannot be sampled for programs that look at pictures.
     SamplerOffline,
+    /// Somebody came into a region of a camera's picture.
+    ZoneEnter,
+    /// And went.
+    ZoneExit,
+    /// And has stayed there for a while.
+    ZoneDwell,
+    /// Somebody crossed a line of a camera's picture.
+    LineCross,
     /// A copy of a segment is not what was recorded.
     SegmentDamaged,
     /// A copy was made whole from the other volume.
@@ -62,6 +70,10 @@ words!(Kind {
     MirrorResyncing = "mirror_resyncing",
     MirrorRestored = "mirror_restored",
     SamplerOffline = "sampler_offline",
+    ZoneEnter = "zone_enter",
+    ZoneExit = "zone_exit",
+    ZoneDwell = "zone_dwell",
+    LineCross = "line_cross",
     SegmentDamaged = "segment_damaged",
     SegmentHealed = "segment_healed",
     RetentionShortage = "retention_shortage",
@@ -86,7 +98,7 @@ pub enum Severity {
 words!(Severity { Info = "info", Warning = "warning", Error = "error" });
 
 /// One entry before it has an id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NewEvent {
     /// When it happened.
     pub at: WallUs,
@@ -98,10 +110,25 @@ pub struct NewEvent {
     pub severity: Severity,
     /// For people; secrets masked by whoever makes it.
     pub detail: String,
+    /// What was seen, if it happened in a zone.
+    pub sight: Option<Box<Sight>>,
+}
+
+impl NewEvent {
+    /// What happened outside of zones.
+    pub fn new(
+        at: WallUs,
+        camera: Option<CameraId>,
+        kind: Kind,
+        severity: Severity,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { at, camera, kind, severity, detail: detail.into(), sight: None }
+    }
 }
 
 /// One entry of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// Its place in the log; grows.
     pub id: i64,

@@ -231,7 +231,7 @@ mod tests {
         let clerk = tokio::spawn(clerk.work(stopped));
         let log = |n: usize| {
             let (kind, severity, detail) = (Kind::CameraOffline, Severity::Warning, n.to_string());
-            hub.log(NewEvent { at: WallUs(0), camera: None, kind, severity, detail });
+            hub.log(NewEvent::new(WallUs::now(), None, kind, severity, detail));
         };
         let began = Instant::now();
         (0..hub::EVENTS).for_each(log);

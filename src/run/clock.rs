@@ -51,6 +51,6 @@ pub(super) async fn watch(hub: Hub) {
         let (way, seconds) = (if step > 0 { "forward" } else { "back" }, step.abs() as f64 / 1e6);
         let detail = format!("the host's clock was set {way} by {seconds:.1} s");
         let (kind, severity) = (Kind::ClockStep, Severity::Warning);
-        hub.log(NewEvent { at: WallUs::now(), camera: None, kind, severity, detail });
+        hub.log(NewEvent::new(WallUs::now(), None, kind, severity, detail));
     }
 }

@@ -450,7 +450,7 @@ impl Work {
     }
 
     fn log(&self, camera: Option<CameraId>, kind: Kind, severity: Severity, detail: String) {
-        self.hub.log(NewEvent { at: WallUs::now(), camera, kind, severity, detail });
+        self.hub.log(NewEvent::new(WallUs::now(), camera, kind, severity, detail));
     }
 }
 

@@ -470,18 +470,16 @@ fn event(camera: &CameraId, stretch: &Stretch, now: WallUs) -> Option<NewEvent> 
     let tenths = (to.0 - from.0) / 100_000;
     // Whoever changes something knows that it takes a second.
     let severity = if cause == Cause::Operator { Severity::Info } else { Severity::Warning };
-    matters(stretch).then(|| NewEvent {
-        at: now,
-        camera: Some(camera.clone()),
-        kind: Kind::RecordingGap,
-        severity,
-        detail: format!(
+    matters(stretch).then(|| {
+        let detail = format!(
             "{}: nothing was recorded for {}.{} s, from {}",
             cause.word(),
             tenths / 10,
             tenths % 10,
             from.rfc3339()
-        ),
+        );
+        let camera = Some(camera.clone());
+        NewEvent::new(now, camera, Kind::RecordingGap, severity, detail)
     })
 }
 

@@ -13,7 +13,7 @@ use crate::{
     model::{
         camera::BadField,
         copies::Place,
-        event::Event,
+        event::{Event, NewEvent},
         mirror::MirrorState,
         segment::{Segment, SegmentState},
         status::Shown,
@@ -91,7 +91,16 @@ impl Watchkeeper {
         let EventQuery { camera, severity, after, before, limit } = query;
         let limit = limit.clamp(1, 1000);
         let page = EventPage { camera: camera.as_ref(), severity, before, after, limit };
-        Ok(self.0.store.events(page).await?)
+        let mut events = self.0.store.events(page).await?;
+        for NewEvent { at, camera, sight, .. } in events.iter_mut().map(|event| &mut event.event) {
+            // The footage that it triggered came after it, also what was before it.
+            if let (Some(camera), Some(sight)) = (camera, sight)
+                && sight.recorded.is_none()
+            {
+                sight.recorded = self.recorded_at(camera, sight.profile, *at).await;
+            }
+        }
+        Ok(events)
     }
 
     /// Whether the service does what it is for.

@@ -136,5 +136,5 @@ fn tell(hub: &Hub, state: MirrorState, detail: String) {
         MirrorState::Degraded => (Kind::MirrorDegraded, Severity::Error, detail),
         MirrorState::Resyncing => (Kind::MirrorResyncing, Severity::Info, detail),
     };
-    hub.log(NewEvent { at: WallUs::now(), camera: None, kind, severity, detail });
+    hub.log(NewEvent::new(WallUs::now(), None, kind, severity, detail));
 }

@@ -8,6 +8,7 @@ mod driver;
 mod exports;
 mod hub;
 mod keeper;
+mod latest;
 mod ledger;
 mod library;
 mod looks;
@@ -20,6 +21,7 @@ mod scrub;
 mod startup;
 mod threads;
 mod volumes;
+mod workers;
 
 use std::{
     collections::BTreeMap,
@@ -70,6 +72,7 @@ pub use retention::{CameraStored, Next, RetentionNow};
 pub use sampling::{AiLimits, Frame, SamplerNow, SamplerState, WAIT_MAX};
 pub use scrub::ScrubNow;
 pub use startup::StartError;
+pub use workers::{Finding, LeaseAsked};
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -84,6 +87,8 @@ pub struct Settings {
     pub storage: StorageLimits,
     /// What all samplers together may take.
     pub ai: AiLimits,
+    /// Where the latest picture of each sampled stream is kept as a file; `None`: nowhere.
+    pub frames_dir: Option<PathBuf>,
     /// Where the second copy is; `None` without one.
     pub mirror: Option<MirrorSettings>,
     /// What is missing on one volume is copied from the other no faster than so.
@@ -132,6 +137,7 @@ struct Inner {
     watches: Vec<volumes::VolumeWatch>,
     mirror: Option<mirror::MirrorWatch>,
     samplers: sampling::Samplers,
+    workers: workers::Workers,
     scrub: scrub::ScrubState,
     started_at: WallUs,
     cameras: Mutex<BTreeMap<CameraId, Entry>>,
@@ -433,6 +439,47 @@ pub enum Error {
     /// As many as there may be.
     #[error("there are {0} tasks, which is the most")]
     TooManyTasks(u32),
+    /// No such zone.
+    #[error("the camera `{camera}` has no zone {id}")]
+    NoZone {
+        /// Which camera.
+        camera: CameraId,
+        /// The zone's id.
+        id: i64,
+    },
+    /// It has as many as it may.
+    #[error("the camera `{camera}` has {most} zones, which is the most")]
+    TooManyZones {
+        /// Which.
+        camera: CameraId,
+        /// So many there may be.
+        most: u32,
+    },
+    /// Another worker of this name has a lease.
+    #[error("there is a worker `{0}` with a lease already")]
+    WorkerExists(String),
+    /// As many as there may be.
+    #[error("there are too many workers")]
+    TooManyWorkers,
+    /// It never was, or it has ended.
+    #[error("there is no such lease; it may have ended")]
+    NoLease,
+    /// The lease has ended, or the task is another's.
+    #[error("task {0} is not leased by this lease; it may have ended")]
+    NotLeased(i64),
+    /// The picture was never given out, or too long ago.
+    #[error("frame {frame} of the {} stream of `{camera}` was not given out lately", .profile.word())]
+    NoFrame {
+        /// Whose.
+        camera: CameraId,
+        /// Of which stream.
+        profile: Profile,
+        /// Its number.
+        frame: u64,
+    },
+    /// Detections come faster than they can be stored.
+    #[error("detections come faster than they can be stored")]
+    TooManyPosts,
     /// No task asks for it, or there is nothing left for it.
     #[error("the {} stream of `{camera}` is not sampled", .profile.word())]
     NotSampled {
@@ -562,6 +609,7 @@ impl Watchkeeper {
         }
         self.0.store.delete_camera(id).await?;
         self.tasks_changed().await?;
+        self.zones_changed().await?;
         let entry = self.entries().remove(id);
         if let Some(entry) = entry {
             let at = WallUs::now();

@@ -259,7 +259,7 @@ impl Resync {
     }
 
     fn log(&self, camera: CameraId, kind: Kind, severity: Severity, detail: String) {
-        self.hub.log(NewEvent { at: WallUs::now(), camera: Some(camera), kind, severity, detail });
+        self.hub.log(NewEvent::new(WallUs::now(), Some(camera), kind, severity, detail));
     }
 }
 

@@ -4,7 +4,9 @@
 //! for as long as a task needs it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    io,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -12,7 +14,8 @@ use std::{
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
-    Entry, Error, Inner, Watchkeeper, driver::Driver, hub::Hub, ledger::Ledgers, threads::on_thread,
+    Entry, Error, Inner, Watchkeeper, driver::Driver, hub::Hub, latest::LatestFiles, ledger::Ledgers,
+    threads::on_thread,
 };
 use crate::{
     base::{CameraId, WallUs, error::Chain},
@@ -42,6 +45,8 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(500);
 /// A sampler that gave nothing for so long, and for three times of its interval, does not work.
 const SILENT_AFTER: Duration = Duration::from_secs(10);
+/// So many pictures of a stream that were given out are remembered: at 30 a second for longer than a worker may take.
+const HANDED: usize = 4_096;
 /// A picture is waited for so long at most.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -122,6 +127,7 @@ pub struct Frame {
 pub(super) struct Samplers {
     state: Mutex<State>,
     wake: Notify,
+    files: Option<LatestFiles>,
 }
 
 #[derive(Debug, Default)]
@@ -129,6 +135,8 @@ struct State {
     tasks: Vec<Task>,
     running: BTreeMap<(CameraId, bool), Running>,
     shed: BTreeMap<(CameraId, bool), Ask>,
+    /// The pictures that were given out lately, oldest first: detections are taken for no others.
+    handed: BTreeMap<(CameraId, bool), VecDeque<(u64, WallUs)>>,
 }
 
 #[derive(Debug)]
@@ -146,6 +154,12 @@ struct Running {
 }
 
 impl Samplers {
+    /// None, whose latest pictures will be files below `dir`.
+    pub(super) fn new(dir: Option<&Path>) -> io::Result<Self> {
+        let files = dir.map(|dir| LatestFiles::start(dir.to_owned())).transpose()?;
+        Ok(Self { files, ..Self::default() })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -156,7 +170,7 @@ fn key((camera, profile): &Sampled) -> (CameraId, bool) {
 }
 
 /// The stream that a task's profile means: the main one where the camera has no other.
-fn meant(camera: &Camera, profile: Profile) -> Profile {
+pub(super) fn meant(camera: &Camera, profile: Profile) -> Profile {
     if profile == Profile::Sub && camera.url(Profile::Sub).is_err() { Profile::Main } else { profile }
 }
 
@@ -199,6 +213,7 @@ impl Watchkeeper {
     /// Reads the tasks anew and looks at once.
     pub(super) async fn tasks_changed(&self) -> Result<(), Error> {
         let tasks = self.0.store.tasks().await?;
+        self.0.workers.tasks_are(&tasks);
         self.0.samplers.lock().tasks = tasks;
         self.0.samplers.wake.notify_one();
         Ok(())
@@ -330,13 +345,38 @@ impl Watchkeeper {
             Ok(Err(_)) | Err(_) => None,
         };
         let Some(sample) = found else { return Ok(None) };
+        self.hand(key(&(camera.clone(), profile)), &sample);
         let recorded = self.recorded_at(camera, profile, sample.at).await;
         Ok(Some(Frame { sample, recorded }))
     }
 
+    fn hand(&self, of: (CameraId, bool), sample: &Sample) {
+        let mut state = self.0.samplers.lock();
+        let handed = state.handed.entry(of).or_default();
+        // Numbers grow; two readers may get the same.
+        if handed.back().is_none_or(|(number, _)| *number < sample.number) {
+            handed.push_back((sample.number, sample.at));
+            if handed.len() > HANDED {
+                handed.pop_front();
+            }
+        }
+    }
+
+    /// When the picture of this number was taken, if it was given out lately.
+    pub(super) fn handed(&self, camera: &CameraId, profile: Profile, number: u64) -> Option<WallUs> {
+        let state = self.0.samplers.lock();
+        let handed = state.handed.get(&key(&(camera.clone(), profile)))?;
+        handed.iter().rev().find(|(of, _)| *of == number).map(|(_, at)| *at)
+    }
+
     /// The segment that holds the frame of this moment, and how far into it. The row of one that grows ends a second or
     /// two earlier than its file.
-    async fn recorded_at(&self, camera: &CameraId, profile: Profile, at: WallUs) -> Option<(i64, i64)> {
+    pub(super) async fn recorded_at(
+        &self,
+        camera: &CameraId,
+        profile: Profile,
+        at: WallUs,
+    ) -> Option<(i64, i64)> {
         let window = Range { from: at.plus_us(-4_000_000), to: at.plus_us(1) };
         let segments = self.0.store.segments_touching(camera, window, None, 16).await.ok()?;
         let holds = |segment: &crate::model::segment::Segment| {
@@ -398,6 +438,9 @@ impl Watchkeeper {
         let gone: Vec<_> = state.running.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
         for key in gone {
             if let Some(running) = state.running.remove(&key) {
+                if let Some(files) = &self.0.samplers.files {
+                    files.remove(&running.ask.camera, running.ask.profile);
+                }
                 end(running);
             }
         }
@@ -461,6 +504,9 @@ impl Watchkeeper {
         let sampler = Sampler::new(self.0.deps.texts.clone(), ask.camera.to_string(), rate, width);
         let look: Arc<dyn Look> = sampler.clone();
         lookers.add(look.clone());
+        if let Some(files) = &self.0.samplers.files {
+            files.follow(&ask.camera, ask.profile, sampler.pictures());
+        }
         Running {
             ask: ask.clone(),
             granted: (rate, width),
@@ -482,7 +528,7 @@ impl Watchkeeper {
             let (camera, kind, severity) =
                 (Some(running.ask.camera.clone()), Kind::SamplerOffline, Severity::Warning);
             let detail = format!("the {} stream cannot be sampled: {error}", running.ask.profile.word());
-            self.0.deps.hub.log(NewEvent { at: WallUs::now(), camera, kind, severity, detail });
+            self.0.deps.hub.log(NewEvent::new(WallUs::now(), camera, kind, severity, detail));
         }
         if measured > 0 && running.retry.is_some_and(|at| at.elapsed() > SILENT_AFTER) {
             (running.failures, running.retry, running.told) = (0, None, false);

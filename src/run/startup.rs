@@ -30,10 +30,11 @@ use super::{
     mirror::MirrorWatch,
     recovery::{self, Hashing, Moved, Page, Repaired, Scope, Walk},
     resync::Resync,
-    sampling,
+    sampling::{self, Samplers},
     scrub::{Scrub, ScrubState},
     threads::on_thread,
     volumes::VolumeWatch,
+    workers::{self, Workers},
 };
 use crate::{
     base::{
@@ -112,6 +113,9 @@ pub enum StartError {
     /// The database cannot be used.
     #[error("cannot open the database")]
     Store(#[from] store::Error),
+    /// A thread cannot be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
     /// What is remembered of the volumes cannot be used, or a thread cannot be started.
     #[error("cannot look after the volumes")]
     Volume(#[from] disk::Error),
@@ -297,6 +301,8 @@ impl Watchkeeper {
             Compare { store: store.clone(), volumes, hub, ledgers: ledgers.clone(), started_at, upto };
         tokio::spawn(compare.work(attached, coming));
         keeping.extend([clerk, accountant]);
+        let (workers, posts) = Workers::load(&store).await?;
+        let samplers = Samplers::new(settings.frames_dir.as_deref()).map_err(StartError::Thread)?;
         let service = Self(Arc::new(Inner {
             store,
             vault,
@@ -307,7 +313,8 @@ impl Watchkeeper {
             settings: settings.clone(),
             watches,
             mirror,
-            samplers: sampling::Samplers::default(),
+            samplers,
+            workers,
             scrub,
             started_at,
             cameras: Mutex::new(cameras),
@@ -325,6 +332,7 @@ impl Watchkeeper {
             tracing::error!("nothing is sampled until a task changes: {}", Chain(&error));
         }
         tokio::spawn(sampling::keep(Arc::downgrade(&service.0)));
+        tokio::spawn(workers::keep(Arc::downgrade(&service.0), posts));
         Ok(service)
     }
 
@@ -585,7 +593,7 @@ fn report(hub: &Hub, done: Repaired, ended: Result<(), recovery::Error>) {
 
 fn log(hub: &Hub, kind: Kind, detail: String) {
     let severity = if kind == Kind::SegmentLost { Severity::Warning } else { Severity::Info };
-    hub.log(NewEvent { at: WallUs::now(), camera: None, kind, severity, detail });
+    hub.log(NewEvent::new(WallUs::now(), None, kind, severity, detail));
 }
 
 /// Makes a directory that only its owner reads: it holds the key and the database.

@@ -142,7 +142,7 @@ impl VolumeWatch {
             Some(error) => (Kind::RecorderError, Severity::Error, format!("cannot write: {error}")),
             None => (Kind::RecorderRestored, Severity::Info, "the volume takes footage again".to_owned()),
         };
-        hub.log(NewEvent { at: WallUs::now(), camera: None, kind, severity, detail });
+        hub.log(NewEvent::new(WallUs::now(), None, kind, severity, detail));
     }
 }
 

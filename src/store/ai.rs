@@ -1,6 +1,6 @@
 //! Tasks of programs that look at pictures.
 
-use sqlx::FromRow;
+use sqlx::{FromRow, Sqlite, query::Query, sqlite::SqliteArguments};
 
 use super::{
     Error, Store,
@@ -19,8 +19,8 @@ const ADD: &str = "
 
 const CHANGE: &str = "
     update ai_task
-       set camera_id = ?2, kind = ?3, profile = ?4, rate = ?5, width = ?6, config = ?7, enabled = ?8, priority = ?9
-     where id = ?1";
+       set camera_id = ?1, kind = ?2, profile = ?3, rate = ?4, width = ?5, config = ?6, enabled = ?7, priority = ?8
+     where id = ?9";
 
 const REMOVE: &str = "delete from ai_task where id = ?1";
 
@@ -30,45 +30,34 @@ const TASKS: &str = "
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[ADD, CHANGE, REMOVE, TASKS];
 
+/// The parameters that both statements have.
+fn bound(statement: &'static str, task: &NewTask) -> Query<'static, Sqlite, SqliteArguments> {
+    let NewTask { camera, kind, profile, rate, width, config, enabled, priority } = task;
+    sqlx::query(statement)
+        .bind(camera.to_string())
+        .bind(kind.clone())
+        .bind(profile.word())
+        .bind(*rate)
+        .bind(*width)
+        .bind(config.clone())
+        .bind(*enabled)
+        .bind(*priority)
+}
+
 impl Store {
     /// Adds a task of a camera that is there. [`Error::TooMany`] if there are as many as there may be.
     pub async fn add_task(&self, task: &NewTask) -> Result<i64, Error> {
         let what = "add a task";
-        let NewTask { camera, kind, profile, rate, width, config, enabled, priority } = task;
-        let id: Option<i64> = sqlx::query_scalar(ADD)
-            .bind(camera.as_str())
-            .bind(kind)
-            .bind(profile.word())
-            .bind(rate)
-            .bind(width)
-            .bind(config)
-            .bind(enabled)
-            .bind(priority)
-            .bind(TASKS_MAX)
-            .fetch_optional(self.writer(what).await?)
-            .await
-            .doing(what)?;
-        id.ok_or(Error::TooMany { what: "tasks", most: TASKS_MAX })
+        let added =
+            bound(ADD, task).bind(TASKS_MAX).fetch_optional(self.writer(what).await?).await.doing(what)?;
+        let row = added.ok_or(Error::TooMany { what: "tasks", most: TASKS_MAX })?;
+        sqlx::Row::try_get(&row, 0).doing(what)
     }
 
     /// Changes a task. [`Error::NotFound`] if there is none of its id.
-    pub async fn change_task(&self, task: &Task) -> Result<(), Error> {
+    pub async fn change_task(&self, Task { id, task }: &Task) -> Result<(), Error> {
         let what = "change a task";
-        let Task { id, task: NewTask { camera, kind, profile, rate, width, config, enabled, priority } } =
-            task;
-        let done = sqlx::query(CHANGE)
-            .bind(id)
-            .bind(camera.as_str())
-            .bind(kind)
-            .bind(profile.word())
-            .bind(rate)
-            .bind(width)
-            .bind(config)
-            .bind(enabled)
-            .bind(priority)
-            .execute(self.writer(what).await?)
-            .await
-            .doing(what)?;
+        let done = bound(CHANGE, task).bind(id).execute(self.writer(what).await?).await.doing(what)?;
         if done.rows_affected() == 1 { Ok(()) } else { Err(none(*id)) }
     }
 

@@ -1,5 +1,6 @@
 //! The log for the operator.
 
+use serde_json::json;
 use sqlx::{FromRow, SqliteConnection};
 
 use super::{
@@ -27,25 +28,25 @@ pub struct EventPage<'a> {
 }
 
 const APPEND: &str = "
-    insert into event (at_us, camera_id, kind, severity, detail) values (?1, ?2, ?3, ?4, ?5)
+    insert into event (at_us, camera_id, kind, severity, detail, sight) values (?1, ?2, ?3, ?4, ?5, ?6)
     returning id";
 
 const NEWEST: &str = "
-    select id, at_us, camera_id, kind, severity, detail
+    select id, at_us, camera_id, kind, severity, detail, sight
       from event where id < ?1 and id > ?2 order by id desc limit ?3";
 
 const NEWEST_OF_CAMERA: &str = "
-    select id, at_us, camera_id, kind, severity, detail
+    select id, at_us, camera_id, kind, severity, detail, sight
       from event where camera_id = ?4 and id < ?1 and id > ?2 order by id desc limit ?3";
 
 // The index is named, because the way by the rowid looks as good to SQLite and reads all that is `info` in between.
 const GRAVE: &str = "
-    select id, at_us, camera_id, kind, severity, detail
+    select id, at_us, camera_id, kind, severity, detail, sight
       from event indexed by event_grave
      where severity <> 'info' and severity in (?4, 'error') and id < ?1 and id > ?2 order by id desc limit ?3";
 
 const GRAVE_OF_CAMERA: &str = "
-    select id, at_us, camera_id, kind, severity, detail
+    select id, at_us, camera_id, kind, severity, detail, sight
       from event indexed by event_grave_by_camera
      where severity <> 'info' and severity in (?4, 'error') and camera_id = ?5 and id < ?1 and id > ?2
      order by id desc limit ?3";
@@ -90,13 +91,14 @@ impl Store {
 /// Appends within a transaction.
 pub(super) async fn append(db: &mut SqliteConnection, events: &[NewEvent]) -> sqlx::Result<Vec<i64>> {
     let mut ids = Vec::with_capacity(events.len());
-    for NewEvent { at, camera, kind, severity, detail } in events {
+    for NewEvent { at, camera, kind, severity, detail, sight } in events {
         let id = sqlx::query_scalar(APPEND)
             .bind(at.0)
             .bind(camera.as_ref().map(CameraId::as_str))
             .bind(kind.word())
             .bind(severity.word())
             .bind(detail)
+            .bind(sight.as_deref().map(|sight| json!(sight).to_string()))
             .fetch_one(&mut *db)
             .await?;
         ids.push(id);
@@ -112,6 +114,7 @@ struct Row {
     kind: String,
     severity: String,
     detail: String,
+    sight: Option<String>,
 }
 
 impl TryFrom<Row> for Event {
@@ -119,6 +122,7 @@ impl TryFrom<Row> for Event {
 
     fn try_from(row: Row) -> Result<Self, BadValue> {
         let bad = |column, value: &str| BadValue { column, value: value.to_owned() };
+        let sight = |text: String| serde_json::from_str(&text).map_err(|_| bad("event.sight", &text));
         let camera = row.camera_id.map(|id| id.parse().map_err(|_| bad("event.camera_id", &id)));
         Ok(Self {
             id: row.id,
@@ -129,6 +133,7 @@ impl TryFrom<Row> for Event {
                 severity: Severity::from_word(&row.severity)
                     .ok_or_else(|| bad("event.severity", &row.severity))?,
                 detail: row.detail,
+                sight: row.sight.map(sight).transpose()?,
             },
         })
     }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What is to be written of one camera.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GapChanges {
     /// Whose.
     pub camera: CameraId,

@@ -6,6 +6,7 @@
 mod ai;
 mod cameras;
 mod copies;
+mod detections;
 mod error;
 mod events;
 mod gaps;
@@ -14,6 +15,7 @@ mod retention;
 mod scrub;
 mod segments;
 pub mod stock;
+mod zones;
 
 #[cfg(test)]
 mod statements;

@@ -347,7 +347,11 @@ pub(super) fn size(column: &'static str, value: i64) -> Result<u64, BadValue> {
     u64::try_from(value).map_err(|_| BadValue { column, value: value.to_string() })
 }
 
-pub(super) fn word<T>(column: &'static str, word: &str, known: fn(&str) -> Option<T>) -> Result<T, BadValue> {
+pub(super) fn word<T>(
+    column: &'static str,
+    word: &str,
+    known: impl Fn(&str) -> Option<T>,
+) -> Result<T, BadValue> {
     known(word).ok_or_else(|| BadValue { column, value: word.to_owned() })
 }
 

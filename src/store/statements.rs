@@ -2,18 +2,23 @@
 
 use sqlx::{AssertSqlSafe, SqlitePool};
 
-use super::{PerPlace, ai, cameras, copies, events, gaps, holds, retention, scrub, segments, tests::Rig};
+use super::{
+    PerPlace, ai, cameras, copies, detections, events, gaps, holds, retention, scrub, segments, tests::Rig,
+    zones,
+};
 
 const SOURCES: &[(&str, &[&str])] = &[
     (include_str!("ai.rs"), ai::STATEMENTS),
     (include_str!("cameras.rs"), cameras::STATEMENTS),
     (include_str!("copies.rs"), copies::STATEMENTS),
+    (include_str!("detections.rs"), detections::STATEMENTS),
     (include_str!("segments.rs"), segments::STATEMENTS),
     (include_str!("events.rs"), events::STATEMENTS),
     (include_str!("gaps.rs"), gaps::STATEMENTS),
     (include_str!("holds.rs"), holds::STATEMENTS),
     (include_str!("retention.rs"), retention::STATEMENTS),
     (include_str!("scrub.rs"), scrub::STATEMENTS),
+    (include_str!("zones.rs"), zones::STATEMENTS),
     (include_str!("mod.rs"), &[super::VERSION]),
 ];
 
@@ -48,7 +53,7 @@ async fn no_statement_scans_what_grows() {
     let pairs = PER_PLACE.iter().flat_map(|(_, pairs)| *pairs).flat_map(|pair| [pair.primary, pair.mirror]);
     for statement in SOURCES.iter().flat_map(|(_, statements)| *statements).copied().chain(pairs) {
         let plan = plan(&rig.store.readers, statement).await;
-        let grows = ["SCAN segment", "SCAN event", "SCAN gap"];
+        let grows = ["SCAN segment", "SCAN event", "SCAN gap", "SCAN detection"];
         let scans = plan.iter().any(|step| grows.iter().any(|scan| step.starts_with(scan)));
         assert!(!scans, "{statement}\n{plan:#?}");
     }

@@ -11,6 +11,7 @@ use crate::{
     model::{
         Camera, Profile,
         address::Vendor,
+        ai::zone::{Direction, Sight},
         camera::{CameraPatch, MirrorMode, Transport},
         copies::CopyState,
         demand::Mode,
@@ -339,6 +340,22 @@ async fn a_day_of_a_long_history_is_read_from_the_index_alone() {
     }
 }
 
+/// What was seen in a zone.
+fn sight(n: i64) -> Sight {
+    Sight {
+        zone: n,
+        name: "gate".into(),
+        task: 1,
+        track: "7".into(),
+        label: "person".into(),
+        confidence: 0.5,
+        direction: (n % 2 == 0).then_some(Direction::Backward),
+        frame: 9,
+        profile: Profile::Sub,
+        recorded: (n % 3 == 0).then_some((n, 5)),
+    }
+}
+
 #[tokio::test]
 async fn the_log_is_read_newest_first() {
     let rig = Rig::new().await;
@@ -348,6 +365,7 @@ async fn the_log_is_read_newest_first() {
         kind: Kind::ALL[n as usize % Kind::ALL.len()],
         severity: Severity::ALL[n as usize % 3],
         detail: format!("number {n}"),
+        sight: (n % 5 == 0).then(|| Box::new(sight(n))),
     };
     let all: Vec<_> = (0..30).map(new).collect();
     let ids = rig.store.append_events(&all).await.unwrap();

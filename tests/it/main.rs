@@ -74,6 +74,8 @@ mod volumes;
 mod wait;
 #[cfg(test)]
 mod when;
+#[cfg(test)]
+mod workers;
 
 #[path = "../sim/mod.rs"]
 mod sim;

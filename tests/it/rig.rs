@@ -58,6 +58,7 @@ impl Rig {
             resync_bytes_per_second: 32 << 20,
             scrub_bytes_per_second: 8 << 20,
             ai: Default::default(),
+            frames_dir: None,
         };
         let service = Watchkeeper::start(&settings).await.unwrap();
         Self { service, settings, scenes: BTreeMap::new(), _dir: dir }

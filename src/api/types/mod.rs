@@ -11,6 +11,8 @@ pub(super) mod recordings;
 pub(super) mod retention;
 pub(super) mod scrub;
 pub(super) mod system;
+pub(super) mod workers;
+pub(super) mod zones;
 
 use std::{borrow::Cow, fmt};
 
@@ -28,6 +30,7 @@ use crate::{
     model::{
         Profile,
         address::Vendor,
+        ai::zone::{Direction, ZoneKind},
         camera::{MirrorMode, Transport},
         clip::Format,
         copies::{CopyState, Place},
@@ -102,6 +105,8 @@ wire_words!(
     SegmentStateWord = SegmentState,
     PlaceWord = Place,
     SamplerStateWord = SamplerState,
+    ZoneKindWord = ZoneKind,
+    DirectionWord = Direction,
     CopyWord = CopyState,
     MirrorStateWord = MirrorState,
     CauseWord = Cause,
@@ -114,6 +119,12 @@ wire_words!(
 /// A value of the model as its word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Word<T>(pub(super) T);
+
+impl<T> From<T> for Word<T> {
+    fn from(value: T) -> Self {
+        Self(value)
+    }
+}
 
 impl<T: Words> Serialize for Word<T> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -153,6 +164,12 @@ pub(super) fn rounded(value: f64) -> f64 {
 /// RFC 3339 UTC with microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Time(pub(super) WallUs);
+
+impl From<WallUs> for Time {
+    fn from(at: WallUs) -> Self {
+        Self(at)
+    }
+}
 
 impl PartialSchema for Time {
     fn schema() -> RefOr<Schema> {

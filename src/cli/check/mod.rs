@@ -219,7 +219,7 @@ fn events(done: &Repaired, healed: &Named) -> Vec<NewEvent> {
     .into_iter()
     .filter_map(|(paths, kind, severity, what)| {
         let detail = format!("check --repair: {what}: {}", paths.text()?);
-        Some(NewEvent { at: WallUs::now(), camera: None, kind, severity, detail })
+        Some(NewEvent::new(WallUs::now(), None, kind, severity, detail))
     })
     .collect()
 }

@@ -62,6 +62,7 @@ impl Rig {
             resync_bytes_per_second: 32 << 20,
             scrub_bytes_per_second: 8 << 20,
             ai: Default::default(),
+            frames_dir: None,
         };
         let volume = Volume::open(&settings.recordings_dir).unwrap();
         fs::create_dir(volume.root().join("a")).unwrap();
@@ -232,13 +233,8 @@ async fn what_a_running_service_writes_is_its_own_and_what_an_older_one_left_is_
         "no start is known yet"
     );
 
-    let started = NewEvent {
-        at: WallUs::parse("2026-01-01T12:00:00Z").unwrap(),
-        camera: None,
-        kind: EventKind::ServiceStarted,
-        severity: Severity::Info,
-        detail: String::new(),
-    };
+    let started = WallUs::parse("2026-01-01T12:00:00Z").unwrap();
+    let started = NewEvent::new(started, None, EventKind::ServiceStarted, Severity::Info, "");
     let store = Store::open(&rig.settings.database()).await.unwrap();
     store.append_events(&[started]).await.unwrap();
     store.close().await;

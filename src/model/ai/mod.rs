@@ -1,6 +1,10 @@
-//! What programs that look at pictures are given: what they are to look at ([`task`]), how many frames of which camera
-//! ([`budget`]), and which of the encoded frames are decoded for that ([`decoding`]).
+//! What programs that look at pictures are given: what they are to look at ([`task`]), which of them works on it ([`lease`]),
+//! how many frames of which camera ([`budget`]), and which of the encoded frames are decoded for that ([`decoding`]). And what
+//! they find ([`detection`]) means, where it is ([`zone`]).
 
 pub mod budget;
 pub mod decoding;
+pub mod detection;
+pub mod lease;
 pub mod task;
+pub mod zone;

@@ -658,6 +658,6 @@ impl Task {
 
     fn log(&self, kind: Kind, severity: Severity, detail: String) {
         let camera = Some(self.camera.id.clone());
-        self.deps.hub.log(NewEvent { at: WallUs::now(), camera, kind, severity, detail });
+        self.deps.hub.log(NewEvent::new(WallUs::now(), camera, kind, severity, detail));
     }
 }
