@@ -57,6 +57,8 @@ mod rig;
 #[cfg(test)]
 mod sampling;
 #[cfg(test)]
+mod sampling_storm;
+#[cfg(test)]
 mod scrub;
 #[cfg(test)]
 mod secrets;
