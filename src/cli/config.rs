@@ -56,6 +56,8 @@ pub struct Config {
     pub ai_max_total_fps: u32,
     /// So many megapixels are decoded for them in a second.
     pub ai_max_decode_mpps: Option<u32>,
+    /// Whether decoders of the machine's hardware may be used for them.
+    pub ai_hardware_decoders: bool,
 }
 
 impl Default for Config {
@@ -76,6 +78,7 @@ impl Default for Config {
             scrub_bytes_per_second: SCRUB,
             ai_max_total_fps: 40,
             ai_max_decode_mpps: None,
+            ai_hardware_decoders: false,
         }
     }
 }
@@ -209,6 +212,10 @@ impl Config {
                 "SCRUB_BYTES_PER_SECOND" => self.scrub_bytes_per_second = bytes(&value).map_err(wrong)?,
                 "AI_MAX_TOTAL_FPS" => self.ai_max_total_fps = number(&value).map_err(wrong)?,
                 "AI_MAX_DECODE_MPPS" => self.ai_max_decode_mpps = Some(number(&value).map_err(wrong)?),
+                "AI_HARDWARE_DECODERS" => {
+                    self.ai_hardware_decoders =
+                        value.parse().map_err(|_| wrong(format!("`{value}` is neither true nor false")))?
+                }
                 "LOG" => self.log = value,
                 // Read by clap.
                 "CONFIG" | "SERVER" => {}
@@ -237,6 +244,7 @@ impl Config {
             ai: AiLimits {
                 rate: self.ai_max_total_fps.saturating_mul(1_000),
                 pixels: self.ai_max_decode_mpps.map(|mpps| u64::from(mpps) * 1_000_000),
+                hardware: self.ai_hardware_decoders,
             },
         }
     }
@@ -270,6 +278,7 @@ mod tests {
             "scrub_bytes_per_second",
             "ai_max_total_fps",
             "ai_max_decode_mpps",
+            "ai_hardware_decoders",
             "listen",
             "allowed_hosts",
             "log",

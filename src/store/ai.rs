@@ -13,19 +13,21 @@ use crate::model::{
 };
 
 const ADD: &str = "
-    insert into ai_task (camera_id, kind, profile, rate, width, config, enabled, priority)
-    select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 where (select count(*) from ai_task) < ?9
+    insert into ai_task (camera_id, kind, profile, rate, width, config, enabled, priority, adaptive)
+    select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 where (select count(*) from ai_task) < ?10
     returning id";
 
 const CHANGE: &str = "
     update ai_task
-       set camera_id = ?2, kind = ?3, profile = ?4, rate = ?5, width = ?6, config = ?7, enabled = ?8, priority = ?9
+       set camera_id = ?2, kind = ?3, profile = ?4, rate = ?5, width = ?6, config = ?7, enabled = ?8, priority = ?9,
+           adaptive = ?10
      where id = ?1";
 
 const REMOVE: &str = "delete from ai_task where id = ?1";
 
 const TASKS: &str = "
-    select id, camera_id, kind, profile, rate, width, config, enabled, priority from ai_task order by id";
+    select id, camera_id, kind, profile, rate, width, config, enabled, priority, adaptive
+      from ai_task order by id";
 
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[ADD, CHANGE, REMOVE, TASKS];
@@ -34,7 +36,7 @@ impl Store {
     /// Adds a task of a camera that is there. [`Error::TooMany`] if there are as many as there may be.
     pub async fn add_task(&self, task: &NewTask) -> Result<i64, Error> {
         let what = "add a task";
-        let NewTask { camera, kind, profile, rate, width, config, enabled, priority } = task;
+        let NewTask { camera, kind, profile, rate, width, config, enabled, priority, adaptive } = task;
         let id: Option<i64> = sqlx::query_scalar(ADD)
             .bind(camera.as_str())
             .bind(kind)
@@ -44,6 +46,7 @@ impl Store {
             .bind(config)
             .bind(enabled)
             .bind(priority)
+            .bind(adaptive)
             .bind(TASKS_MAX)
             .fetch_optional(self.writer(what).await?)
             .await
@@ -54,8 +57,8 @@ impl Store {
     /// Changes a task. [`Error::NotFound`] if there is none of its id.
     pub async fn change_task(&self, task: &Task) -> Result<(), Error> {
         let what = "change a task";
-        let Task { id, task: NewTask { camera, kind, profile, rate, width, config, enabled, priority } } =
-            task;
+        let Task { id, task } = task;
+        let NewTask { camera, kind, profile, rate, width, config, enabled, priority, adaptive } = task;
         let done = sqlx::query(CHANGE)
             .bind(id)
             .bind(camera.as_str())
@@ -66,6 +69,7 @@ impl Store {
             .bind(config)
             .bind(enabled)
             .bind(priority)
+            .bind(adaptive)
             .execute(self.writer(what).await?)
             .await
             .doing(what)?;
@@ -102,16 +106,18 @@ struct Row {
     config: String,
     enabled: bool,
     priority: i32,
+    adaptive: bool,
 }
 
 impl TryFrom<Row> for Task {
     type Error = BadValue;
 
     fn try_from(row: Row) -> Result<Self, BadValue> {
-        let Row { id, camera_id, kind, profile, rate, width, config, enabled, priority } = row;
+        let Row { id, camera_id, kind, profile, rate, width, config, enabled, priority, adaptive } = row;
         let camera = word("ai_task.camera_id", &camera_id, |id| id.parse().ok())?;
         let profile = word("ai_task.profile", &profile, Profile::from_word)?;
-        Ok(Self { id, task: NewTask { camera, kind, profile, rate, width, config, enabled, priority } })
+        let task = NewTask { camera, kind, profile, rate, width, config, enabled, priority, adaptive };
+        Ok(Self { id, task })
     }
 }
 
@@ -137,6 +143,7 @@ mod tests {
             config: r#"{"a": 1}"#.into(),
             enabled: true,
             priority: -3,
+            adaptive: true,
         };
         let first = store.add_task(&task).await.unwrap();
         let second = store.add_task(&NewTask { enabled: false, ..task.clone() }).await.unwrap();
