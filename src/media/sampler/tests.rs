@@ -59,7 +59,7 @@ impl Bench {
         let began = Instant::now();
         while !is(&self.sampler) {
             assert!(began.elapsed() < WITHIN, "waiting for {what}: {:?}", self.sampler.sampling());
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::park_timeout(Duration::from_millis(2));
         }
     }
 
@@ -77,7 +77,7 @@ impl Bench {
         while self.number() == before {
             assert!(began.elapsed() < WITHIN, "no picture: {:?}", self.sampler.sampling());
             self.pass(None);
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::park_timeout(Duration::from_millis(2));
         }
     }
 

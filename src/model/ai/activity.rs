@@ -102,8 +102,8 @@ impl Activity {
                 self.track.set(now, level);
                 (self.second, self.came) = (Some(second), Came::default());
                 if (second - now).abs() > LATE_S {
-                    // A gap is no group of pictures.
-                    self.meter.keyframe_us = None;
+                    // There is no group of pictures over a gap.
+                    (self.meter.keyframe_us, self.meter.before) = (None, Default::default());
                 }
             }
             Some(_) => {}
