@@ -1,6 +1,7 @@
 //! The HTTP API, the dashboard's files, and the connections they go over. Handlers call [`Watchkeeper`] and see
 //! neither rows nor elements; `docs/http-api.md` is the contract.
 
+mod activity;
 mod ai;
 mod assets;
 mod cameras;
@@ -97,6 +98,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(recordings::timeline)) //                        …/{id}/timeline
         .routes(routes!(coverage::gaps_of_camera)) //                    …/{id}/gaps
         .routes(routes!(coverage::coverage)) //                          …/{id}/coverage
+        .routes(routes!(activity::activity)) //                          …/{id}/activity
         .routes(routes!(retention::of_camera, retention::add)) //        …/{id}/holds
         .routes(routes!(retention::remove)) //                           …/{id}/holds/{hold}
         .routes(routes!(retention::all)) //                              /api/v1/holds

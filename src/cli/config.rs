@@ -58,6 +58,8 @@ pub struct Config {
     pub ai_max_decode_mpps: Option<u32>,
     /// Directory of the latest picture of each sampled stream; none unless set.
     pub frames_dir: Option<PathBuf>,
+    /// Whether decoders of the machine's hardware may be used for them.
+    pub ai_hardware_decoders: bool,
 }
 
 impl Default for Config {
@@ -79,6 +81,7 @@ impl Default for Config {
             ai_max_total_fps: 40,
             ai_max_decode_mpps: None,
             frames_dir: None,
+            ai_hardware_decoders: false,
         }
     }
 }
@@ -238,6 +241,10 @@ impl Config {
                 "AI_MAX_TOTAL_FPS" => self.ai_max_total_fps = number(&value).map_err(wrong)?,
                 "AI_MAX_DECODE_MPPS" => self.ai_max_decode_mpps = Some(number(&value).map_err(wrong)?),
                 "FRAMES_DIR" => self.frames_dir = Some(value.into()),
+                "AI_HARDWARE_DECODERS" => {
+                    self.ai_hardware_decoders =
+                        value.parse().map_err(|_| wrong(format!("`{value}` is neither true nor false")))?
+                }
                 "LOG" => self.log = value,
                 // Read by clap.
                 "CONFIG" | "SERVER" => {}
@@ -267,6 +274,7 @@ impl Config {
             ai: AiLimits {
                 rate: self.ai_max_total_fps.saturating_mul(1_000),
                 pixels: self.ai_max_decode_mpps.map(|mpps| u64::from(mpps) * 1_000_000),
+                hardware: self.ai_hardware_decoders,
             },
         }
     }
@@ -301,6 +309,7 @@ mod tests {
             "ai_max_total_fps",
             "ai_max_decode_mpps",
             "frames_dir",
+            "ai_hardware_decoders",
             "listen",
             "allowed_hosts",
             "log",

@@ -74,6 +74,12 @@ export async function coverage(camera, from, to) {
   return ranges.map((part) => ({ ...part, from: Date.parse(part.from), to: Date.parse(part.to) }));
 }
 
+/** How much moved within from..to: {from, step, values}, times in milliseconds, null where nothing is known. */
+export async function activity(camera, from, to) {
+  const found = await call("GET", `/cameras/${id(camera)}/activity${query({ from: at(from), to: at(to) })}`);
+  return { from: Date.parse(found.from), step: found.seconds_per_value * 1000, values: found.values };
+}
+
 export async function events({ camera, severity, before, after, limit = 100 }) {
   return (await call("GET", `/events${query({ camera, severity, before, after, limit })}`)).events;
 }

@@ -2,8 +2,9 @@
 // keyboard's cursor the time and what was then; a click or Enter plays. Used on the wall, the camera page and in the player.
 //
 // Positions come from the instants at which the day begins and ends, never from 24 hours. What is drawn lies in lanes
-// over the same scale (`pct`), so that zones or activity become further lanes and not another strip.
+// over the same scale (`pct`), so that zones become further lanes and not another strip; activity lies below them.
 
+import { ActivityTrack } from "./activity.js";
 import * as api from "./api.js";
 import { h, icon, Scope, setAttr, setText } from "./dom.js";
 import { clock, clockShort, duration } from "./format.js";
@@ -55,18 +56,21 @@ export class Strip {
         wheel: (event) => this.#wheel(event),
       } },
     this.emptyLane, this.lane, this.missingLane, this.future, this.nowMark, this.playMark, this.cursorMark, this.note);
+    // On the wall it would be a request for each camera.
+    this.activity = zoom ? new ActivityTrack({ camera, name, on: { click: (event) => this.#click(event),
+      pointermove: (event) => this.#point(event), pointerleave: () => this.#leave() } }) : null;
     this.scale = h("div", { class: "strip-scale", "aria-hidden": "true" });
     this.sum = h("span", { class: "strip-sum", data: { testid: "strip-sum" } });
     this.zoomBar = zoom ? this.#zoomButtons() : null;
     this.legend = zoom ? h("ul", { class: "strip-legend", "aria-label": "Legend", data: { testid: "strip-legend" } }) : null;
     this.el = h("div", { class: "strip", data: { testid: "strip", camera, state: "loading" } },
-      this.track, this.scale, zoom ? h("div", { class: "strip-foot" }, this.sum, this.zoomBar) : null, this.legend);
+      this.track, this.activity?.el, this.scale, zoom ? h("div", { class: "strip-foot" }, this.sum, this.zoomBar) : null, this.legend);
 
     const resize = new ResizeObserver(([entry]) => { this.#width = entry.contentRect.width || 600; this.#draw(); });
     resize.observe(this.track);
     this.#scope.add(() => resize.disconnect());
     day.on(() => this.#newDay(), this.#scope);
-    store.on("again", () => this.#fetch(), this.#scope);
+    store.on("again", () => { this.#fetch(); this.activity?.refresh(); }, this.#scope);
     store.on("tick", () => this.#tick(), this.#scope);
     store.on("gap", (gap) => { if (gap.camera_id === camera) this.#fetchSoon(AGAIN_MS); }, this.#scope);
     // What a camera's new state means for its gaps, the server knows two seconds later.
@@ -80,14 +84,21 @@ export class Strip {
     this.#newDay();
   }
 
-  end() { this.#load += 1; this.#scope.end(); }
+  end() {
+    this.#load += 1;
+    this.activity?.end();
+    this.#scope.end();
+  }
 
   get ranges() { return this.#ranges; }
 
   /** The part of the day that is shown. */
   get view() { return this.#view; }
 
-  rename(name) { setAttr(this.track, "aria-label", `Recordings of ${name}`); }
+  rename(name) {
+    setAttr(this.track, "aria-label", `Recordings of ${name}`);
+    this.activity?.rename(name);
+  }
 
   /** Marks the picture being played, and keeps it in view. */
   setPlayhead(ms) {
@@ -157,6 +168,7 @@ export class Strip {
     const from = Math.max(Date.parse(segment.start), this.day.start), to = Math.min(Date.parse(segment.end), this.day.end);
     if (to <= from) return;
     this.#ranges = addRange(this.#ranges, from, to);
+    this.activity?.refresh();
     this.#gaps = cut(this.#gaps, from, to).filter((gap) => gap.to - gap.from >= 1000);
     this.el.dataset.state = "ready";
     this.#say(null);
@@ -187,6 +199,7 @@ export class Strip {
     this.#lay(this.lane, "strip-range", this.#ranges);
     this.#lay(this.missingLane, "strip-gap", this.#gaps.filter(missing), THIN_PX / 2);
     this.#drawScale();
+    this.activity?.show(this.#view);
     setText(this.sum, this.#loaded === this.day.key ? this.#sumText() : "");
     this.legend?.replaceChildren(...legend(this.#gaps));
     if (this.#cursor === null) this.#tell(this.#newest());

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Change,
+    activity::Activities,
     hub::{self, Hub},
     keeper::Keeper,
     ledger::Ledgers,
@@ -69,6 +70,8 @@ pub(super) struct Clerk {
     pub(super) events: mpsc::Receiver<NewEvent>,
     pub(super) hub: Hub,
     pub(super) ledgers: Ledgers,
+    /// How much moved.
+    pub(super) activities: Activities,
     /// Of each volume.
     pub(super) keepers: Vec<Keeper>,
     pub(super) desk: Desk,
@@ -88,6 +91,8 @@ impl Clerk {
         // When each that is still open was last told of.
         let mut open: HashMap<Key, Instant> = HashMap::new();
         let mut facts: HashMap<Key, SegmentFacts> = HashMap::new();
+        // Of segments that ended: it is not remembered for ever.
+        let mut levels: HashMap<Key, Vec<u8>> = HashMap::new();
         let mut events: Vec<NewEvent> = Vec::new();
         let mut wrote = Instant::now();
         let mut last = false;
@@ -109,6 +114,10 @@ impl Clerk {
                 let there =
                     new.iter().map(|(_, facts)| facts).filter(|facts| facts.state != SegmentState::Lost);
                 self.ledgers.recorded(there);
+                let ended = new.iter().filter(|(_, facts)| facts.state != SegmentState::Open);
+                levels.extend(
+                    ended.filter_map(|(key, facts)| Some(((*place, *key), self.activities.levels(facts)?))),
+                );
                 facts.extend(new.into_iter().map(|(key, facts)| ((*place, key), facts)));
             }
             // The rest waits in its channel, which is bounded.
@@ -124,7 +133,7 @@ impl Clerk {
                 continue;
             }
             wrote = Instant::now();
-            self.write_facts(&mut facts, &mut open).await;
+            self.write_facts(&mut facts, &mut levels, &mut open).await;
             self.write_events(&mut events).await;
             self.desk.waiting.store((facts.len() + events.len()) as u64, Relaxed);
         }
@@ -137,16 +146,24 @@ impl Clerk {
         }
     }
 
-    async fn write_facts(&self, facts: &mut HashMap<Key, SegmentFacts>, open: &mut HashMap<Key, Instant>) {
+    async fn write_facts(
+        &self,
+        facts: &mut HashMap<Key, SegmentFacts>,
+        levels: &mut HashMap<Key, Vec<u8>>,
+        open: &mut HashMap<Key, Instant>,
+    ) {
         if facts.is_empty() {
             return;
         }
         let mut batch: Vec<(Key, SegmentFacts)> = facts.drain().collect();
         batch.sort_by_key(|((place, key), _)| (*key, *place));
         let rows: Vec<_> = batch.iter().map(|((place, _), facts)| (*place, facts.clone())).collect();
-        match self.store.record(&rows).await {
+        let of = |(n, (key, _)): (usize, &(Key, SegmentFacts))| Some((n, levels.get(key)?.clone()));
+        let activity: Vec<_> = batch.iter().enumerate().filter_map(of).collect();
+        match self.store.record_watched(&rows, &activity).await {
             Ok(ids) => {
                 self.well();
+                levels.clear();
                 let mut any_closed = false;
                 for (id, (key, facts)) in ids.into_iter().zip(batch) {
                     let now = Instant::now();
@@ -227,7 +244,9 @@ mod tests {
         let (stop, stopped) = oneshot::channel();
         let (facts, ledgers) = (vec![(Place::Primary, Facts::default())], Ledgers::default());
         let keepers = vec![Keeper::default()];
-        let clerk = Clerk { store, facts, events, hub: hub.clone(), ledgers, keepers, desk: desk.clone() };
+        let activities = Activities::default();
+        let (hub_of, desk_of) = (hub.clone(), desk.clone());
+        let clerk = Clerk { store, facts, events, hub: hub_of, ledgers, activities, keepers, desk: desk_of };
         let clerk = tokio::spawn(clerk.work(stopped));
         let log = |n: usize| {
             let (kind, severity, detail) = (Kind::CameraOffline, Severity::Warning, n.to_string());

@@ -1,6 +1,7 @@
 //! The only place where store, media and disk meet: the use cases, one driver task per camera, and the clerk who
 //! writes the index. The HTTP API and the command line call [`Watchkeeper`] and see neither rows nor elements.
 
+mod activity;
 mod clerk;
 mod clock;
 mod coverage;
@@ -616,6 +617,7 @@ impl Watchkeeper {
             entry.stop().await;
             self.0.ledgers.removed(id, at);
         }
+        self.0.deps.activities.forget(id.clone());
         self.pictures().remove(id);
         self.0.deps.hub.tell(Change::CameraRemoved(id.clone()));
         Ok(())

@@ -21,7 +21,7 @@ use crate::{
     base::{CameraId, WallUs, error::Chain},
     media::{
         recorder::{Look, Lookers},
-        sampler::{Sample, Sampler, Sampling},
+        sampler::{Asked, Decoders, Sample, Sampler, Sampling},
         tap::Seen,
     },
     model::{
@@ -57,11 +57,13 @@ pub struct AiLimits {
     pub rate: Mfps,
     /// Pixels decoded in a second.
     pub pixels: Option<u64>,
+    /// Whether hardware may decode.
+    pub hardware: bool,
 }
 
 impl Default for AiLimits {
     fn default() -> Self {
-        Self { rate: 40_000, pixels: None }
+        Self { rate: 40_000, pixels: None, hardware: false }
     }
 }
 
@@ -142,7 +144,7 @@ struct State {
 #[derive(Debug)]
 struct Running {
     ask: Ask,
-    granted: (Mfps, u32),
+    granted: Asked,
     sampler: Arc<Sampler>,
     look: Arc<dyn Look>,
     lookers: Lookers,
@@ -292,13 +294,15 @@ impl Watchkeeper {
     }
 
     fn now(&self, running: &Running) -> SamplerNow {
-        let Running { ask, granted: (granted, width), sampler, since, .. } = running;
-        let sampling = sampler.sampling();
+        let Running { ask, granted, sampler, since, .. } = running;
+        let mut sampling = sampler.sampling();
         let shown = self.with(&ask.camera, |entry| {
             entry.driver_of(ask.profile).map(|driver| driver.status.borrow().clone())
         });
         let age = sampler.pictures().borrow().as_ref().map(|sample| WallUs::now().0 - sample.at.0);
-        let patience = SILENT_AFTER.max(Duration::from_secs(3) * 1000 / (*granted).max(1));
+        let keyframes = sampling.keyframes.filter(|_| granted.adaptive).unwrap_or_default();
+        let patience =
+            SILENT_AFTER.max(Duration::from_secs(3) * 1000 / granted.rate.max(1)).max(keyframes * 3);
         let patience_us = i64::try_from(patience.as_micros()).unwrap_or(i64::MAX);
         let state = match shown.ok().flatten().map(|status| status.shown) {
             None | Some(Shown::Disabled) => SamplerState::Stopped,
@@ -311,13 +315,16 @@ impl Watchkeeper {
             _ if since.elapsed() < patience => SamplerState::Connecting,
             _ => SamplerState::Error,
         };
+        if matches!(state, SamplerState::Stopped | SamplerState::Offline | SamplerState::Waiting) {
+            sampling.active = None;
+        }
         SamplerNow {
             camera: ask.camera.clone(),
             profile: ask.profile,
             state,
             requested: ask.rate,
-            granted: *granted,
-            width: *width,
+            granted: granted.rate,
+            width: granted.width,
             sampling,
         }
     }
@@ -453,10 +460,11 @@ impl Watchkeeper {
             let known = state.running.remove(&key);
             // A driver that was made anew has none yet.
             let known = known.filter(|running| running.lookers.is(&lookers) || end_of(running));
-            let mut running = known.unwrap_or_else(|| self.begin(&ask, rate, width, lookers));
-            if running.granted != (rate, width) {
-                running.granted = (rate, width);
-                if let Err(error) = running.sampler.set(rate, width) {
+            let granted = Asked { rate, width, adaptive: ask.adaptive };
+            let mut running = known.unwrap_or_else(|| self.begin(&ask, granted, lookers));
+            if running.granted != granted {
+                running.granted = granted;
+                if let Err(error) = running.sampler.set(granted) {
                     tracing::warn!(camera.id = %ask.camera, "a sampler's size stays: {}", Chain(&error));
                 }
             }
@@ -500,8 +508,9 @@ impl Watchkeeper {
         }
     }
 
-    fn begin(&self, ask: &Ask, rate: Mfps, width: u32, lookers: Lookers) -> Running {
-        let sampler = Sampler::new(self.0.deps.texts.clone(), ask.camera.to_string(), rate, width);
+    fn begin(&self, ask: &Ask, granted: Asked, lookers: Lookers) -> Running {
+        let decoders = Decoders::new(self.0.settings.ai.hardware);
+        let sampler = Sampler::new(self.0.deps.texts.clone(), decoders, ask.camera.to_string(), granted);
         let look: Arc<dyn Look> = sampler.clone();
         lookers.add(look.clone());
         if let Some(files) = &self.0.samplers.files {
@@ -509,7 +518,7 @@ impl Watchkeeper {
         }
         Running {
             ask: ask.clone(),
-            granted: (rate, width),
+            granted,
             sampler,
             look,
             lookers,

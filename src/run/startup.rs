@@ -21,6 +21,7 @@ use tokio::{
 
 use super::{
     Entry, Error, Inner, Settings, Watchkeeper,
+    activity::Activities,
     clerk::{Clerk, Desk},
     clock,
     driver::{Deps, Driver},
@@ -190,6 +191,7 @@ impl Watchkeeper {
         let stored = store.cameras(&vault).await?;
 
         let ledgers = Ledgers::default();
+        let activities = Activities::default();
         let zone = system_zone();
         let known =
             stored.iter().map(|stored| (stored.camera.id.clone(), stored.created, stored.camera.when(zone)));
@@ -204,6 +206,7 @@ impl Watchkeeper {
             events,
             hub: hub.clone(),
             ledgers: ledgers.clone(),
+            activities: activities.clone(),
             keepers: keepers.clone(),
             desk: desk.clone(),
         };
@@ -276,6 +279,7 @@ impl Watchkeeper {
             volumes: volumes.clone(),
             hub: hub.clone(),
             ledgers: ledgers.clone(),
+            activities: activities.clone(),
             connects: Arc::new(Semaphore::new(CONNECTS)),
             memory: Memory::default(),
             abandoned: Arc::new(AtomicU64::new(0)),

@@ -13,26 +13,27 @@ use crate::model::{
 };
 
 const ADD: &str = "
-    insert into ai_task (camera_id, kind, profile, rate, width, config, enabled, priority)
-    select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 where (select count(*) from ai_task) < ?9
+    insert into ai_task (camera_id, kind, profile, rate, width, config, enabled, priority, adaptive)
+    select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 where (select count(*) from ai_task) < ?10
     returning id";
 
 const CHANGE: &str = "
     update ai_task
-       set camera_id = ?1, kind = ?2, profile = ?3, rate = ?4, width = ?5, config = ?6, enabled = ?7, priority = ?8
-     where id = ?9";
+       set camera_id = ?1, kind = ?2, profile = ?3, rate = ?4, width = ?5, config = ?6, enabled = ?7, priority = ?8, adaptive = ?9
+     where id = ?10";
 
 const REMOVE: &str = "delete from ai_task where id = ?1";
 
 const TASKS: &str = "
-    select id, camera_id, kind, profile, rate, width, config, enabled, priority from ai_task order by id";
+    select id, camera_id, kind, profile, rate, width, config, enabled, priority, adaptive
+      from ai_task order by id";
 
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[ADD, CHANGE, REMOVE, TASKS];
 
 /// The parameters that both statements have.
 fn bound(statement: &'static str, task: &NewTask) -> Query<'static, Sqlite, SqliteArguments> {
-    let NewTask { camera, kind, profile, rate, width, config, enabled, priority } = task;
+    let NewTask { camera, kind, profile, rate, width, config, enabled, priority, adaptive } = task;
     sqlx::query(statement)
         .bind(camera.to_string())
         .bind(kind.clone())
@@ -42,6 +43,7 @@ fn bound(statement: &'static str, task: &NewTask) -> Query<'static, Sqlite, Sqli
         .bind(config.clone())
         .bind(*enabled)
         .bind(*priority)
+        .bind(*adaptive)
 }
 
 impl Store {
@@ -91,16 +93,18 @@ struct Row {
     config: String,
     enabled: bool,
     priority: i32,
+    adaptive: bool,
 }
 
 impl TryFrom<Row> for Task {
     type Error = BadValue;
 
     fn try_from(row: Row) -> Result<Self, BadValue> {
-        let Row { id, camera_id, kind, profile, rate, width, config, enabled, priority } = row;
+        let Row { id, camera_id, kind, profile, rate, width, config, enabled, priority, adaptive } = row;
         let camera = word("ai_task.camera_id", &camera_id, |id| id.parse().ok())?;
         let profile = word("ai_task.profile", &profile, Profile::from_word)?;
-        Ok(Self { id, task: NewTask { camera, kind, profile, rate, width, config, enabled, priority } })
+        let task = NewTask { camera, kind, profile, rate, width, config, enabled, priority, adaptive };
+        Ok(Self { id, task })
     }
 }
 
@@ -126,6 +130,7 @@ mod tests {
             config: r#"{"a": 1}"#.into(),
             enabled: true,
             priority: -3,
+            adaptive: true,
         };
         let first = store.add_task(&task).await.unwrap();
         let second = store.add_task(&NewTask { enabled: false, ..task.clone() }).await.unwrap();

@@ -40,6 +40,7 @@ pub use events::EventPage;
 pub use gaps::{Account, GapChanges, GapPage, GapsWritten, Life};
 pub use retention::{Doomed, Lately, Stored};
 pub use scrub::{Mended, ScrubPass};
+pub use segments::Watched;
 
 use crate::model::copies::Place;
 use error::{Doing as _, Gone};

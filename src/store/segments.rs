@@ -1,5 +1,6 @@
 //! Segments.
 
+use futures_util::TryStreamExt as _;
 use sqlx::FromRow;
 
 use super::{
@@ -41,6 +42,7 @@ macro_rules! record {
                                 max(bytes, excluded.bytes), excluded.bytes),
                     hash = iif(start_us = excluded.start_us and state <> 'lost' and excluded.bytes <= bytes,
                                coalesce(hash, iif(excluded.bytes = bytes, excluded.hash, null)), excluded.hash),
+                    activity = iif(start_us = excluded.start_us and state <> 'lost', activity, null),
                     on_", $of, " = case
                         when on_", $of, " = 'deleting' then 'deleting'
                         when start_us = excluded.start_us and state <> 'lost' and ?14 = 'whole'
@@ -88,6 +90,19 @@ const MARK: PerPlace = PerPlace { primary: mark!("primary"), mirror: mark!("mirr
 const FOOTAGE: &str = "select camera_id, start_us, end_us, state from segment where id = ?1";
 
 const SET_HASH: &str = "update segment set hash = ?2 where id = ?1 and hash is null";
+
+// Both volumes tell of a segment's end; what was seen of it is the same.
+const SET_ACTIVITY: &str = "update segment set activity = ?2 where id = ?1 and activity is null";
+
+// As `TOUCHING` without those whose file is gone.
+const ACTIVITY: &str = "
+    select profile, state, start_us, end_us, activity
+      from segment
+     where camera_id = ?1 and end_us > ?2 and start_us < ?3 and state not in ('lost', 'deleting')
+       and start_us >= coalesce((select min(start_us) from (select start_us from segment
+                                  where camera_id = ?1 and start_us <= ?2
+                                  order by start_us desc limit 8)), ?2)
+     order by start_us";
 
 const GET: &str = "
     select id, camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source, state, audio,
@@ -142,7 +157,8 @@ const KNOWN: PerPlace =
     PerPlace { primary: known!("primary", "mirror"), mirror: known!("mirror", "primary") };
 
 #[cfg(test)]
-pub(super) const STATEMENTS: &[&str] = &[FOOTAGE, SET_HASH, GET, TOUCHING, RANGES, OPEN];
+pub(super) const STATEMENTS: &[&str] =
+    &[FOOTAGE, SET_HASH, SET_ACTIVITY, ACTIVITY, GET, TOUCHING, RANGES, OPEN];
 #[cfg(test)]
 pub(super) const PER_PLACE: &[PerPlace] = &[RECORD, FINISH, MARK, KNOWN];
 
@@ -150,6 +166,15 @@ impl Store {
     /// Writes what is on a volume now, in one transaction: all of it or, with an error, none. The ids, in the order of
     /// `facts`.
     pub async fn record(&self, facts: &[(Place, SegmentFacts)]) -> Result<Vec<i64>, Error> {
+        self.record_watched(facts, &[]).await
+    }
+
+    /// The same, with the activity of those that have one, each by its place in `facts`.
+    pub async fn record_watched(
+        &self,
+        facts: &[(Place, SegmentFacts)],
+        activity: &[(usize, Vec<u8>)],
+    ) -> Result<Vec<i64>, Error> {
         let what = "record segments";
         if facts.is_empty() {
             return Ok(Vec::new());
@@ -181,6 +206,9 @@ impl Store {
                 .await
                 .doing(what)?;
             ids.push(id);
+        }
+        for (n, levels) in activity {
+            sqlx::query(SET_ACTIVITY).bind(ids[*n]).bind(levels).execute(&mut *db).await.doing(what)?;
         }
         db.commit().await.doing(what)?;
         Ok(ids)
@@ -290,6 +318,28 @@ impl Store {
         Ok(rows.into_iter().map(|(from, to)| Range { from: WallUs(from), to: WallUs(to) }).collect())
     }
 
+    /// What was seen to move in the recorded stretches of `camera` that touch `range`, in order of their start: given to
+    /// `each` one by one, because a month may have a million.
+    pub async fn activity(
+        &self,
+        camera: &CameraId,
+        range: Range,
+        mut each: impl FnMut(Watched),
+    ) -> Result<(), Error> {
+        let what = "read activity";
+        let mut rows = sqlx::query_as::<_, (String, String, i64, i64, Option<Vec<u8>>)>(ACTIVITY)
+            .bind(camera.as_str())
+            .bind(range.from.0)
+            .bind(range.to.0)
+            .fetch(&self.readers);
+        while let Some((profile, state, from, to, levels)) = rows.try_next().await.doing(what)? {
+            let profile = word("segment.profile", &profile, Profile::from_word).doing(what)?;
+            let range = Range { from: WallUs(from), to: WallUs(to) };
+            each(Watched { range, profile, open: state == SegmentState::Open.word(), levels });
+        }
+        Ok(())
+    }
+
     /// Rows of which a copy is open: being written, or left so by a killed process.
     pub async fn open_rows(&self) -> Result<Vec<Segment>, Error> {
         let what = "list open segments";
@@ -358,6 +408,19 @@ pub(super) fn word<T>(
 pub(super) fn hash(bytes: Vec<u8>) -> Result<Hash, BadValue> {
     let of = |bytes: Vec<u8>| BadValue { column: "segment.hash", value: format!("{} bytes", bytes.len()) };
     bytes.try_into().map(Hash).map_err(of)
+}
+
+/// What the index knows of the activity of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// When it is of.
+    pub range: Range,
+    /// Which of the camera's streams.
+    pub profile: Profile,
+    /// Whether it still grows; its activity is written at its end.
+    pub open: bool,
+    /// One level for each UTC second from that of its start on ([`crate::model::ai::activity`]); `None`: nobody knows.
+    pub levels: Option<Vec<u8>>,
 }
 
 #[derive(FromRow)]

@@ -226,6 +226,37 @@ async fn a_segment_grows_in_its_row() {
 }
 
 #[tokio::test]
+async fn what_moved_is_kept_with_the_file_it_was_measured_of() {
+    let rig = Rig::new().await;
+    let store = &rig.store;
+    let read = async |from, to| {
+        let mut found = Vec::new();
+        store.activity(&id("front"), seconds(from, to), |of| found.push(of)).await.unwrap();
+        found
+    };
+    let of = |from, to, open, levels: Option<&[u8]>| Watched {
+        range: seconds(from, to),
+        profile: Profile::Main,
+        open,
+        levels: levels.map(<[u8]>::to_vec),
+    };
+    let open = SegmentFacts { state: SegmentState::Open, hash: None, ..facts("front", 20, 22) };
+    let rows = [facts("front", 0, 10), facts("front", 10, 12), open].map(|facts| (Place::Primary, facts));
+    store.record_watched(&rows, &[(1, vec![3, 254])]).await.unwrap();
+    let known = of(10, 12, false, Some(&[3, 254]));
+    assert_eq!(read(0, 30).await, [of(0, 10, false, None), known.clone(), of(20, 22, true, None)]);
+    assert_eq!(read(11, 13).await, std::slice::from_ref(&known));
+    // The other volume tells of the same.
+    store.record_watched(&[(Place::Mirror, facts("front", 10, 12))], &[(0, vec![9, 9])]).await.unwrap();
+    assert_eq!(read(11, 13).await, [known]);
+    // Another file of that name was not measured.
+    let mut other = facts("front", 11, 12);
+    other.path = facts("front", 10, 12).path;
+    store.record(&[(Place::Primary, other)]).await.unwrap();
+    assert_eq!(read(11, 13).await, [of(11, 12, false, None)]);
+}
+
+#[tokio::test]
 async fn rows_are_known_page_by_page_and_outlive_their_camera() {
     let rig = Rig::new().await;
     rig.store.insert_camera(&rig.vault, &camera("front"), WallUs(0)).await.unwrap();

@@ -39,6 +39,35 @@ test("a click on the strip plays what was recorded", async () => {
   });
 });
 
+test("the page of one camera shows how much moved, with one request for what is shown, and the wall asks for none", async () => {
+  await onPage(browser, {}, async (page) => {
+    const asked = [];
+    page.on("request", (request) => { if (request.url().includes("/activity?")) asked.push(new URL(request.url()).searchParams); });
+    await strip(page, "front");
+    assert.equal(asked.length, 0);
+    await card(page, "front").getByTestId("camera-name").click();
+    const track = page.locator("[data-testid=camera-page] [data-testid=activity][data-state=ready]");
+    await track.waitFor();
+    assert.equal(new Set(asked.map(String)).size, 1, "for the day");
+    assert.match(await track.getAttribute("aria-label"), /^Activity of Front door: something moves in \d+ % of the recorded time, most at \d\d:\d\d:\d\d$/);
+    // Where something is recorded, something is drawn, under it.
+    const range = await page.locator("[data-testid=camera-page] .strip-range").last().boundingBox();
+    const drawn = await track.locator("path").boundingBox();
+    const lane = await track.boundingBox();
+    assert.ok(drawn.width > 0 && drawn.x <= range.x + range.width && drawn.x + drawn.width >= range.x, "at the same place");
+    assert.ok(lane.y >= range.y + range.height, "below");
+    for (const theme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme: theme });
+      const [fill, ground] = await track.evaluate((el) => [getComputedStyle(el.firstChild).fill, getComputedStyle(el).backgroundColor]);
+      assert.ok(fill.startsWith("rgb(") && fill !== ground, `${fill} on ${ground}`);
+    }
+    await page.getByRole("button", { name: "Show less time" }).click();
+    const narrower = ([query]) => Date.parse(query.get("to")) - Date.parse(query.get("from")) <= 6.5 * 3_600_000;
+    await until("the part that is shown", () => asked.slice(-1), narrower);
+    await shot(page, "activity");
+  });
+});
+
 test("a stretch of the day is exported as a file, and its manifest says what it is", async () => {
   await onPage(browser, { route: "/#/cameras/yard", expected: ["POST /api/v1/cameras/yard/exports 400"] }, async (page) => {
     const ranges = page.locator("[data-testid=strip][data-state=ready] .strip-range");

@@ -3,6 +3,10 @@
 //! `rig` is a whole service with its cameras; the other modules are what it must do.
 
 #[cfg(test)]
+mod activity;
+#[cfg(test)]
+mod activity_trial;
+#[cfg(test)]
 mod bad_database;
 #[cfg(test)]
 mod bad_input;

@@ -25,18 +25,18 @@ const FRAME_US: i64 = 40_000;
 /// Of pictures that are compared.
 const SMALL: (usize, usize) = (64, 36);
 
-fn task(process: &Process, body: &Value) -> Value {
+pub(crate) fn task(process: &Process, body: &Value) -> Value {
     process.post("/api/v1/ai/tasks", body)
 }
 
-fn change(process: &Process, task: &Value, body: Value) -> Value {
+pub(crate) fn change(process: &Process, task: &Value, body: Value) -> Value {
     let answer = send(process, "PATCH", &format!("/api/v1/ai/tasks/{}", task["id"]), &body.to_string());
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
 }
 
 /// The next picture after `after`.
-fn next(process: &Process, camera: &str, profile: &str, after: u64) -> Answer {
+pub(crate) fn next(process: &Process, camera: &str, profile: &str, after: u64) -> Answer {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let path = format!("{}/frame?profile={profile}&after={after}&wait=10", path_of(camera));
@@ -48,12 +48,12 @@ fn next(process: &Process, camera: &str, profile: &str, after: u64) -> Answer {
     }
 }
 
-fn number(answer: &Answer) -> u64 {
+pub(crate) fn number(answer: &Answer) -> u64 {
     answer.header("x-frame-number").parse().unwrap()
 }
 
 /// Pictures of a stream over so many seconds of its own time: how many a second.
-fn rate(process: &Process, camera: &str, profile: &str, seconds: f64) -> f64 {
+pub(crate) fn rate(process: &Process, camera: &str, profile: &str, seconds: f64) -> f64 {
     let first = next(process, camera, profile, 0);
     let at = |answer: &Answer| WallUs::parse(answer.header("x-frame-captured-at")).unwrap().0;
     let (mut last, mut count) = (first, 0);

@@ -26,13 +26,15 @@ pub(crate) enum Source {
     Cars,
     /// `one-by-one-person-detection.mp4`: people walking past.
     People,
+    /// The first picture of that, for ever: nothing moves, not even noise.
+    Still,
 }
 
 impl Source {
     fn file(self) -> &'static str {
         match self {
             Source::Cars => "car-detection.mp4",
-            Source::People => "one-by-one-person-detection.mp4",
+            Source::People | Source::Still => "one-by-one-person-detection.mp4",
         }
     }
 }
@@ -135,21 +137,38 @@ impl Encoding {
         let Encoding { source, width, height, fps, gop_frames, kbit, codec, b_frames, claimed_fps } = self;
         let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/media").join(source.file());
         // A little noise, as of a sensor: without it the scaled-up footage stays far below the wanted bit rate.
-        let filter = format!("scale={width}:{height},noise=alls=6:allf=t,fps={fps},format=yuv420p");
+        let seen = match source {
+            Source::Cars | Source::People => "noise=alls=6:allf=t",
+            Source::Still => "trim=end_frame=1,tpad=stop_mode=clone:stop_duration=120",
+        };
+        let filter = format!("scale={width}:{height},{seen},fps={fps},format=yuv420p");
         let b_frames = if b_frames { "bframes=2:b-adapt=0:b-pyramid" } else { "bframes=0:b-pyramid" };
         let exact =
             format!("keyint={gop_frames}:min-keyint={gop_frames}:scenecut=0:open-gop=0:aud=0:{b_frames}");
+        // The parameter sets of either rate control.
+        let alike = if source == Source::Still { ":stitchable=1" } else { "" };
         let mut ffmpeg = Command::new("ffmpeg");
-        ffmpeg
-            .args(["-nostdin", "-v", "error", "-y", "-stream_loop", "-1", "-i"])
-            .arg(&media)
-            .args(["-map", "0:v", "-vf", &filter, "-frames:v", &self.loop_frames().to_string()])
-            .args(["-b:v", &format!("{kbit}k"), "-maxrate", &format!("{kbit}k")])
-            .args(["-bufsize", &format!("{}k", kbit * 2)]);
+        ffmpeg.args(["-nostdin", "-v", "error", "-y", "-stream_loop", "-1", "-i"]).arg(&media).args([
+            "-map",
+            "0:v",
+            "-vf",
+            &filter,
+            "-frames:v",
+            &self.loop_frames().to_string(),
+        ]);
+        if source == Source::Still {
+            // To reach a bit rate it would be made ever finer, and larger.
+            ffmpeg.args(["-qp", "28"]);
+        } else {
+            ffmpeg
+                .args(["-b:v", &format!("{kbit}k"), "-maxrate", &format!("{kbit}k")])
+                .args(["-bufsize", &format!("{}k", kbit * 2)]);
+        }
         match codec {
             Codec::H264 => ffmpeg
                 .args(["-c:v", "libx264", "-preset", "superfast", "-tune", "zerolatency"])
-                .args(["-profile:v", "main", "-x264-params", &format!("{exact}=normal:sliced-threads=0")]),
+                .args(["-profile:v", "main", "-x264-params"])
+                .arg(format!("{exact}=normal:sliced-threads=0{alike}")),
             Codec::H265 => ffmpeg
                 .args(["-c:v", "libx265", "-preset", "ultrafast", "-x265-params"])
                 .arg(format!("{exact}=1:repeat-headers=1:info=0:log-level=error")),

@@ -52,6 +52,10 @@ pub(crate) struct NewTask {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, minimum = -1000, maximum = 1000)]
     priority: Option<i32>,
+    /// Whether keyframes suffice while nothing moves in the scene; its other tasks decide, too. [false]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
+    adaptive: Option<bool>,
 }
 
 /// Changes of a task; what is not given stays.
@@ -81,6 +85,9 @@ pub(crate) struct TaskPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, minimum = -1000, maximum = 1000)]
     priority: Option<i32>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
+    adaptive: Option<bool>,
 }
 
 /// Frames a second as thousandths.
@@ -100,7 +107,7 @@ fn fps(rate: Mfps) -> f64 {
 impl NewTask {
     /// The task, with the defaults.
     pub(crate) fn task(self) -> Result<task::NewTask, BadField> {
-        let Self { camera_id, kind, profile, fps, width, config, enabled, priority } = self;
+        let Self { camera_id, kind, profile, fps, width, config, enabled, priority, adaptive } = self;
         Ok(task::NewTask {
             camera: camera_id,
             kind,
@@ -110,6 +117,7 @@ impl NewTask {
             config: Value::Object(config.unwrap_or_default()).to_string(),
             enabled: enabled.unwrap_or(true),
             priority: priority.unwrap_or(0),
+            adaptive: adaptive.unwrap_or(false),
         })
     }
 }
@@ -117,7 +125,7 @@ impl NewTask {
 impl TaskPatch {
     /// The task, changed.
     pub(crate) fn on(self, mut task: Task) -> Result<Task, BadField> {
-        let Self { kind, profile, fps, width, config, enabled, priority } = self;
+        let Self { kind, profile, fps, width, config, enabled, priority, adaptive } = self;
         let of = &mut task.task;
         if let Some(fps) = fps {
             of.rate = rate(fps)?;
@@ -130,6 +138,7 @@ impl TaskPatch {
         of.width = width.map_or(of.width, Int::get);
         of.enabled = enabled.unwrap_or(of.enabled);
         of.priority = priority.unwrap_or(of.priority);
+        of.adaptive = adaptive.unwrap_or(of.adaptive);
         Ok(task)
     }
 }
@@ -148,6 +157,7 @@ pub(crate) struct AiTask {
     config: Value,
     enabled: bool,
     priority: i32,
+    adaptive: bool,
     /// Null while the task, or its camera, is disabled.
     #[schema(required)]
     sampler: Option<Sampler>,
@@ -174,6 +184,12 @@ pub(crate) struct Sampler {
     decoded: u64,
     /// Frames left out because decoding was too slow.
     dropped: u64,
+    /// Whether something moves in the scene, read from the sizes of encoded frames; null while that cannot be told.
+    #[schema(required)]
+    active: Option<bool>,
+    /// The GStreamer element that decodes; null before the first.
+    #[schema(required)]
+    decoder: Option<String>,
     /// Why there are no pictures, if its decoder failed.
     #[schema(required)]
     detail: Option<String>,
@@ -205,6 +221,8 @@ impl From<SamplerNow> for Sampler {
             decode_ms: rounded(sampling.decode.as_secs_f64() * 1000.0),
             decoded: sampling.decoded,
             dropped: sampling.dropped,
+            active: sampling.active,
+            decoder: sampling.decoder,
             detail: sampling.error,
         }
     }
@@ -212,7 +230,7 @@ impl From<SamplerNow> for Sampler {
 
 impl From<(Task, Option<SamplerNow>)> for AiTask {
     fn from((Task { id, task }, sampler): (Task, Option<SamplerNow>)) -> Self {
-        let task::NewTask { camera, kind, profile, rate, width, config, enabled, priority } = task;
+        let task::NewTask { camera, kind, profile, rate, width, config, enabled, priority, adaptive } = task;
         Self {
             id,
             camera_id: camera.to_string(),
@@ -224,6 +242,7 @@ impl From<(Task, Option<SamplerNow>)> for AiTask {
             config: serde_json::from_str(&config).unwrap_or_default(),
             enabled,
             priority,
+            adaptive,
             sampler: sampler.map(Sampler::from),
         }
     }

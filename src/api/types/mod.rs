@@ -1,6 +1,7 @@
 //! Every shape that enters or leaves. Plain structs; `From` destructures what it shows without `..`, so that a new
 //! field of the model must be decided on here, and nothing leaves by accident.
 
+pub(super) mod activity;
 pub(super) mod ai;
 pub(super) mod cameras;
 pub(super) mod coverage;

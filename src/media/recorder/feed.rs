@@ -133,10 +133,7 @@ impl Feed {
             self.shared.wall(at_ns);
         }
         buffer.make_mut().set_pts(clock_time(at_ns));
-        let lookers = &self.shared.settings.lookers;
-        if !lookers.is_empty() {
-            lookers.pass(&Passing { unit: &buffer, caps: &caps, key, at: self.shared.wall(at_ns) });
-        }
+        self.show(&buffer, &caps, key, at_ns);
         if let Some(last) = self.last_ns.replace(at_ns) {
             let distance = (at_ns - last).abs();
             self.interval_ns = Some(self.interval_ns.map_or(distance, |least| least.min(distance)));
@@ -157,6 +154,13 @@ impl Feed {
         }
         self.shared.pre_roll_ms.store(u64::try_from(self.gate.reach_ns() / 1_000_000).unwrap_or(0), Relaxed);
         self.shared.pre_roll_short.store(self.gate.is_short(), Relaxed);
+    }
+
+    /// Shows a frame to those who look at all of them, recorded or not.
+    fn show(&self, unit: &gst::Buffer, caps: &gst::Caps, key: bool, at_ns: i64) {
+        let (at, settings) = (self.shared.wall(at_ns), &self.shared.settings);
+        let active = lock(&settings.activity).see(at.0, key, unit.size());
+        settings.lookers.pass(&Passing { unit, caps, key, at, active });
     }
 
     /// Notes what a recording that begins now would have to know of the stream.

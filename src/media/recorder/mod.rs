@@ -36,6 +36,7 @@ use crate::{
     base::{CameraId, WallUs},
     model::{
         Profile,
+        ai::activity::Activity,
         anchor::{Anchor, Jump},
         pipeline::Purpose,
         segment::{Codec, SegmentSink},
@@ -62,6 +63,8 @@ pub struct RecordSettings {
     pub jumps: UnboundedSender<Jump>,
     /// Who else looks at every frame.
     pub lookers: Lookers,
+    /// How much moves, over all sessions of the stream.
+    pub activity: Arc<Mutex<Activity>>,
 }
 
 /// A frame that passes by, recorded or not.
@@ -75,6 +78,8 @@ pub struct Passing<'a> {
     pub key: bool,
     /// Its time, on the clock that segments are recorded by.
     pub at: WallUs,
+    /// Whether something moves; `None` while that cannot be told.
+    pub active: Option<bool>,
 }
 
 /// Somebody who looks at every frame of a stream, in the streaming thread: it takes references and returns at once.
@@ -105,10 +110,6 @@ impl Lookers {
 
     fn pass(&self, passing: &Passing<'_>) {
         lock(&self.0).iter().for_each(|looker| looker.pass(passing));
-    }
-
-    fn is_empty(&self) -> bool {
-        lock(&self.0).is_empty()
     }
 }
 

@@ -73,6 +73,7 @@ fn segments_begin_with_keyframes_lose_nothing_and_say_what_they_are() {
         memory: Memory::default(),
         reached: Arc::default(),
         lookers: Lookers::default(),
+        activity: Arc::default(),
         jumps: tokio::sync::mpsc::unbounded_channel().0,
     };
     let recorder = Recorder::new(
@@ -194,6 +195,7 @@ impl Bench {
             memory: Memory::default(),
             reached: Arc::default(),
             lookers: Lookers::default(),
+            activity: Arc::default(),
             jumps: tokio::sync::mpsc::unbounded_channel().0,
         };
         let rtp_times = RtpTimes::default();

@@ -30,6 +30,8 @@ pub struct Ask {
     pub rate: Mfps,
     /// How wide, in pixels.
     pub width: u32,
+    /// Whether keyframes suffice while the scene is quiet. The budget does not count on it.
+    pub adaptive: bool,
     /// What the stream brings, once it is known.
     pub stream: Option<Stream>,
 }
@@ -138,7 +140,7 @@ mod tests {
 
     fn ask(camera: &str, priority: i32, rate: Mfps) -> Ask {
         let camera = camera.parse().unwrap();
-        Ask { camera, profile: Profile::Sub, priority, rate, width: 1280, stream: None }
+        Ask { camera, profile: Profile::Sub, priority, rate, width: 1280, adaptive: false, stream: None }
     }
 
     fn frames(rate: Mfps, width: u32) -> Grant {

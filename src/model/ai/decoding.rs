@@ -53,6 +53,12 @@ impl Picker {
         self.broken = true;
     }
 
+    /// The frames of a group of pictures that were left out are decoded after all; pictures from `from_us` on are given out.
+    pub fn resume(&mut self, mode: Mode, from_us: i64) {
+        (self.mode, self.broken) = (mode, false);
+        self.next_us = self.next_us.max(Some(from_us));
+    }
+
     /// Whether a frame is to be decoded. `interval_us`: between two pictures; `frame_us`: between two frames.
     pub fn decodes(&mut self, unit: Unit, mode: Mode, interval_us: i64, frame_us: i64) -> bool {
         if self.mode != mode {

@@ -41,6 +41,8 @@ pub struct NewTask {
     pub enabled: bool,
     /// Greater goes first where the budget is short.
     pub priority: i32,
+    /// Whether keyframes suffice while the scene is quiet.
+    pub adaptive: bool,
 }
 
 /// A task.
@@ -78,7 +80,7 @@ impl NewTask {
 /// A stream that is sampled.
 pub type Sampled = (CameraId, Profile);
 
-/// What the samplers ask for: for each stream the most that any of its enabled tasks does. `stream` tells what a stream is
+/// What the samplers ask for: for each stream the most that any of its enabled tasks does; adaptive if all are. `stream` tells what a stream is
 /// really called (a camera without a sub stream has only a main one) and what it brings; `None`: there is no such camera.
 pub fn asks(
     tasks: &[Task],
@@ -93,11 +95,13 @@ pub fn asks(
             priority: task.priority,
             rate: task.rate,
             width: task.width,
+            adaptive: true,
             stream,
         });
         ask.priority = ask.priority.max(task.priority);
         ask.rate = ask.rate.max(task.rate);
         ask.width = ask.width.max(task.width);
+        ask.adaptive &= task.adaptive;
     }
     asks.into_values().collect()
 }
@@ -108,10 +112,8 @@ mod tests {
 
     fn task(id: i64, camera: &str, profile: Profile, rate: Mfps, width: u32, enabled: bool) -> Task {
         let (camera, kind, config) = (camera.parse().unwrap(), "motion".to_owned(), "{}".to_owned());
-        Task {
-            id,
-            task: NewTask { camera, kind, profile, rate, width, config, enabled, priority: id as i32 },
-        }
+        let (priority, adaptive) = (id as i32, id != 2);
+        Task { id, task: NewTask { camera, kind, profile, rate, width, config, enabled, priority, adaptive } }
     }
 
     #[test]
@@ -131,9 +133,11 @@ mod tests {
         });
         let short: Vec<_> = asks
             .iter()
-            .map(|ask| (ask.camera.as_str(), ask.profile, ask.rate, ask.width, ask.priority))
+            .map(|ask| (ask.camera.as_str(), ask.profile, ask.rate, ask.width, ask.priority, ask.adaptive))
             .collect();
-        assert_eq!(short, [("a", Profile::Main, 2_000, 1280, 2), ("b", Profile::Sub, 5_000, 320, 4)]);
+        // One task that is not adaptive makes its sampler run at full.
+        let of_a = ("a", Profile::Main, 2_000, 1280, 2, false);
+        assert_eq!(short, [of_a, ("b", Profile::Sub, 5_000, 320, 4, true)]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 
 use look::resting;
 
-use super::{Change, clock::Clocks, hub::Hub, ledger::Ledgers, threads::on_thread};
+use super::{Change, activity::Activities, clock::Clocks, hub::Hub, ledger::Ledgers, threads::on_thread};
 use crate::{
     base::{CameraId, Secret, WallUs, error::Chain, mask},
     disk::{Health, Targets, VolumeWriter, Volumes},
@@ -68,6 +68,8 @@ pub(super) struct Deps {
     pub(super) wants: mpsc::UnboundedSender<(CameraId, WallUs)>,
     pub(super) hub: Hub,
     pub(super) ledgers: Ledgers,
+    /// How much moves in each stream.
+    pub(super) activities: Activities,
     /// Bounds how many cameras are being connected at one moment.
     pub(super) connects: Arc<Semaphore>,
     /// What all cameras keep in memory before their triggers.
@@ -543,6 +545,7 @@ impl Task {
             reached: self.reached.clone(),
             jumps: self.jumps.clone(),
             lookers: self.lookers.clone(),
+            activity: self.deps.activities.of(&self.camera.id, self.camera.record_profile),
         };
         let with_sound = self.camera.record_audio;
         let attempt = async move {

@@ -4,6 +4,12 @@
 //! Nothing of it can reach the recording: frames go into a queue of memory and not into a pad, one that is full makes the
 //! sampler wait for a keyframe, and an error ends its own pipeline alone.
 
+mod decoders;
+mod held;
+
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,19 +27,24 @@ use super::{
     text::{self, Texts},
 };
 use crate::{
-    base::WallUs,
+    base::{WallUs, error::Chain as Causes},
     model::{
         ai::{
             budget::Mfps,
-            decoding::{Picker, Unit, mode},
+            decoding::{Mode, Picker, Unit, mode},
         },
         pipeline::Purpose,
         segment::Codec,
     },
 };
+use held::Held;
+
+pub use decoders::Decoders;
 
 /// So many frames wait for the decoder; then it waits for a keyframe.
 const QUEUE: u64 = 50;
+/// What moves is seen a second late; pictures are given from so long before on.
+const LEAD_US: i64 = 2_000_000;
 /// The rate is measured over so long.
 const WINDOW: Duration = Duration::from_secs(20);
 /// Times inside the pipeline begin so long before its first frame, so that they can go back a little.
@@ -67,6 +78,12 @@ pub struct Sampling {
     pub decoded: u64,
     /// Frames that were left out because the decoder was too slow.
     pub dropped: u64,
+    /// Whether something moves in the scene; `None` while that cannot be told.
+    pub active: Option<bool>,
+    /// How far keyframes are apart, once that is known.
+    pub keyframes: Option<Duration>,
+    /// The element that decodes, once there is one.
+    pub decoder: Option<String>,
     /// Why its pipeline ended, until another begins.
     pub error: Option<String>,
 }
@@ -75,6 +92,7 @@ pub struct Sampling {
 #[derive(Debug)]
 pub struct Sampler {
     texts: Texts,
+    decoders: Decoders,
     owner: String,
     inside: Mutex<Inside>,
     latest: watch::Sender<Option<Arc<Sample>>>,
@@ -82,13 +100,17 @@ pub struct Sampler {
 
 #[derive(Debug)]
 struct Inside {
-    rate: Mfps,
-    width: u32,
+    asked: Asked,
     picker: Picker,
     chain: Option<Chain>,
-    /// What came last, and how long keyframes and frames are apart.
+    /// Hardware decoders that failed; they are not tried again.
+    refused: Vec<&'static str>,
+    held: Held,
+    /// So many frames of the present group of pictures came to the decoder at once.
+    at_once: u64,
+    /// What came last, and how long frames are apart.
     caps: Option<gst::Caps>,
-    keyframe: Option<(WallUs, Option<Duration>)>,
+    keyframe: Option<WallUs>,
     frame: Option<(WallUs, i64)>,
     number: u64,
     /// When the last pictures came.
@@ -107,6 +129,22 @@ struct Chain {
     caps: gst::Caps,
     /// What time 0 of the pipeline is.
     zero: WallUs,
+    /// The hardware decoder in it, if it is one, and whether a picture came out.
+    hardware: Option<&'static str>,
+    works: bool,
+    /// Frames that went in.
+    fed: u64,
+}
+
+/// What is wanted of a sampler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Pictures, in thousandths a second.
+    pub rate: Mfps,
+    /// How wide they are at most.
+    pub width: u32,
+    /// Whether keyframes suffice while nothing moves.
+    pub adaptive: bool,
 }
 
 impl Drop for Chain {
@@ -131,13 +169,15 @@ fn scaled_caps(width: u32) -> String {
 }
 
 impl Sampler {
-    /// One of `owner`, for log lines, that gives so many pictures of that width.
-    pub fn new(texts: Texts, owner: String, rate: Mfps, width: u32) -> Arc<Self> {
+    /// One of `owner`, for log lines, that gives what is asked for.
+    pub fn new(texts: Texts, decoders: Decoders, owner: String, asked: Asked) -> Arc<Self> {
         let inside = Inside {
-            rate,
-            width,
+            asked,
             picker: Picker::default(),
             chain: None,
+            refused: Vec::new(),
+            held: Held::default(),
+            at_once: 0,
             caps: None,
             keyframe: None,
             frame: None,
@@ -147,7 +187,8 @@ impl Sampler {
             entered: None,
             sampling: Sampling::default(),
         };
-        Arc::new(Self { texts, owner, inside: Mutex::new(inside), latest: watch::Sender::new(None) })
+        let (inside, latest) = (Mutex::new(inside), watch::Sender::new(None));
+        Arc::new(Self { texts, decoders, owner, inside, latest })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -159,18 +200,15 @@ impl Sampler {
         self.latest.subscribe()
     }
 
-    /// From now on so many of that width. Nothing stops for it.
-    pub fn set(&self, rate: Mfps, width: u32) -> Result<(), Error> {
+    /// From now on this. Nothing stops for it.
+    pub fn set(&self, asked: Asked) -> Result<(), Error> {
         let scaled = {
             let mut inside = self.lock();
-            inside.rate = rate;
-            (inside.width != width).then(|| {
-                inside.width = width;
-                inside.chain.as_ref().map(|chain| chain.scaled.clone())
-            })
+            let before = std::mem::replace(&mut inside.asked, asked);
+            inside.chain.as_ref().filter(|_| before.width != asked.width).map(|chain| chain.scaled.clone())
         };
-        match scaled.flatten() {
-            Some(scaled) => text::set(&scaled, "caps", &scaled_caps(width)),
+        match scaled {
+            Some(scaled) => text::set(&scaled, "caps", &scaled_caps(asked.width)),
             None => Ok(()),
         }
     }
@@ -186,23 +224,39 @@ impl Sampler {
     pub fn is_due(&self) -> bool {
         let inside = self.lock();
         let Some(caps) = &inside.caps else { return false };
-        inside.chain.as_ref().is_none_or(|chain| chain.codec != codec_of(caps))
+        inside.chain.as_ref().is_none_or(|chain| chain.codec != codec_of(caps) || inside.has_refused(chain))
             || inside.sampling.error.is_some()
     }
 
-    /// Makes the pipeline that decodes, in place of one that failed. Blocks for milliseconds.
+    /// Makes the pipeline that decodes, in place of one that failed: with the first hardware decoder that may be used and has
+    /// not failed, or else with the one of the text. Blocks for milliseconds.
     pub fn begin(self: &Arc<Self>) -> Result<(), Error> {
-        let (caps, width) = {
+        let (caps, width, refused) = {
             let inside = self.lock();
-            (inside.caps.clone(), inside.width)
+            (inside.caps.clone(), inside.asked.width, inside.refused.clone())
         };
         let Some(caps) = caps else { return Ok(()) };
-        let chain = self.chain(caps, width)?;
+        let mut of_hardware = None;
+        for name in self.decoders.of(codec_of(&caps)).filter(|name| !refused.contains(name)) {
+            match self.chain(caps.clone(), width, Some(name)) {
+                Ok(chain) => {
+                    of_hardware = Some(chain);
+                    break;
+                }
+                Err(error) => self.lock().refuse(&self.owner, name, &Causes(&error).to_string()),
+            }
+        }
+        let chain = match of_hardware {
+            Some(chain) => chain,
+            None => self.chain(caps, width, None)?,
+        };
         let before = {
             let mut inside = self.lock();
             inside.picker = Picker::default();
             inside.picker.broke();
+            inside.held.clear();
             inside.sampling.error = None;
+            inside.sampling.decoder = Some(chain.decoder());
             inside.chain.replace(chain)
         };
         drop(before);
@@ -215,10 +269,18 @@ impl Sampler {
         drop(chain);
     }
 
-    fn chain(self: &Arc<Self>, caps: gst::Caps, width: u32) -> Result<Chain, Error> {
+    fn chain(
+        self: &Arc<Self>,
+        caps: gst::Caps,
+        width: u32,
+        hardware: Option<&'static str>,
+    ) -> Result<Chain, Error> {
         let codec = codec_of(&caps);
         let purpose = Purpose::Sample(codec);
         let pipeline = self.texts.pipeline(purpose, &[])?;
+        if let Some(name) = hardware {
+            decoders::put(&pipeline, purpose, name)?;
+        }
         // The text takes its stream from a camera and writes files, so that it runs by hand. Here both ends are memory.
         for end in ["camera", "depay", "out"] {
             let end = text::named(&pipeline, purpose, end)?;
@@ -248,15 +310,25 @@ impl Sampler {
                 && let Some(sampler) = of.upgrade()
             {
                 let text = error.error().to_string();
-                tracing::warn!(camera.id = sampler.owner, "the sampler failed, recording goes on: {text}");
-                sampler.lock().sampling.error = Some(text);
+                match hardware {
+                    Some(name) => sampler.lock().refuse(&sampler.owner, name, &text),
+                    None => {
+                        tracing::warn!(
+                            camera.id = sampler.owner,
+                            "the sampler failed, recording goes on: {text}"
+                        );
+                        sampler.lock().sampling.error = Some(text);
+                    }
+                }
             }
             gst::BusSyncReply::Drop
         });
-        pipeline
-            .set_state(gst::State::Playing)
-            .map_err(|_| Error::Refused("start the sampler's pipeline"))?;
-        Ok(Chain { pipeline, input, scaled, codec, caps, zero })
+        // Made first, so that one that does not start is taken down.
+        let chain = Chain { pipeline, input, scaled, codec, caps, zero, hardware, works: false, fed: 0 };
+        match chain.pipeline.set_state(gst::State::Playing) {
+            Ok(_) => Ok(chain),
+            Err(_) => Err(Error::Refused("start the sampler's pipeline")),
+        }
     }
 
     /// Measures what decoding takes, and lets go on what is due.
@@ -275,7 +347,7 @@ impl Sampler {
                 return gst::PadProbeReturn::Drop;
             };
             let mut inside = sampler.lock();
-            inside.decoded();
+            inside.decoded(zero);
             let at = wall(zero, buffer.pts());
             let (interval, frame) = (inside.interval_us(), inside.frame_us());
             let gives = inside.picker.gives(at.0, interval, frame);
@@ -316,45 +388,109 @@ impl Sampler {
 /// In the streaming thread of the recording: looks at the frame, and puts a reference into the queue.
 impl Look for Sampler {
     fn pass(&self, passing: &Passing<'_>) {
-        let Passing { unit, caps, key, at } = *passing;
+        let Passing { unit, caps, key, at, active } = *passing;
         let mut inside = self.lock();
         inside.seen(key, at);
+        inside.sampling.active = active;
         if inside.caps.as_ref() != Some(caps) {
             inside.caps = Some(caps.clone());
         }
-        let keyframes = inside.keyframe.and_then(|(_, interval)| interval);
-        let mode = mode(inside.rate, keyframes);
+        let mode = mode(inside.asked.rate, inside.sampling.keyframes);
+        let saves = inside.asked.adaptive && active == Some(false) && mode == Mode::All;
         let (interval, frame) = (inside.interval_us(), inside.frame_us());
-        let Inside { chain: Some(chain), picker, sampling, .. } = &mut *inside else { return };
-        if chain.codec != codec_of(caps) || sampling.error.is_some() {
+        let Some(chain) = &inside.chain else { return };
+        if chain.codec != codec_of(caps) || inside.sampling.error.is_some() || inside.has_refused(chain) {
             return;
         }
         let reference = key || chain.codec != Codec::H264 || is_referred_to(unit);
-        if !picker.decodes(Unit { key, reference, at_us: at.0 }, mode, interval, frame) {
-            return;
-        }
-        if chain.input.current_level_buffers() >= QUEUE {
-            picker.broke();
-            sampling.dropped += 1;
-            return;
-        }
-        if chain.caps != *caps {
-            chain.caps = caps.clone();
-            chain.input.set_caps(Some(caps));
-        }
         // The frame's memory is shared; what is its own here is its times.
+        let us = u64::try_from(at.0 - chain.zero.0).unwrap_or_default();
+        inside.caps_are(caps, key);
+        if !saves {
+            inside.catch_up(at, key, mode);
+        }
+        let mode = if saves { Mode::Keyframes } else { mode };
+        let decodes = inside.picker.decodes(Unit { key, reference, at_us: at.0 }, mode, interval, frame);
+        let holds = saves && reference;
+        if !decodes && !holds {
+            return;
+        }
         let mut unit = unit.copy();
         let unit_ref = unit.make_mut();
-        let us = u64::try_from(at.0 - chain.zero.0).unwrap_or_default();
         unit_ref.set_pts(gst::ClockTime::from_useconds(us));
         unit_ref.set_dts(gst::ClockTime::NONE);
-        let _ = chain.input.push_buffer(unit);
+        if holds {
+            inside.held.add(key, unit.clone());
+        }
+        if decodes {
+            inside.feed(&self.owner, unit);
+        }
+    }
+}
+
+impl Chain {
+    /// The name of the element that decodes.
+    fn decoder(&self) -> String {
+        let factory = self.pipeline.by_name("decoder").and_then(|decoder| decoder.factory());
+        factory.map(|factory| factory.name().to_string()).unwrap_or_default()
     }
 }
 
 impl Inside {
     fn interval_us(&self) -> i64 {
-        1_000_000_000 / i64::from(self.rate.max(1))
+        1_000_000_000 / i64::from(self.asked.rate.max(1))
+    }
+
+    /// Whether the decoder in it failed.
+    fn has_refused(&self, chain: &Chain) -> bool {
+        chain.hardware.is_some_and(|name| self.refused.contains(&name))
+    }
+
+    /// A hardware decoder failed; the next pipeline is made without it.
+    fn refuse(&mut self, owner: &str, name: &'static str, why: &str) {
+        if !self.refused.contains(&name) {
+            tracing::warn!(camera.id = owner, "`{name}` does not decode, another decoder does: {why}");
+            self.refused.push(name);
+        }
+    }
+
+    /// What the frames that come are encoded in; what is held is decoded with its own parameters or not at all.
+    fn caps_are(&mut self, caps: &gst::Caps, key: bool) {
+        if let Some(chain) = self.chain.as_mut().filter(|chain| chain.caps != *caps) {
+            chain.caps = caps.clone();
+            chain.input.set_caps(Some(caps));
+            self.held.clear();
+        }
+        if key {
+            self.at_once = 0;
+        }
+    }
+
+    /// Gives the decoder what the group of pictures had so far, because something moves; a keyframe begins another.
+    fn catch_up(&mut self, at: WallUs, key: bool, mode: Mode) {
+        if let Some(chain) = self.chain.as_ref().filter(|_| !key && !self.held.is_empty()) {
+            self.picker.resume(mode, at.0 - LEAD_US);
+            for unit in self.held.take() {
+                self.at_once += 1;
+                let _ = chain.input.push_buffer(unit);
+            }
+        }
+        self.held.clear();
+    }
+
+    fn feed(&mut self, owner: &str, unit: gst::Buffer) {
+        let Some(chain) = &mut self.chain else { return };
+        chain.fed += 1;
+        let silent = chain.hardware.filter(|_| !chain.works && chain.fed > QUEUE);
+        if chain.input.current_level_buffers() < QUEUE + self.at_once {
+            let _ = chain.input.push_buffer(unit);
+        } else {
+            self.picker.broke();
+            self.sampling.dropped += 1;
+        }
+        if let Some(name) = silent {
+            self.refuse(owner, name, "it takes frames and gives no picture");
+        }
     }
 
     fn frame_us(&self) -> i64 {
@@ -363,16 +499,20 @@ impl Inside {
 
     fn seen(&mut self, key: bool, at: WallUs) {
         if key {
-            let apart = self.keyframe.and_then(|(before, _)| u64::try_from(at.0 - before.0).ok());
-            self.keyframe = Some((at, apart.map(Duration::from_micros)));
+            let apart = self.keyframe.replace(at).and_then(|before| u64::try_from(at.0 - before.0).ok());
+            self.sampling.keyframes = apart.map(Duration::from_micros);
         }
         let apart = self.frame.map_or(FRAME_US, |(before, _)| (at.0 - before.0).abs());
         // A gap is no frame interval.
         self.frame = Some((at, apart.clamp(1_000, 1_000_000)));
     }
 
-    fn decoded(&mut self) {
+    /// A picture came out of the pipeline whose time 0 is `zero`.
+    fn decoded(&mut self, zero: WallUs) {
         self.sampling.decoded += 1;
+        if let Some(chain) = self.chain.as_mut().filter(|chain| chain.zero == zero) {
+            chain.works = true;
+        }
         if let Some(entered) = self.entered.take() {
             let took = entered.elapsed();
             let before = self.sampling.decode;
