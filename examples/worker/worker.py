@@ -266,6 +266,8 @@ class Work(threading.Thread):
                 answer = self.service.ask("GET", path)
             except OSError:
                 answer, after = None, 0  # a service that starts anew may count from elsewhere; who leases says why
+            if self.ends.is_set():
+                break
             if answer and answer.status == 200:
                 after = int(answer.headers["X-Frame-Number"])
                 self.look(after, answer)
@@ -404,6 +406,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, worker.stop)
     worker.run()
+    # Threads that wait for a picture would wait on, and OpenCV aborts in one that Python ends under it.
+    logging.shutdown()
+    os._exit(0)
 
 
 if __name__ == "__main__":
