@@ -55,6 +55,8 @@ mod record;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod reference_worker;
+#[cfg(test)]
 mod retention;
 #[cfg(test)]
 mod rig;
