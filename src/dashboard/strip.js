@@ -32,8 +32,11 @@ export class Strip {
   #width = 600;
   #load = 0;
 
-  /** `onPlay(ms)` is called with the instant to play; `day` is a Day; `zoom` adds the zoom buttons. */
-  constructor({ camera, name, day, onPlay, zoom = false }) {
+  /**
+   * `onPlay(ms)` is called with the instant to play; `day` is a Day; `zoom` adds the zoom buttons;
+   * `below` is an element for under the scale, whose owner sets `onView()` to be told when the view changes.
+   */
+  constructor({ camera, name, day, onPlay, zoom = false, below = null }) {
     Object.assign(this, { camera, day, onPlay });
     this.lane = h("div", { class: "strip-lane" });
     // What is missing lies over recordings, so that a short gap is seen; what nobody wanted lies under them.
@@ -60,7 +63,7 @@ export class Strip {
     this.zoomBar = zoom ? this.#zoomButtons() : null;
     this.legend = zoom ? h("ul", { class: "strip-legend", "aria-label": "Legend", data: { testid: "strip-legend" } }) : null;
     this.el = h("div", { class: "strip", data: { testid: "strip", camera, state: "loading" } },
-      this.track, this.scale, zoom ? h("div", { class: "strip-foot" }, this.sum, this.zoomBar) : null, this.legend);
+      this.track, this.scale, below, zoom ? h("div", { class: "strip-foot" }, this.sum, this.zoomBar) : null, this.legend);
 
     const resize = new ResizeObserver(([entry]) => { this.#width = entry.contentRect.width || 600; this.#draw(); });
     resize.observe(this.track);
@@ -201,6 +204,7 @@ export class Strip {
       later.disabled = to >= this.day.end;
     }
     this.#marks();
+    this.onView?.();
   }
 
   #sumText() {
