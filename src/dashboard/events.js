@@ -126,9 +126,10 @@ export class EventLog {
           h("span", {}, h("strong", { text: kindWords(event.kind) }),
             event.camera_id && !this.fixed ? h("a", { href: `#/cameras/${encodeURIComponent(event.camera_id)}`, text: nameOf(event.camera_id), data: { nameOf: event.camera_id } }) : null),
           h("time", { class: "muted", datetime: event.at, title: full(at), data: { at: String(at) } })),
-        event.detail ? h("p", { class: "event-detail", title: event.detail, text: detailWords(event.detail) }) : null,
-        event.sight?.segment_id == null ? null : h("button", { class: "button small event-play", type: "button", "aria-label": `Play: ${kindWords(event.kind)}, ${clock(at)}`, data: { testid: "event-play" },
-          on: { click: () => this.play(event.camera_id, playFrom(event)) } }, icon("play"), "Play")));
+        h("div", { class: "event-foot" },
+          event.detail ? h("p", { class: "event-detail", title: event.detail, text: detailWords(event.detail) }) : null,
+          event.sight ? h("button", { class: "button small", type: "button", "aria-label": `Play: ${kindWords(event.kind)}, ${clock(at)}`, data: { testid: "event-play" },
+            on: { click: () => this.play(event.camera_id, playFrom(event)) } }, icon("play"), "Play") : null)));
   }
 
   #ages() {
@@ -146,9 +147,12 @@ function detailWords(detail) {
   return sentence(isReason(code) ? rest : detail);
 }
 
-/** Where an event is played from: a little before it, if the same segment has that. */
+/**
+ * Where a zone event is played from: a little before it, if the same segment has that. Which one that is, is not known while
+ * it begins, nor when another stream than the one that was looked at is recorded; the player finds it by the time.
+ */
 export function playFrom({ at, sight }) {
-  return Date.parse(at) - Math.min(2000, Math.floor((sight?.offset_us ?? 0) / 1000));
+  return Date.parse(at) - Math.min(2000, Math.floor((sight.offset_us ?? 2_000_000) / 1000));
 }
 
 const nameOf = (id) => store.cameras.get(id)?.name ?? id;

@@ -19,7 +19,7 @@ const SAMPLERS = {
   connecting: { word: "Connecting", tone: "busy", shape: "ring" },
   sampling: { word: "Sampling", tone: "good", shape: "disc" },
   waiting: { word: "Waiting for the camera", tone: "warn", shape: "ring" },
-  offline: { word: "Camera away", tone: "bad", shape: "diamond" },
+  offline: { word: "Stream away", tone: "bad", shape: "diamond" },
   error: { word: "No pictures", tone: "bad", shape: "octagon" },
   stopped: { word: "Stopped", tone: "off", shape: "bar" },
   budget_exhausted: { word: "No budget left", tone: "warn", shape: "triangle" },
@@ -85,7 +85,7 @@ export const samplerBadge = (state) => badge(SAMPLERS[state] ?? { word: state, t
 export function samplerTrouble({ state, profile, detail, requested_fps: requested, granted_fps: granted }) {
   if (state === "error") return `The ${profile} stream cannot be decoded${detail ? `: ${detail}` : "."}`;
   if (state === "budget_exhausted") return "Others use up what all samplers may take (ai_max_total_fps). Lower a rate, give this task a greater priority, or raise the limit.";
-  if (state === "offline") return `The ${profile} stream does not come.`;
+  if (state === "offline") return `The ${profile} stream does not come. If the camera is recorded meanwhile, check the address of this stream in its settings.`;
   if (granted < requested) return "It gets less than was asked for: that is all the limit (ai_max_total_fps) leaves.";
   return null;
 }

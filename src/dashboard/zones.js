@@ -215,5 +215,6 @@ export class Zones {
     this.wrong.hidden = false;
     setText(this.wrong, text);
     this.wrong.focus({ preventScroll: true });
+    this.outline.sight.el.scrollIntoView({ block: "start" });
   }
 }
