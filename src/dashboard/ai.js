@@ -12,6 +12,7 @@ const STREAM = { main: "Main stream", sub: "Sub stream" };
 
 export class AiPanel {
   #shown = null;
+  #facts = new Map(); // <dl> by stream
 
   constructor(watch, scope) {
     this.watch = watch;
@@ -32,13 +33,17 @@ export class AiPanel {
       this.list.replaceChildren(h("p", { class: "muted", text: error ? `Tasks could not be listed. ${complaint(error)}` : "Loading …" }));
       return;
     }
-    // What stands is left alone, and with it the focus, when nothing that is shown has changed.
-    const key = JSON.stringify(tasks.map((task) => [task, this.watch.workerOf(task)]));
-    if (key === this.#shown) return;
+    // What stands is left alone while only figures change: it may be about to be pressed, or have the focus.
+    const lasting = ({ sampler, ...task }) => [task, this.watch.workerOf(task), sampler && [sampler.profile, sampler.state, samplerTrouble(sampler)]];
+    const key = JSON.stringify(tasks.map(lasting));
+    const groups = Map.groupBy(tasks, ({ sampler }) => sampler?.profile ?? "off");
+    if (key === this.#shown) {
+      for (const [profile, [{ sampler }]] of groups) if (sampler) showFacts(this.#facts.get(profile), figures(sampler));
+      return;
+    }
     this.#shown = key;
     const focused = document.activeElement?.closest?.("[data-act]");
     const [task, act] = this.list.contains(focused) ? [focused.dataset.task, focused.dataset.act] : [];
-    const groups = Map.groupBy(tasks, ({ sampler }) => sampler?.profile ?? "off");
     this.list.replaceChildren(...(tasks.length ? ["main", "sub", "off"].filter((of) => groups.has(of)).map((of) => this.#group(of, groups.get(of))) : [emptyState()]));
     if (act) this.list.querySelector(`[data-act="${act}"][data-task="${task}"]`)?.focus();
   }
@@ -50,14 +55,8 @@ export class AiPanel {
       return h("div", { class: "sampler", data: { testid: "sampler", profile } }, h("div", { class: "sampler-head" }, h("h3", { text: "Not sampled" }), samplerBadge("stopped")), rows);
     }
     const facts = h("dl", { class: "facts" });
-    showFacts(facts, [
-      ["Asked for", fps(sampler.requested_fps), "the most that a task asks for"],
-      ["Granted", fps(sampler.granted_fps), "what the limit for all samplers leaves it"],
-      ["Measured", fps(sampler.measured_fps), "over the last seconds"],
-      ["Width", `${sampler.width} px`, "of its pictures, at most"],
-      ["Decoding", `${sampler.decode_ms.toFixed(1)} ms`, "for each frame that is decoded"],
-      ...(sampler.dropped ? [["Left out", `${sampler.dropped} frames`, "because decoding was too slow"]] : []),
-    ]);
+    showFacts(facts, figures(sampler));
+    this.#facts.set(profile, facts);
     const trouble = samplerTrouble(sampler);
     return h("div", { class: "sampler", data: { testid: "sampler", profile, state: sampler.state } },
       h("div", { class: "sampler-head" }, h("h3", { text: STREAM[profile] ?? profile }), samplerBadge(sampler.state)),
@@ -92,6 +91,15 @@ export class AiPanel {
     await this.watch.load();
   }
 }
+
+const figures = (sampler) => [
+  ["Asked for", fps(sampler.requested_fps), "the most that a task asks for"],
+  ["Granted", fps(sampler.granted_fps), "what the limit for all samplers leaves it"],
+  ["Measured", fps(sampler.measured_fps), "over the last seconds"],
+  ["Width", `${sampler.width} px`, "of its pictures, at most"],
+  ["Decoding", `${sampler.decode_ms.toFixed(1)} ms`, "for each frame that is decoded"],
+  ...(sampler.dropped ? [["Left out", `${sampler.dropped} frames`, "because decoding was too slow"]] : []),
+];
 
 function emptyState() {
   return h("div", { class: "ai-empty", data: { testid: "ai-empty" } },

@@ -31,7 +31,7 @@ export class Marks {
     this.bars = svg("path", {});
     this.drawing = svg("svg", { class: "marks-bars", preserveAspectRatio: "none", viewBox: "0 0 1000 100", "aria-hidden": "true" }, this.bars);
     this.events = h("div", { class: "marks-events", role: "group", "aria-label": "Zone events, earliest first", on: { keydown: (event) => this.#key(event) } });
-    this.row = h("div", { class: "marks-row", data: { testid: "marks" } }, this.drawing, this.events);
+    this.row = h("div", { class: "marks-row", data: { testid: "marks" }, on: { click: (event) => this.#press(event) } }, this.drawing, this.events);
     this.words = h("p", { class: "marks-words muted", data: { testid: "marks-words" } });
     this.el = h("div", { class: "marks", hidden: true }, this.row, this.words);
     day.on(() => this.#load(), scope);
@@ -166,6 +166,14 @@ export class Marks {
         data: { testid: "mark", mark: first.id, kind: first.kind, at: first.at }, on: { click: () => this.onPlay(playFrom(first)) } });
     }));
     if (had) (this.events.querySelector(`[data-mark="${focused}"]`) ?? this.events.firstChild)?.focus({ preventScroll: true });
+  }
+
+  /** What was found then is played, too; by keyboard the strip above does it. */
+  #press(event) {
+    if (event.target.closest("button")) return;
+    const { from, to } = this.strip.view, box = this.row.getBoundingClientRect();
+    const ms = from + ((event.clientX - box.left) / box.width) * (to - from);
+    if (ms <= store.now()) this.onPlay(ms);
   }
 
   /** One stop for Tab; arrows go from mark to mark. */

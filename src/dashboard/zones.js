@@ -83,16 +83,17 @@ export class Zones {
     this.outline.edit(draft);
     this.#form(draft, zone);
     this.#drawn();
-    this.buttons.hidden = true;
+    this.buttons.hidden = this.list.inert = true;
     this.outline.sight.el.scrollIntoView({ block: "nearest" });
-    this.form.querySelector(draft.id === null ? "[data-testid=zone-cancel]" : "[name=name]").focus({ preventScroll: true });
+    // Not to a field: on a phone its keyboard would cover the picture.
+    this.ask.focus({ preventScroll: true });
   }
 
   #end() {
     const { draft } = this.outline;
     this.outline.edit(null);
     this.place.replaceChildren();
-    this.buttons.hidden = false;
+    this.buttons.hidden = this.list.inert = false;
     this.#show();
     (this.list.querySelector(`[data-zone="${draft?.id}"] [data-testid=zone-change]`) ?? this.buttons.firstChild).focus({ preventScroll: true });
   }
@@ -110,7 +111,7 @@ export class Zones {
     const input = (value, extra) => h("input", { class: "input", value, data: {}, ...extra });
     const number = (value, extra) => input(value, { type: "number", ...extra });
     const percent = Math.round((zone.min_confidence ?? 0.5) * 100);
-    this.ask = h("p", { class: "hint zone-ask", role: "status", data: { testid: "zone-ask" } });
+    this.ask = h("p", { class: "hint zone-ask", role: "status", tabindex: "-1", data: { testid: "zone-ask" } });
     this.wrong = h("p", { class: "form-error", role: "alert", tabindex: "-1", hidden: true, data: { testid: "zone-error" } });
     this.numbers = h("div", { class: "zone-points" });
     this.save = h("button", { class: "button primary", type: "submit", text: "Save the zone", data: { testid: "zone-save" } });

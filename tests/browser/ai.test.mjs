@@ -334,3 +334,27 @@ test("a sampler in trouble is a mark on its card, and says why on its camera's p
     await api("PATCH", "/cameras/front", { sub_url: null });
   }
 });
+
+test("a sampler that was shed says why, on its card and on its camera's page", async () => {
+  // What the service says when the limit is used up, for which it would take more streams than there are here.
+  const shed = (sampler) => ({ ...sampler, state: "budget_exhausted", granted_fps: 0, measured_fps: 0 });
+  const { body: task } = await api("POST", "/ai/tasks", { camera_id: "yard", type: "people" });
+  const prepare = async (context) => {
+    const change = (path, of) => context.route(`**/api/v1/ai/${path}`, async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: of(await response.json()) });
+    });
+    await change("samplers", ({ samplers }) => ({ samplers: samplers.map(shed) }));
+    await change("tasks", (all) => ({ tasks: all.tasks.map((one) => ({ ...one, sampler: one.sampler && shed(one.sampler) })) }));
+  };
+  try {
+    await onPage(browser, { prepare }, async (page) => {
+      await card(page, "yard").getByTestId("ai-mark").getByText("AI: no budget left").waitFor();
+      await card(page, "yard").getByTestId("camera-name").click();
+      await page.locator("[data-testid=sampler][data-state=budget_exhausted]").getByText("No budget left").waitFor();
+      await page.getByTestId("sampler-trouble").getByText("ai_max_total_fps").waitFor();
+    });
+  } finally {
+    await api("DELETE", `/ai/tasks/${task.id}`);
+  }
+});
