@@ -125,7 +125,7 @@ export class Zones {
       field("min_confidence", "At least so sure (%)", number(percent, { min: 0, max: 100, step: 1 })),
       field("confirm_frames", "Pictures in a row", number(zone.confirm_frames ?? 2, { min: 1, max: 100, step: 1 }), "So many, before it counts."),
       kind === "region" && field("dwell_seconds", "Tell who stays (seconds)", number(zone.dwell_seconds ?? "", { min: 1, max: 86400, step: 1 }), "Empty: nobody.")),
-    h("details", { class: "more", data: { testid: "zone-numbers" } }, h("summary", { text: kind === "line" ? "Ends as numbers" : "Corners as numbers" }), this.numbers),
+    h("details", { class: "more", data: { testid: "zone-numbers" } }, h("summary", { text: kind === "line" ? "Ends as numbers" : "Corners as numbers" }), h("p", { class: "hint", text: "In percent of the picture, from its left and from its top." }), this.numbers),
     h("div", { class: "zone-buttons" }, this.save,
       kind === "line" ? h("button", { class: "button", type: "button", text: "Turn the arrow round", data: { testid: "zone-turn" }, on: { click: () => { this.outline.set({ points: this.outline.draft.points.toReversed(), bad: false }); this.#drawn(); } } }) : null,
       h("button", { class: "button quiet", type: "button", text: "Cancel", data: { testid: "zone-cancel" }, on: { click: () => this.#end() } })));
