@@ -143,14 +143,29 @@ test("what a worker finds is drawn over the very picture it was found in, and go
     worker.finds = () => [];
     await page.getByTestId("boxes").waitFor({ state: "hidden" });
     assert.equal(await page.locator("[data-testid=sight-frame] img").count(), 1, "the pictures go on");
-    // Whoever goes elsewhere asks for none.
+    // Nobody who does not look asks for any: while the page is hidden, and after it was left.
+    const askedWhile = async () => {
+      let asked = 0;
+      const listener = (request) => { if (/\/(frame|detections)\?/.test(request.url())) asked += 1; };
+      page.on("request", listener);
+      let number = await pictureAfter(null);
+      for (let n = 0; n < 5; n += 1) number = await pictureAfter(number) ?? number;
+      page.off("request", listener);
+      return asked;
+    };
+    const hide = (hidden) => page.evaluate((value) => {
+      Object.defineProperty(document, "hidden", { value, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+    await hide(true);
+    await page.getByTestId("sight-frame").waitFor({ state: "hidden" });
+    assert.equal(await askedWhile(), 0, "hidden");
+    await hide(false);
+    await page.locator("[data-testid=sight-frame] img").waitFor();
+    assert.ok(await askedWhile() > 0, "seen again");
     await page.getByRole("link", { name: "Back to all cameras" }).click();
     await page.getByTestId("wall").waitFor();
-    let asked = 0;
-    page.on("request", (request) => { if (/\/(frame|detections)\?/.test(request.url())) asked += 1; });
-    let number = await pictureAfter(null);
-    for (let n = 0; n < 5; n += 1) number = await pictureAfter(number) ?? number;
-    assert.equal(asked, 0);
+    assert.equal(await askedWhile(), 0, "left");
   }));
 });
 
