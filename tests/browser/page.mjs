@@ -126,8 +126,9 @@ export async function plays(page) {
     const el = document.querySelector("[data-testid=player-video]");
     return el.readyState >= 2 && !el.seeking && !el.paused;
   });
-  const from = await video.evaluate((el) => el.currentTime);
-  await page.waitForFunction((t) => document.querySelector("[data-testid=player-video]").currentTime > t + 0.5, from);
+  // Not by the video's own time, which begins anew where the next segment follows.
+  const from = await page.evaluate(() => Date.parse(document.querySelector("[data-testid=player-time]").dateTime));
+  await page.waitForFunction((t) => Date.parse(document.querySelector("[data-testid=player-time]").dateTime) > t + 500, from);
   const spread = await video.evaluate((el) => {
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [64, 36];
