@@ -63,7 +63,7 @@ export class Strip {
     this.zoomBar = zoom ? this.#zoomButtons() : null;
     this.legend = zoom ? h("ul", { class: "strip-legend", "aria-label": "Legend", data: { testid: "strip-legend" } }) : null;
     this.el = h("div", { class: "strip", data: { testid: "strip", camera, state: "loading" } },
-      this.track, this.scale, below, zoom ? h("div", { class: "strip-foot" }, this.sum, this.zoomBar) : null, this.legend);
+      this.track, this.scale, zoom ? h("div", { class: "strip-foot" }, this.sum, this.zoomBar) : null, this.legend);
 
     const resize = new ResizeObserver(([entry]) => { this.#width = entry.contentRect.width || 600; this.#draw(); });
     resize.observe(this.track);
@@ -80,6 +80,7 @@ export class Strip {
     }, this.#scope);
     this.#scope.add(() => clearTimeout(this.#again));
     store.on("segment", (segment) => this.#grow(segment), this.#scope);
+    if (below) this.scale.after(below);
     this.#newDay();
   }
 
