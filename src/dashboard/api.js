@@ -1,5 +1,5 @@
 // Calls of the HTTP API (docs/http-api.md). Every failure is an ApiError whose message is fit to be shown.
-// Used by the views; nothing else calls fetch, except the picture loader (picture.js), which needs the raw response.
+// Used by the views; nothing else calls fetch, except the picture loaders (picture.js, sight.js), which need the raw response.
 
 export class ApiError extends Error {
   constructor(status, { code = "unknown", message, field = null, hint = null }) {
@@ -55,6 +55,28 @@ export const holds = async (camera) => (await call("GET", `/cameras/${id(camera)
 export const addHold = (camera, from, to, reason) => call("POST", `/cameras/${id(camera)}/holds`, { body: { from: at(from), to: at(to), reason } });
 export const removeHold = (camera, hold) => call("DELETE", `/cameras/${id(camera)}/holds/${id(hold)}`);
 export const segment = (segmentId) => call("GET", `/segments/${id(segmentId)}`);
+export const samplers = async () => (await call("GET", "/ai/samplers")).samplers;
+export const tasks = async (camera) => (await call("GET", "/ai/tasks")).tasks.filter((task) => task.camera_id === camera);
+export const addTask = (body) => call("POST", "/ai/tasks", { body });
+export const changeTask = (task, body) => call("PATCH", `/ai/tasks/${id(task)}`, { body });
+export const removeTask = (task) => call("DELETE", `/ai/tasks/${id(task)}`);
+export const workers = async () => (await call("GET", "/ai/leases")).workers;
+export const frameUrl = (camera, profile, after, wait) => `/api/v1/cameras/${id(camera)}/frame${query({ profile, after, wait })}`;
+export const zones = async (camera) => (await call("GET", `/cameras/${id(camera)}/zones`)).zones;
+export const addZone = (camera, body) => call("POST", `/cameras/${id(camera)}/zones`, { body });
+export const changeZone = (camera, zone, body) => call("PUT", `/cameras/${id(camera)}/zones/${id(zone)}`, { body });
+export const removeZone = (camera, zone) => call("DELETE", `/cameras/${id(camera)}/zones/${id(zone)}`);
+
+/** Frames from `from` on in which something was found, newest first, with `at` in milliseconds. */
+export async function detections(camera, from, limit, signal) {
+  const { frames } = await call("GET", `/cameras/${id(camera)}/detections${query({ from: at(from), limit })}`, { signal });
+  return frames.map((frame) => ({ ...frame, at: Date.parse(frame.at) }));
+}
+
+/** In how many frames something was found, for each `step_seconds` of from..to. */
+export async function detectionCounts(camera, from, to, step) {
+  return (await call("GET", `/cameras/${id(camera)}/detections/counts${query({ from: at(from), to: at(to), step_seconds: step })}`)).counts;
+}
 
 /** Segments that touch from..to, oldest first. */
 export async function segments(camera, from, to, limit) {

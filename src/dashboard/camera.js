@@ -1,6 +1,7 @@
 // One camera's page: its picture, every field of its state, its day, its newest segments and its events. Made by app.js
 // for `#/cameras/<id>`.
 
+import { AiPanel } from "./ai.js";
 import * as api from "./api.js";
 import { facts, showFacts, Trouble } from "./cameras.js";
 import { dayPicker } from "./day.js";
@@ -10,11 +11,14 @@ import { Exporter } from "./export.js";
 import { ago, bytes, clock, codec, count, duration, full, size } from "./format.js";
 import { hasSchedule, MIRROR_MODES, MODES, takesTriggers, VENDORS } from "./fields.js";
 import { Kept, limits } from "./kept.js";
-import { Picture } from "./picture.js";
+import { Marks } from "./marks.js";
 import { scheduleText } from "./schedule.js";
+import { Sight } from "./sight.js";
 import { copyTitle, copyWords, sinceText, stateBadge, timeWords } from "./state.js";
 import { store } from "./store.js";
 import { Strip } from "./strip.js";
+import { Watch } from "./watch.js";
+import { Zones } from "./zones.js";
 
 const SEGMENTS = 12;
 
@@ -27,7 +31,10 @@ export function cameraView({ scope, id, day, actions }) {
       waiting ? null : h("p", { text: `No camera has the id “${id}”. It may have been removed; its footage stays on disk.` }),
       waiting ? null : h("p", {}, h("a", { class: "button primary", href: "#/", text: "To the cameras" })))) };
   }
-  const picture = new Picture(id, { scope });
+  const watch = new Watch(id, scope);
+  const sight = new Sight({ camera: id, watch, scope });
+  const zones = new Zones({ watch, sight, scope });
+  const ai = new AiPanel(watch, scope);
   const name = h("h1", { data: { testid: "camera-title" } });
   const since = h("span", { class: "muted" });
   const head = h("span", { class: "card-state" }, since);
@@ -36,10 +43,13 @@ export function cameraView({ scope, id, day, actions }) {
   const now = h("dl", { class: "facts" });
   const more = h("dl", { class: "rows" });
   const settings = h("dl", { class: "rows" });
-  const strip = new Strip({ camera: id, name: camera.name, day, zoom: true, onPlay: (ms) => actions.play(id, ms) });
+  const onPlay = (ms) => actions.play(id, ms);
+  const marks = new Marks({ camera: id, day, watch, scope, onPlay });
+  const strip = new Strip({ camera: id, name: camera.name, day, zoom: true, onPlay, below: marks.el });
+  marks.under(strip);
   scope.add(() => strip.end());
   const exporter = new Exporter({ camera: id, day, scope, shown: () => strip.view });
-  const log = new EventLog({ scope, camera: id, limit: 30 });
+  const log = new EventLog({ scope, camera: id, limit: 30, play: actions.play });
   const table = new Segments(id, scope, actions);
   const kept = new Kept(id, scope);
   const edit = `#/cameras/${encodeURIComponent(id)}/settings`;
@@ -53,11 +63,13 @@ export function cameraView({ scope, id, day, actions }) {
     triggers.el,
     h("div", { class: "camera-columns" },
       h("div", { class: "camera-main" },
-        picture.el,
+        sight.el,
+        zones.el,
         h("div", { class: "panel padded" }, h("div", { class: "panel-head flush" }, h("h2", { text: "Recordings" }), dayPicker(day, scope)), strip.el, exporter.el),
         h("div", { class: "panel" }, h("div", { class: "panel-head" }, h("h2", { text: "Latest segments" })), table.el)),
       h("div", { class: "camera-side" },
         h("div", { class: "panel padded" }, h("h2", { text: "Now" }), now, more),
+        ai.el,
         h("div", { class: "panel padded" }, h("div", { class: "panel-head flush" }, h("h2", { text: "Settings" }), h("a", { href: edit, text: "Change" })), settings),
         kept.el,
         h("div", { class: "panel" }, h("div", { class: "panel-head" }, h("h2", { text: "Events" })), log.el))));
@@ -74,7 +86,7 @@ export function cameraView({ scope, id, day, actions }) {
       el.dataset.state = status.state;
     }
     strip.rename(fresh.name);
-    picture.update(fresh);
+    sight.update(fresh);
     trouble.update(fresh);
     triggers.update(fresh);
     showFacts(now, facts(status));

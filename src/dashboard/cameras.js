@@ -6,6 +6,7 @@ import { arrange, h, icon, Scope, setAttr, setText } from "./dom.js";
 import { EventLog } from "./events.js";
 import { bitRate, codec, fps, seconds, sentence, size } from "./format.js";
 import { Picture } from "./picture.js";
+import { AiMark, watchSamplers } from "./samplers.js";
 import { reasonWords, sinceText, stateBadge, timeWords } from "./state.js";
 import { store } from "./store.js";
 import { Strip } from "./strip.js";
@@ -15,7 +16,7 @@ export function wallView({ scope, day, actions }) {
   const cards = new Map();
   const grid = h("div", { class: "wall-grid", data: { testid: "wall" } });
   const picker = dayPicker(day, scope);
-  const log = new EventLog({ scope, limit: 50 });
+  const log = new EventLog({ scope, limit: 50, play: actions.play });
   const cameras = h("section", { class: "wall-cameras", "aria-label": "Cameras" },
     h("div", { class: "bar" },
       h("h1", { class: "bar-title", text: "Cameras" }), picker,
@@ -44,6 +45,7 @@ export function wallView({ scope, day, actions }) {
   store.on("camera", (camera) => cards.get(camera.id)?.update(camera), scope);
   store.on("tick", () => { for (const card of cards.values()) card.tick(); }, scope);
   show();
+  watchSamplers((samplers) => { for (const [id, card] of cards) card.sampled(samplers.get(id) ?? []); }, scope);
   return { el, title: "Cameras" };
 }
 
@@ -100,6 +102,7 @@ export class Trouble {
 
 class Card {
   #scope = new Scope();
+  #samplers = [];
 
   constructor(camera, day, actions) {
     const href = `#/cameras/${encodeURIComponent(camera.id)}`;
@@ -112,7 +115,8 @@ class Card {
     this.facts = h("dl", { class: "facts" });
     this.strip = new Strip({ camera: camera.id, name: camera.name, day, onPlay: (ms) => actions.play(camera.id, ms) });
     this.#scope.add(() => this.strip.end());
-    const pictureLink = h("a", { class: "picture-link", href, tabindex: "-1", "aria-hidden": "true" }, this.picture.el, this.stamp);
+    this.ai = new AiMark();
+    const pictureLink = h("a", { class: "picture-link", href, tabindex: "-1", "aria-hidden": "true" }, this.picture.el, this.stamp, this.ai.el);
     this.latest = h("button", { class: "button small picture-button", type: "button", data: { testid: "play-latest" },
       on: { click: () => actions.play(camera.id, store.now() - 15_000, { live: true }) } }, icon("play"), "Latest");
     this.el = h("article", { class: "card", data: { testid: "camera", camera: camera.id } },
@@ -140,6 +144,7 @@ class Card {
     this.strip.rename(name);
     this.picture.update(camera);
     this.trouble.update(camera);
+    this.ai.update(this.#samplers, camera);
     const old = status.state !== "recording" && status.last_frame_at !== null && status.picture !== null;
     this.stamp.hidden = !old;
     if (old) setText(this.stamp, `Last picture ${timeWords(Date.parse(status.last_frame_at), store.now())}`);
@@ -147,6 +152,12 @@ class Card {
     this.facts.hidden = status.fps === null && status.state !== "recording";
     showFacts(this.facts, facts(status));
     this.tick();
+  }
+
+  /** Takes the samplers of its camera. */
+  sampled(samplers) {
+    this.#samplers = samplers;
+    this.ai.update(samplers, this.camera);
   }
 
   tick() {

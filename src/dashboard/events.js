@@ -2,7 +2,7 @@
 // the camera page (one camera) and as a page of its own.
 
 import * as api from "./api.js";
-import { arrange, h, setText } from "./dom.js";
+import { arrange, h, icon, setText } from "./dom.js";
 import { ago, dateKey, dateShort, clock, full, sentence } from "./format.js";
 import { isReason, severityMark } from "./state.js";
 import { store } from "./store.js";
@@ -13,8 +13,9 @@ const KINDS = {
   retention_shortage: "Not enough space to keep what was asked",
   mirror_degraded: "The mirror takes nothing", mirror_behind: "The mirror is behind", mirror_resyncing: "The mirror is being brought up to date",
   mirror_restored: "The mirror has all again", segment_damaged: "Damaged copy found", segment_healed: "Damaged copy mended",
+  zone_enter: "Came in", zone_exit: "Went out", zone_dwell: "Stays", line_cross: "Crossed a line", sampler_offline: "No pictures for programs",
 };
-const kindWords = (kind) => KINDS[kind] ?? kind[0].toUpperCase() + kind.slice(1).replaceAll("_", " ");
+export const kindWords = (kind) => KINDS[kind] ?? kind[0].toUpperCase() + kind.slice(1).replaceAll("_", " ");
 
 export class EventLog {
   #events = new Map(); // by id
@@ -22,9 +23,10 @@ export class EventLog {
   #more = true;
   #load = 0;
 
-  /** `camera`: only this one, without a camera filter. `limit`: events per page. */
-  constructor({ scope, camera = "", limit = 100 }) {
+  /** `camera`: only this one, without a camera filter. `limit`: events per page. `play(camera, ms)` plays what an event tells of. */
+  constructor({ scope, camera = "", limit = 100, play }) {
     this.fixed = camera;
+    this.play = play;
     this.limit = limit;
     this.#filter.camera = camera;
     this.list = h("ol", { class: "events", data: { testid: "events" } });
@@ -124,7 +126,10 @@ export class EventLog {
           h("span", {}, h("strong", { text: kindWords(event.kind) }),
             event.camera_id && !this.fixed ? h("a", { href: `#/cameras/${encodeURIComponent(event.camera_id)}`, text: nameOf(event.camera_id), data: { nameOf: event.camera_id } }) : null),
           h("time", { class: "muted", datetime: event.at, title: full(at), data: { at: String(at) } })),
-        event.detail ? h("p", { class: "event-detail", title: event.detail, text: detailWords(event.detail) }) : null));
+        h("div", { class: "event-foot" },
+          event.detail ? h("p", { class: "event-detail", title: event.detail, text: detailWords(event.detail) }) : null,
+          event.sight ? h("button", { class: "button small", type: "button", "aria-label": `Play: ${kindWords(event.kind)}, ${clock(at)}`, data: { testid: "event-play" },
+            on: { click: () => this.play(event.camera_id, playFrom(event)) } }, icon("play"), "Play") : null)));
   }
 
   #ages() {
@@ -142,11 +147,19 @@ function detailWords(detail) {
   return sentence(isReason(code) ? rest : detail);
 }
 
+/**
+ * Where a zone event is played from: a little before it, if the same segment has that. Which one that is, is not known while
+ * it begins, nor when another stream than the one that was looked at is recorded; the player finds it by the time.
+ */
+export function playFrom({ at, sight }) {
+  return Date.parse(at) - Math.min(2000, Math.floor((sight.offset_us ?? 2_000_000) / 1000));
+}
+
 const nameOf = (id) => store.cameras.get(id)?.name ?? id;
 
 /** The log as a page. */
-export function eventsView({ scope }) {
-  const log = new EventLog({ scope });
+export function eventsView({ scope, actions }) {
+  const log = new EventLog({ scope, play: actions.play });
   return {
     el: h("section", { class: "page narrow", "aria-labelledby": "events-title" },
       h("h1", { id: "events-title", text: "Events" }), h("div", { class: "panel" }, log.el)),

@@ -89,3 +89,9 @@ export function sentence(text) {
   text = text.replace(/`([^`]*)`/g, "“$1”");
   return `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
+
+/** What a failed call says, as sentences. At the field that it is about (`at`), the field's name is left out. */
+export function complaint({ message, hint, field }, at = null) {
+  const text = at !== null && message.startsWith(`${field}: `) ? message.slice(field.length + 2) : message;
+  return hint ? `${sentence(text)} ${sentence(hint)}` : sentence(text);
+}

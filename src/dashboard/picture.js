@@ -15,6 +15,7 @@ export class Picture {
   #timer = null;
   #url = null;
   #ended = false;
+  #held = false;
 
   constructor(camera, { scope }) {
     this.camera = camera;
@@ -45,11 +46,17 @@ export class Picture {
     this.#plan();
   }
 
+  /** While something else is shown in its place, nothing is loaded. */
+  hold(held) {
+    this.#held = held;
+    this.#plan();
+  }
+
   #plan() {
-    if (this.#ended || this.#busy || this.#timer !== null || !this.#visible || document.hidden) return;
+    if (this.#ended || this.#held || this.#busy || this.#timer !== null || !this.#visible || document.hidden) return;
     if (this.#wanted === null || this.#wanted === undefined || this.#wanted === this.#shown) return;
     const wait = Math.max(0, this.#last + AT_MOST_EVERY_MS - Date.now());
-    this.#timer = setTimeout(() => { this.#timer = null; if (this.#visible && !document.hidden) this.#load(); }, wait);
+    this.#timer = setTimeout(() => { this.#timer = null; if (this.#visible && !this.#held && !document.hidden) this.#load(); }, wait);
   }
 
   async #load() {

@@ -15,6 +15,16 @@ const STATES = {
   idle: { word: "Waiting", tone: "off", shape: "ring" },
 };
 
+const SAMPLERS = {
+  connecting: { word: "Connecting", tone: "busy", shape: "ring" },
+  sampling: { word: "Sampling", tone: "good", shape: "disc" },
+  waiting: { word: "Waiting for the camera", tone: "warn", shape: "ring" },
+  offline: { word: "Stream away", tone: "bad", shape: "diamond" },
+  error: { word: "No pictures", tone: "bad", shape: "octagon" },
+  stopped: { word: "Stopped", tone: "off", shape: "bar" },
+  budget_exhausted: { word: "No budget left", tone: "warn", shape: "triangle" },
+};
+
 const SEVERITIES = {
   info: { word: "Info", tone: "busy", shape: "disc" },
   warning: { word: "Warning", tone: "warn", shape: "triangle" },
@@ -63,10 +73,26 @@ export const stateTone = (state) => stateOf(state).tone;
 export const isReason = (text) => Object.hasOwn(REASONS, text);
 export const reasonWords = (reason) => (reason === null ? null : REASONS[reason] ?? reason.replaceAll("_", " "));
 
+const badge = ({ word, tone, shape: name }, testid, state) => h("span", { class: `badge tone-${tone}`, data: { testid, state } }, shape(name), word);
+
 /** The badge of a camera's state; replace it when the state changes. */
-export function stateBadge(state) {
-  const { word, tone, shape: name } = stateOf(state);
-  return h("span", { class: `badge tone-${tone}`, data: { testid: "state", state } }, shape(name), word);
+export const stateBadge = (state) => badge(stateOf(state), "state", state);
+
+/** The same for a sampler. */
+export const samplerBadge = (state) => badge(SAMPLERS[state] ?? { word: state, tone: "off", shape: "ring" }, "sampler-state", state);
+
+/** What is wrong with a sampler and what to do, in a sentence or two; null while it does as asked. */
+export function samplerTrouble({ state, profile, detail, requested_fps: requested, granted_fps: granted }) {
+  if (state === "error") return `The ${profile} stream cannot be decoded${detail ? `: ${detail}` : "."}`;
+  if (state === "budget_exhausted") return "Others use up what all samplers may take (ai_max_total_fps). Lower a rate, give this task a greater priority, or raise the limit.";
+  if (state === "offline") return `The ${profile} stream does not come. If the camera is recorded meanwhile, check the address of this stream in its settings.`;
+  if (granted < requested) return "It gets less than was asked for: that is all the limit (ai_max_total_fps) leaves.";
+  return null;
+}
+
+/** Whether a sampler is in trouble of its own, and not only because its camera is. */
+export function isSamplerTrouble({ state }, camera) {
+  return state === "error" || state === "budget_exhausted" || (state === "offline" && camera.status.state === "recording");
 }
 
 export function severityMark(severity) {

@@ -33,8 +33,11 @@ export class Strip {
   #width = 600;
   #load = 0;
 
-  /** `onPlay(ms)` is called with the instant to play; `day` is a Day; `zoom` adds the zoom buttons. */
-  constructor({ camera, name, day, onPlay, zoom = false }) {
+  /**
+   * `onPlay(ms)` is called with the instant to play; `day` is a Day; `zoom` adds the zoom buttons;
+   * `below` is an element for under the scale, whose owner sets `onView()` to be told when the view changes.
+   */
+  constructor({ camera, name, day, onPlay, zoom = false, below = null }) {
     Object.assign(this, { camera, day, onPlay });
     this.lane = h("div", { class: "strip-lane" });
     // What is missing lies over recordings, so that a short gap is seen; what nobody wanted lies under them.
@@ -81,6 +84,7 @@ export class Strip {
     }, this.#scope);
     this.#scope.add(() => clearTimeout(this.#again));
     store.on("segment", (segment) => this.#grow(segment), this.#scope);
+    if (below) this.scale.after(below);
     this.#newDay();
   }
 
@@ -214,6 +218,7 @@ export class Strip {
       later.disabled = to >= this.day.end;
     }
     this.#marks();
+    this.onView?.();
   }
 
   #sumText() {
