@@ -11,7 +11,7 @@ use crate::{
     rig::plays_alone,
     sim::{
         camera::{CameraSpec, Channel},
-        frames, proof,
+        proof,
     },
 };
 
@@ -101,9 +101,7 @@ fn a_clock_that_is_set_costs_no_frame_and_lays_nothing_over_anything() {
 
     let files = recordings(dir.path(), "front");
     assert_eq!(files.len(), listed.len());
-    plays_alone(&files);
-    let mut recorded: Vec<u64> =
-        files.iter().flat_map(|file| frames::frames_in(file).unwrap()).map(|frame| frame.number).collect();
+    let mut recorded = plays_alone(&files).concat();
     recorded.sort_unstable();
     let sent: Vec<u64> = camera.sent(Channel::Main).iter().map(|sent| sent.number).collect();
     proof::prove_sent(&sent, &recorded).unwrap();

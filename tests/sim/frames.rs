@@ -1,5 +1,6 @@
 //! What is in a recorded file, as tools see it that are not ours: ffmpeg and ffprobe.
 
+use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
@@ -10,6 +11,14 @@ use serde_json::Value;
 use super::nal::{Codec, Kind, NalUnits};
 use super::stamp::Stamp;
 
+/// Decodes everything. In the file's own ticks: counted in frames, two that lie between two frames of the count become one.
+const DECODE: [&str; 5] = ["-enc_time_base:v", "-1", "-f", "null", "-"];
+/// Says on standard error what the first packet of the video is, with `F=` if it is no keyframe.
+const FIRST_PACKET: [&str; 10] =
+    ["-map", "0:v:0", "-c", "copy", "-copyinkf", "-frames:v", "1", "-f", "framecrc", "pipe:2"];
+/// What describes the video of a recorded file stands within so many bytes of its begin.
+const HEAD_BYTES: u64 = 4096;
+
 /// The stamps of all frames of a file, in file order: with B-frames that is the order of decoding, which is the order
 /// in which a camera sent them (`SimCamera::sent`). See [`timeline_in`] for the order of display.
 ///
@@ -17,6 +26,25 @@ use super::stamp::Stamp;
 /// If ffmpeg cannot read the file or complains, or a frame has no stamp or more than one.
 pub(crate) fn frames_in(path: &Path) -> anyhow::Result<Vec<Stamp>> {
     stream_of(path, &[], "", stamps_in)
+}
+
+/// [`frames_in`] of a file that also decodes without a message, its sound as well, and begins with a keyframe. Starting a
+/// tool takes longer than reading a short file with it, so one does it all.
+///
+/// # Errors
+/// As [`frames_in`], or if the file does not play alone.
+pub(crate) fn played(path: &Path) -> anyhow::Result<Vec<Stamp>> {
+    let beside = [&DECODE[..], &FIRST_PACKET].concat();
+    let (stamps, said) = run(path, &[], "", &beside, stamps_in)?;
+    let (packets, complaints): (Vec<&str>, Vec<&str>) = said
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+        .partition(|line| line.starts_with("0, "));
+    let file = path.display();
+    ensure!(complaints.is_empty(), "ffmpeg on `{file}`: {}", complaints.join("\n"));
+    ensure!(packets.len() == 1, "the first packet of `{file}`: {said}");
+    ensure!(!packets[0].contains("F="), "`{file}` does not begin with a keyframe: {}", packets[0]);
+    Ok(stamps)
 }
 
 /// Every frame of a file, those that an edit list hides too, by number: a hash of all its NAL units but parameter sets.
@@ -54,18 +82,28 @@ fn stream_of<T>(
     filter: &str,
     read: impl FnOnce(Codec, BufReader<ChildStdout>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let codec = match codec_of(path, "v:0")?.as_deref() {
-        Some("h264") => Codec::H264,
-        Some("hevc") => Codec::H265,
-        other => bail!("`{}` has no video with numbers but {other:?}", path.display()),
-    };
+    let (found, complaints) = run(path, options, filter, &[], read)?;
+    ensure!(complaints.is_empty(), "ffmpeg on `{}`: {complaints}", path.display());
+    Ok(found)
+}
+
+/// As [`stream_of`], and what ffmpeg said. `beside` is what the same ffmpeg does with the file, too.
+fn run<T>(
+    path: &Path,
+    options: &[&str],
+    filter: &str,
+    beside: &[&str],
+    read: impl FnOnce(Codec, BufReader<ChildStdout>) -> anyhow::Result<T>,
+) -> anyhow::Result<(T, String)> {
+    let codec = video_of(path)?;
     let mut ffmpeg = Command::new("ffmpeg")
-        .args(["-nostdin", "-v", "error"])
+        .args(["-nostdin", "-v", "error", "-threads", "1"])
         .args(options)
         .arg("-i")
         .arg(path)
         .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", &format!("{}_mp4toannexb{filter}", codec.word())])
         .args(["-f", codec.word(), "-"])
+        .args(beside)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -83,8 +121,9 @@ fn stream_of<T>(
     let complaints = complaints.join().map_err(|_| anyhow!("the reader of ffmpeg's errors panicked"))??;
     let complaints = complaints.trim();
     let file = path.display();
-    ensure!(status.success() && complaints.is_empty(), "ffmpeg on `{file}` ({status}): {complaints}");
-    found.with_context(|| format!("in `{file}`"))
+    ensure!(status.success(), "ffmpeg on `{file}` ({status}): {complaints}");
+    let found = found.with_context(|| format!("in `{file}`: {complaints}"))?;
+    Ok((found, complaints.to_owned()))
 }
 
 fn stamps_in(codec: Codec, stream: BufReader<ChildStdout>) -> anyhow::Result<Vec<Stamp>> {
@@ -134,6 +173,24 @@ pub(crate) fn timeline_in(path: &Path) -> anyhow::Result<Vec<Timed>> {
     Ok(timed)
 }
 
+/// The codec of the numbered video of a file. A wrong answer would be told by ffmpeg, so that the head of an MP4 is enough.
+fn video_of(path: &Path) -> anyhow::Result<Codec> {
+    let mut head = Vec::new();
+    let file = File::open(path).with_context(|| format!("cannot open `{}`", path.display()))?;
+    file.take(HEAD_BYTES).read_to_end(&mut head)?;
+    let has = |name: &[u8; 4]| head.windows(4).any(|four| four == name);
+    match (has(b"avcC"), has(b"hvcC")) {
+        (true, false) => return Ok(Codec::H264),
+        (false, true) => return Ok(Codec::H265),
+        _ => {}
+    }
+    match codec_of(path, "v:0")?.as_deref() {
+        Some("h264") => Ok(Codec::H264),
+        Some("hevc") => Ok(Codec::H265),
+        other => bail!("`{}` has no video with numbers but {other:?}", path.display()),
+    }
+}
+
 /// ffmpeg's name for the codec of a stream: `v:0` or `a:0`. `None` if there is no such stream.
 ///
 /// # Errors
@@ -151,8 +208,7 @@ pub(crate) fn decodes_clean(path: &Path) -> Result<(), String> {
     let output = Command::new("ffmpeg")
         .args(["-nostdin", "-v", "error", "-threads", "1", "-i"])
         .arg(path)
-        // In the file's own ticks: counted in frames, two that lie between two frames of the count become one.
-        .args(["-enc_time_base:v", "-1", "-f", "null", "-"])
+        .args(DECODE)
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("cannot run ffmpeg: {error}"))?;
@@ -187,9 +243,9 @@ pub(crate) struct Probe {
 /// # Errors
 /// If ffprobe cannot read the file or finds no video in it.
 pub(crate) fn probe(path: &Path) -> anyhow::Result<Probe> {
-    let fields = "stream=width,height,codec_name,codec_tag_string,nb_read_packets:format=duration";
+    let fields =
+        "stream=width,height,codec_name,codec_tag_string,nb_read_packets:format=duration:packet=flags";
     let whole = ffprobe(path, "v:0", &["-count_packets", "-show_entries", fields])?;
-    let first = ffprobe(path, "v:0", &["-read_intervals", "%+#1", "-show_entries", "packet=flags"])?;
     let stream = &whole["streams"][0];
     let text = |value: &Value, name: &str| {
         value[name].as_str().map(str::to_owned).with_context(|| format!("no {name} from ffprobe"))
@@ -205,7 +261,7 @@ pub(crate) fn probe(path: &Path) -> anyhow::Result<Probe> {
         codec_tag: text(stream, "codec_tag_string")?,
         frames: text(stream, "nb_read_packets")?.parse()?,
         duration_s: text(&whole["format"], "duration")?.parse()?,
-        first_frame_is_key: text(&first["packets"][0], "flags")?.contains('K'),
+        first_frame_is_key: text(&whole["packets"][0], "flags")?.contains('K'),
     })
 }
 
