@@ -16,6 +16,7 @@ use crate::{
     outside::{STOPS_WITHIN, get, path_of, record, send},
     process::{Process, pause},
     sim::camera::CameraSpec,
+    wait::PATIENCE,
 };
 
 /// The specification's bound, however long the history is.
@@ -161,7 +162,7 @@ fn a_long_history_costs_a_start_a_look_and_an_idle_hour_nothing() {
     // Without any file on a volume that is the right one, somebody should look first: nothing is called lost.
     fs::remove_dir_all(dir.path().join("recordings/front")).unwrap();
     let (process, bare_start) = start(dir.path());
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     while !process.log().contains("is the disk mounted") {
         assert!(Instant::now() < deadline, "{}", process.log());
         pause(20);

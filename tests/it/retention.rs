@@ -1,7 +1,7 @@
 //! Footage leaves in order, what is held never does, and whatever ends the process leaves neither a row nor a file behind.
 //!
 //! Recordings lie on a small file system of their own. Needs root: without, a test says so and is skipped. `RETENTION_SECS`
-//! [20] and `RETENTION_MB` [96] make a long trial of the first test: `scripts/retention-trial`.
+//! [20] and `RETENTION_MB` [48] make a long trial of the first test: `scripts/retention-trial`.
 
 use std::{
     collections::BTreeSet,
@@ -29,7 +29,7 @@ const MIB: u64 = 1 << 20;
 
 /// Size of each volume here.
 fn size_mb() -> u64 {
-    std::env::var("RETENTION_MB").map_or(96, |text| text.parse().unwrap())
+    std::env::var("RETENTION_MB").map_or(48, |text| text.parse().unwrap())
 }
 
 /// Of which 5 % stay free.
@@ -361,10 +361,10 @@ fn a_database_on_the_same_full_volume_does_not_keep_footage_from_going() {
     if volume(dir.path()).is_none() {
         return;
     }
-    let disk = Small::mount(at.clone(), 96);
+    let disk = Small::mount(at.clone(), 64);
     let process = Process::start(&at);
     let cameras = cameras(&process);
-    closed_segments(&process, "a", 8);
+    closed_segments(&process, "a", 5);
     disk.fill();
     until_deleted(&process, 1);
     process.until_recording();

@@ -23,6 +23,7 @@ use crate::{
         footage::{Encoding, Source},
         frames, proof,
     },
+    wait::PATIENCE,
 };
 
 /// Segments of 2 s of each camera here.
@@ -100,7 +101,7 @@ impl Disk {
     /// What the operator does about that.
     pub(crate) fn mount_again(&self) {
         self.unmount_lazily();
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         // As long as somebody has a file of the old one open, the new one is the old one.
         loop {
             let _ = Command::new("e2fsck").arg("-fp").arg(&self.device).output();
