@@ -174,7 +174,7 @@ fn a_continuous_mirror_has_what_came_before_a_trigger_and_the_primary_gets_it() 
     // Twice the same, once on each volume or on both: nothing lies over anything.
     let mirrored = rig::files(&dir.path().join("mirror/gate"));
     prove_parts(&mirrored);
-    let seen: Vec<Stamp> = mirrored.iter().flat_map(|file| frames::frames_in(file).unwrap()).collect();
+    let seen: Vec<Stamp> = frames::frames_in_all(&mirrored).unwrap();
     assert!(seen.windows(2).all(|two| two[0].number < two[1].number));
 }
 
