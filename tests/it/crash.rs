@@ -52,7 +52,7 @@ fn a_killed_service_loses_a_second_at_most_and_nothing_else() {
         if kill == 0 {
             for (name, camera) in &cameras {
                 let given =
-                    json!({ "id": name, "main_url": camera.url(Channel::Main), "segment_seconds": 7 });
+                    json!({ "id": name, "main_url": camera.url(Channel::Main), "segment_seconds": 5 });
                 process.post("/api/v1/cameras", &given);
             }
         }
@@ -65,7 +65,7 @@ fn a_killed_service_loses_a_second_at_most_and_nothing_else() {
         }
         process.until_recording();
         // Random moments: whole segments and less, and every phase of a fragment.
-        pause(rand::random_range(300..9_000));
+        pause(rand::random_range(300..6_000));
         let killed_us = u64::try_from(WallUs::now().0).unwrap();
         process.kill();
         for (name, camera) in &cameras {

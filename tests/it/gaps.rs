@@ -18,7 +18,7 @@ use watchkeeper::{
 };
 
 use crate::{
-    clock::{A_SEGMENT, shim},
+    clock::{A_SEGMENT, SEGMENT_SECONDS, shim},
     outside::{STOPS_WITHIN, frames_more, get, path_of, record, recordings, send},
     process::{Process, pause},
     recovery::Database,
@@ -132,9 +132,9 @@ fn a_bad_day_adds_up_and_each_cause_is_right() {
     fs::write(&step, "0").unwrap();
     let start = || Process::start_with(dir, &[("LD_PRELOAD", &library), ("CLOCK_STEP_FILE", &step)]);
     let mut process = start();
-    let _yard = record(&process, CameraSpec::new("yard"), 4);
+    let _yard = record(&process, CameraSpec::new("yard"), SEGMENT_SECONDS);
     let given = json!({
-        "id": "front", "main_url": day.link.url("main"), "segment_seconds": 4,
+        "id": "front", "main_url": day.link.url("main"), "segment_seconds": SEGMENT_SECONDS,
         "username": "admin", "password": "right-one",
     });
     process.post("/api/v1/cameras", &given);

@@ -1,6 +1,6 @@
 //! A long history costs a start, a look and an idle hour nothing: neither periodic work nor memory depends on it.
 //!
-//! `HISTORY` says how many segments [50000]; `scripts/history` fills a million and prints the figures.
+//! `HISTORY` says how many segments [20000]; `scripts/history` fills a million and prints the figures.
 
 use std::{
     env, fs,
@@ -139,7 +139,7 @@ fn ms(time: Duration) -> f64 {
 #[test]
 fn a_long_history_costs_a_start_a_look_and_an_idle_hour_nothing() {
     let long = env::var("HISTORY").ok().map(|text| text.parse::<i64>().unwrap());
-    let (segments, idle_seconds) = (long.unwrap_or(50_000), if long.is_some() { 60 } else { 15 });
+    let (segments, idle_seconds) = (long.unwrap_or(20_000), if long.is_some() { 60 } else { 12 });
     let dir = tempfile::tempdir().unwrap();
     let process = Process::start(dir.path());
     for n in 1..=CAMERAS {

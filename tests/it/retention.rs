@@ -53,13 +53,20 @@ fn volume(dir: &Path) -> Option<Small> {
 
 /// Segments of 2 s with much in them, so that a volume fills soon.
 fn cameras(process: &Process) -> Vec<SimCamera> {
-    [("a", 6_000), ("b", 6_000), ("c", 3_000), ("d", 3_000)]
+    let cameras: Vec<SimCamera> = [("a", 6_000), ("b", 6_000), ("c", 3_000), ("d", 3_000)]
         .into_iter()
         .map(|(name, kbit)| {
             let main = Encoding { kbit, gop_frames: 25, ..Encoding::small(Source::Cars) };
-            record(process, CameraSpec { main, ..CameraSpec::new(name) }, 2)
+            SimCamera::start(CameraSpec { main, ..CameraSpec::new(name) }).unwrap()
         })
-        .collect()
+        .collect();
+    for camera in &cameras {
+        let url = camera.url(Channel::Main);
+        process
+            .post("/api/v1/cameras", &json!({ "id": camera.name(), "main_url": url, "segment_seconds": 2 }));
+    }
+    process.until_recording();
+    cameras
 }
 
 fn free(dir: &Path) -> u64 {
