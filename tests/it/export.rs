@@ -337,7 +337,7 @@ const FILL: &str = "
       from segment, n where path = ?1";
 
 /// An hour of this is some hundreds of megabytes: far more than what anybody may keep in memory.
-const SHORT_KBIT: u32 = 1500;
+const SHORT_KBIT: u32 = 900;
 
 /// An hour of a camera `old`, made of one segment of so many kbit/s under many names; and when it is.
 fn an_hour(dir: &Path, kbit: u32) -> (WallUs, WallUs) {
