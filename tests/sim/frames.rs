@@ -25,7 +25,7 @@ const HEAD_BYTES: u64 = 4096;
 /// # Errors
 /// If ffmpeg cannot read the file or complains, or a frame has no stamp or more than one.
 pub(crate) fn frames_in(path: &Path) -> anyhow::Result<Vec<Stamp>> {
-    stream_of(path, &[], "", stamps_in)
+    stream_of(path, &[], stamps_in)
 }
 
 /// [`frames_in`] of these files, one after the other, all of which one ffmpeg reads: far sooner than one for each.
@@ -39,9 +39,8 @@ pub(crate) fn frames_in_all(files: &[PathBuf]) -> anyhow::Result<Vec<Stamp>> {
         ensure!(video_of(file)? == codec, "`{}` is in another codec than the first", file.display());
         writeln!(list, "file '{}'", std::path::absolute(file)?.display())?;
     }
-    // As in `pictures_in`: only the order counts.
-    let (options, filter) = (["-f", "concat", "-safe", "0"], ",setts=ts=N");
-    let (stamps, complaints) = run(codec, list.path(), &options, filter, &[], stamps_in)?;
+    let options = ["-f", "concat", "-safe", "0"];
+    let (stamps, complaints) = run(codec, list.path(), &options, &[], stamps_in)?;
     ensure!(complaints.is_empty(), "ffmpeg on {} files: {complaints}", files.len());
     Ok(stamps)
 }
@@ -53,7 +52,7 @@ pub(crate) fn frames_in_all(files: &[PathBuf]) -> anyhow::Result<Vec<Stamp>> {
 /// As [`frames_in`], or if the file does not play alone.
 pub(crate) fn played(path: &Path) -> anyhow::Result<Vec<Stamp>> {
     let beside = [&DECODE[..], &FIRST_PACKET].concat();
-    let (stamps, said) = run(video_of(path)?, path, &[], "", &beside, stamps_in)?;
+    let (stamps, said) = run(video_of(path)?, path, &[], &beside, stamps_in)?;
     let (packets, complaints): (Vec<&str>, Vec<&str>) = said
         .lines()
         .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
@@ -70,8 +69,7 @@ pub(crate) fn played(path: &Path) -> anyhow::Result<Vec<Stamp>> {
 /// # Errors
 /// As [`frames_in`].
 pub(crate) fn pictures_in(path: &Path) -> anyhow::Result<Vec<(u64, String)>> {
-    // ffmpeg's raw formats count in frames: times that lie between two would come out as equal ones now and then.
-    stream_of(path, &["-ignore_editlist", "1"], ",setts=ts=N", |codec, stream| {
+    stream_of(path, &["-ignore_editlist", "1"], |codec, stream| {
         let mut pictures: Vec<(u64, blake3::Hasher)> = Vec::new();
         // What stands before a picture's slices belongs to it, its stamp and what comes before that alike.
         let mut before = Vec::new();
@@ -97,10 +95,9 @@ pub(crate) fn pictures_in(path: &Path) -> anyhow::Result<Vec<(u64, String)>> {
 fn stream_of<T>(
     path: &Path,
     options: &[&str],
-    filter: &str,
     read: impl FnOnce(Codec, BufReader<ChildStdout>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let (found, complaints) = run(video_of(path)?, path, options, filter, &[], read)?;
+    let (found, complaints) = run(video_of(path)?, path, options, &[], read)?;
     ensure!(complaints.is_empty(), "ffmpeg on `{}`: {complaints}", path.display());
     Ok(found)
 }
@@ -110,7 +107,6 @@ fn run<T>(
     codec: Codec,
     path: &Path,
     options: &[&str],
-    filter: &str,
     beside: &[&str],
     read: impl FnOnce(Codec, BufReader<ChildStdout>) -> anyhow::Result<T>,
 ) -> anyhow::Result<(T, String)> {
@@ -119,7 +115,8 @@ fn run<T>(
         .args(options)
         .arg("-i")
         .arg(path)
-        .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", &format!("{}_mp4toannexb{filter}", codec.word())])
+        // ffmpeg's raw formats count in frames: times that lie between two would come out as equal ones now and then.
+        .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", &format!("{}_mp4toannexb,setts=ts=N", codec.word())])
         .args(["-f", codec.word(), "-"])
         .args(beside)
         .stdin(Stdio::null())

@@ -54,6 +54,8 @@ impl Recording {
 
     /// Ends the recording as a person would, and gives the frame numbers in it.
     pub(super) fn stop(mut self) -> Vec<u64> {
+        let path = self.path.clone();
+        until("something is recorded", || path.metadata().is_ok_and(|found| found.len() > 0) || self.ended());
         // The pipe is closed if ffmpeg went already, which some tests want.
         drop(self.ffmpeg.stdin.take().unwrap().write_all(b"q"));
         // The file is whole before the session is ended, in which ffmpeg 5.1 hangs at times; it is killed then.
