@@ -109,18 +109,20 @@ fn pictures_come_at_their_rate_from_the_right_moment_and_cost_no_recorded_frame(
     let mut picture = next(&process, "front", "main", 0);
     let deadline = Instant::now() + PATIENCE;
     let (file, place, stamp) = loop {
-        let figure = |name: &str| picture.header(name).parse::<i64>().unwrap();
-        let (segment, offset_us) = (figure("x-frame-segment"), figure("x-frame-offset-us"));
-        let row = process.until("the segment to close", &format!("/api/v1/segments/{segment}"), |row| {
-            row["state"] == "closed"
-        });
-        let file = dir.path().join("recordings").join(row["file"].as_str().unwrap());
-        let place = usize::try_from((offset_us + FRAME_US / 2) / FRAME_US).unwrap();
-        if let Some(stamp) = frames::frames_in(&file).unwrap().get(place) {
-            break (file, place, *stamp);
+        // It says so only of what has its row, which on a slow machine may still be on its way; when a segment has just ended,
+        // that of the one before is there.
+        assert!(Instant::now() < deadline, "no picture is where it says; last {:?}", picture.headers);
+        let figure = |name: &str| picture.header(name).parse::<i64>().ok();
+        if let (Some(segment), Some(offset_us)) = (figure("x-frame-segment"), figure("x-frame-offset-us")) {
+            let row = process.until("the segment to close", &format!("/api/v1/segments/{segment}"), |row| {
+                row["state"] == "closed"
+            });
+            let file = dir.path().join("recordings").join(row["file"].as_str().unwrap());
+            let place = usize::try_from((offset_us + FRAME_US / 2) / FRAME_US).unwrap();
+            if let Some(stamp) = frames::frames_in(&file).unwrap().get(place) {
+                break (file, place, *stamp);
+            }
         }
-        // The segment had just ended, and on a slow machine the row of the next was still on its way.
-        assert!(Instant::now() < deadline, "no picture is where it says, {offset_us} us into {row:#}");
         picture = next(&process, "front", "main", number(&picture));
     };
     let jpeg = dir.path().join("picture.jpg");
