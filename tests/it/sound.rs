@@ -25,7 +25,7 @@ const WATCHED_FRAMES: u64 = 400;
 /// So much sound is missing at most where a voice begins, until the next keyframe with which a file may have sound.
 const LATE_AT_MOST_S: f64 = 4.0;
 /// Edges of what is heard, in tenths of a second, and what an encoder adds.
-const MORE_AT_MOST_S: f64 = 1.0;
+const MORE_AT_MOST_S: f64 = 1.5;
 
 #[test]
 fn sound_of_every_kind_and_mood_costs_no_picture() {

@@ -101,9 +101,14 @@ fn camera() -> SimCamera {
 /// Whether ffprobe can open an address, and if not what it says. Now and then ffprobe itself waits for ever at the end
 /// of a session, so it has 20 s, and one that was ended so is asked again.
 pub(super) fn opens(url: &str) -> Result<(), String> {
+    opens_over("tcp", url)
+}
+
+/// The same with another transport.
+pub(super) fn opens_over(transport: &str, url: &str) -> Result<(), String> {
     let mut said = Err("not asked".to_owned());
     for _ in 0..3 {
-        said = opens_once(url);
+        said = opens_once(transport, url);
         if !said.as_ref().is_err_and(String::is_empty) {
             break;
         }
@@ -111,9 +116,10 @@ pub(super) fn opens(url: &str) -> Result<(), String> {
     said
 }
 
-fn opens_once(url: &str) -> Result<(), String> {
+/// The same, asked once.
+pub(super) fn opens_once(transport: &str, url: &str) -> Result<(), String> {
     let output = Command::new("timeout")
-        .args(["20", "ffprobe", "-v", "error", "-rtsp_transport", "tcp"])
+        .args(["20", "ffprobe", "-v", "error", "-rtsp_transport", transport])
         .args(QUICK)
         .arg(url)
         .output()
