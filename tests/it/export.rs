@@ -319,10 +319,10 @@ fn taking(process: &Process, export: &Value) -> TcpStream {
     client
 }
 
-/// Memory of a process now, in MiB.
+/// Memory of a process now, in MiB: its own, for its share of what others map, too, grows when they end.
 fn memory(process: &Process) -> f64 {
     let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", process.pid())).unwrap();
-    let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("Anonymous:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 

@@ -37,8 +37,8 @@ impl Process {
         Self::start_with(dir, &[])
     }
 
-    /// [`Process::start`], and waits until it has compared its files with its rows. Who then takes files away does not have them called
-    /// lost by that.
+    /// [`Process::start`], and waits until it has compared its files with its rows: who takes files away then does not have
+    /// them called lost by that.
     pub(crate) fn start_compared(dir: &Path) -> Self {
         let compared = |log: &str| log.matches("files of the primary and index agree").count();
         let before = compared(&fs::read_to_string(dir.join("log")).unwrap_or_default());

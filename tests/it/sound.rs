@@ -17,7 +17,8 @@ use crate::{
     },
 };
 
-/// From when on a voice dies, and when it comes back, both after all cameras are recorded: long enough for each to be noticed.
+/// When a voice dies, and when it comes back, both counted from when all cameras are recorded: each long enough to be
+/// noticed.
 const DIES: Duration = Duration::from_secs(5);
 const RETURNS: Duration = Duration::from_secs(9);
 /// Frames of each camera from then on: 16 s.
@@ -81,6 +82,9 @@ fn sound_of_every_kind_and_mood_costs_no_picture() {
             Some(Mode::Returns { .. }) => sent - 2.0 * LATE_AT_MOST_S,
             Some(_) => sent - LATE_AT_MOST_S,
         };
+        // Else it would not have been asked whether any is kept.
+        let is_heard = audio.is_some_and(|audio| audio.mode != Mode::Never);
+        assert!(!is_heard || sent >= DIES.as_secs_f64() - 0.5, "{}: {sent} s were sent", camera.name());
         let most = if sent > 0.0 { sent + MORE_AT_MOST_S } else { 0.0 };
         println!("{}: {heard:.1} s of sound are heard of {sent:.1} s", camera.name());
         assert!((least..=most).contains(&heard), "{}: {heard} s of {sent} s in {files:?}", camera.name());
