@@ -70,10 +70,7 @@ fn the_mirror_has_the_same_bytes_under_the_same_names_also_after_a_kill() {
     let process = start(dir.path(), &[]);
     process.until_recording();
     // In the middle of a segment of each volume.
-    process.until("a segment to be under way", "/api/v1/cameras/a/segments?limit=1000", |seen| {
-        let newest = seen["segments"].as_array().unwrap().last().unwrap();
-        newest["state"] == "open" && newest["frames"].as_u64().unwrap() < 30
-    });
+    until_under_way(&process, "a");
     process.kill();
     let process = start(dir.path(), &[]);
     let took = until_equal(&process, dir.path(), &NAMES, HEALS_WITHIN);
@@ -82,6 +79,15 @@ fn the_mirror_has_the_same_bytes_under_the_same_names_also_after_a_kill() {
     process.stop(STOPS_WITHIN);
     same_files(dir.path(), &NAMES);
     prove_parts(&recordings(dir.path(), "a"));
+}
+
+/// Waits until a segment has begun and has not yet come near to its end.
+fn until_under_way(process: &Process, camera: &str) {
+    let path = format!("{}/segments?limit=1000", path_of(camera));
+    process.until("a segment to be under way", &path, |seen| {
+        let newest = seen["segments"].as_array().unwrap().last().unwrap();
+        newest["state"] == "open" && newest["frames"].as_u64().unwrap() < 30
+    });
 }
 
 fn trigger(process: &Process, camera: &str, seconds: u32) {
@@ -216,7 +222,9 @@ fn what_the_primary_lost_is_read_from_the_mirror() {
     }
     let frames: u64 = closed[..3].iter().map(|segment| segment["frames"].as_u64().unwrap()).sum();
     assert_eq!(frames::frames_in(&clip).unwrap().len() as u64, frames);
-    // All of it, under the recorder: what is not there any more is seen, and comes back.
+    // All of it, under the recorder: what is not there any more is seen, and comes back. Between two segments nobody would
+    // have a file open that is gone.
+    until_under_way(&process, "front");
     fs::remove_dir_all(dir.path().join("recordings/front")).unwrap();
     until_event(&process, "recorder_error");
     until_equal(&process, dir.path(), &["front"], HEALS_WITHIN);
