@@ -114,7 +114,8 @@ pub(super) struct FrameHead {
     /// Size of the camera's picture.
     source_width: u32,
     source_height: u32,
-    /// The segment that holds the same frame, and how far into it; null if it is not recorded.
+    /// The segment that holds the same frame, or the same moment if the other stream is recorded, and how far into it; null
+    /// if nothing is.
     #[schema(required)]
     segment_id: Option<i64>,
     #[schema(required)]
@@ -143,7 +144,8 @@ impl FrameHead {
 }
 
 /// The latest picture of a stream that a task asks for, as JPEG. With `after` and `wait` the answer comes with the next
-/// picture. The headers tell when it was taken, and where the same frame is recorded.
+/// picture. The headers tell when it was taken, and where the same frame is recorded, or the
+/// same moment if the other stream is.
 #[utoipa::path(get, path = "/api/v1/cameras/{id}/frame", tag = "ai", operation_id = "frame",
     params(CameraPath, StreamAsked, FrameAsked, ("If-None-Match" = Option<String>, Header, description = "`ETag` of the picture at hand")),
     responses(

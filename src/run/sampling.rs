@@ -47,6 +47,8 @@ const EVERY: Duration = Duration::from_millis(500);
 const SILENT_AFTER: Duration = Duration::from_secs(10);
 /// So many pictures of a stream that were given out are remembered: at 30 a second for longer than a worker may take.
 const HANDED: usize = 4_096;
+/// Of them, those that another reader may be given as well.
+const HANDED_LATELY: usize = 64;
 /// A picture is waited for so long at most.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -360,8 +362,9 @@ impl Watchkeeper {
     fn hand(&self, of: (CameraId, bool), sample: &Sample) {
         let mut state = self.0.samplers.lock();
         let handed = state.handed.entry(of).or_default();
-        // Numbers grow; two readers may get the same.
-        if handed.back().is_none_or(|(number, _)| *number < sample.number) {
+        // Two readers may get the same, and a slow one an older one.
+        let lately = handed.iter().rev().take(HANDED_LATELY);
+        if !lately.copied().any(|(number, _)| number == sample.number) {
             handed.push_back((sample.number, sample.at));
             if handed.len() > HANDED {
                 handed.pop_front();
@@ -376,8 +379,8 @@ impl Watchkeeper {
         handed.iter().rev().find(|(of, _)| *of == number).map(|(_, at)| *at)
     }
 
-    /// The segment that holds the frame of this moment, and how far into it. The row of one that grows ends a second or
-    /// two earlier than its file.
+    /// The segment that holds this moment, of this stream if it is recorded, and how far into it. The row of one that grows
+    /// ends a second or two earlier than its file.
     pub(super) async fn recorded_at(
         &self,
         camera: &CameraId,
@@ -388,15 +391,15 @@ impl Watchkeeper {
         let segments = self.0.store.segments_touching(camera, window, None, 16).await.ok()?;
         let holds = |segment: &crate::model::segment::Segment| {
             let facts = &segment.facts;
-            facts.head.profile == profile
-                && facts.head.start <= at
+            facts.head.start <= at
                 && match facts.state {
                     SegmentState::Open => true,
                     SegmentState::Closed | SegmentState::Suspect => at < facts.end(),
                     SegmentState::Lost | SegmentState::Deleting => false,
                 }
         };
-        let found = segments.iter().rfind(|segment| holds(segment))?;
+        let there = || segments.iter().rev().filter(|segment| holds(segment));
+        let found = there().find(|segment| segment.facts.head.profile == profile).or(there().next())?;
         Some((found.id, at.0 - found.facts.head.start.0))
     }
 }

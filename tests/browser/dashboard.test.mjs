@@ -278,7 +278,7 @@ test("a connection test says what is wrong before anything is saved", async () =
   await onPage(browser, { route: "/#/add" }, async (page) => {
     await page.getByTestId("field-main_url").fill("rtsp://127.0.0.1:1/nothing");
     await page.getByTestId("probe").click();
-    await page.locator('[data-testid=probe-report] [data-ok="false"]').waitFor({ timeout: 30_000 });
+    await page.locator('[data-testid=probe-report] [data-ok="false"]').waitFor({ timeout: SLOW });
   });
 });
 

@@ -12,9 +12,9 @@ export const URL_BASE = need("WATCHKEEPER_URL");
 const CONTROL = need("WATCHKEEPER_CONTROL");
 const SCREENSHOTS = process.env.SCREENSHOTS;
 
-/** A camera may wait up to 30 s for its next attempt before it is back. */
-export const SLOW = 75_000;
-const TIMEOUT = 20_000;
+/** A camera may wait up to 30 s for its next attempt before it is back, and a busy machine takes its time. */
+export const SLOW = 150_000;
+const TIMEOUT = 60_000;
 
 export function launch() {
   return chromium.launch({

@@ -54,7 +54,7 @@ fn comes_at(process: &Process, profile: &str, fps: f64, seconds: f64) {
         assert!(Instant::now() < deadline, "{profile}: pictures do not come at {fps} a second");
         last = answer;
     }
-    let measured = rate(process, "front", profile, seconds);
+    let measured = rate(process, "front", profile, fps, seconds);
     assert!((measured - fps).abs() < fps * 0.2, "{profile}: {measured} in place of {fps}");
 }
 

@@ -1,12 +1,6 @@
 //! The command line of the built program against a running service, and against what it left on disk.
 
-use std::{
-    fs,
-    os::unix::fs::FileExt as _,
-    path::Path,
-    process::Output,
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::fs::FileExt as _, path::Path, process::Output, time::Instant};
 
 use serde_json::{Value, json};
 
@@ -16,6 +10,7 @@ use crate::{
     },
     process::{Process, command, pause},
     sim::camera::{CameraSpec, Channel, Login, SimCamera},
+    wait::PATIENCE,
 };
 
 const SECRET: &str = "Zq7-open-sesame";
@@ -355,7 +350,7 @@ fn a_service_that_cannot_be_right_does_not_start_and_says_why() {
         }
         let log = fs::File::create(dir.path().join("refused")).unwrap();
         let mut child = serve.stderr(log).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;

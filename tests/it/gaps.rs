@@ -18,7 +18,7 @@ use watchkeeper::{
 };
 
 use crate::{
-    clock::{A_SEGMENT, shim},
+    clock::{A_SEGMENT, SEGMENT_SECONDS, shim},
     outside::{STOPS_WITHIN, frames_more, get, path_of, record, recordings, send},
     process::{Process, pause},
     recovery::Database,
@@ -132,9 +132,9 @@ fn a_bad_day_adds_up_and_each_cause_is_right() {
     fs::write(&step, "0").unwrap();
     let start = || Process::start_with(dir, &[("LD_PRELOAD", &library), ("CLOCK_STEP_FILE", &step)]);
     let mut process = start();
-    let _yard = record(&process, CameraSpec::new("yard"), 4);
+    let _yard = record(&process, CameraSpec::new("yard"), SEGMENT_SECONDS);
     let given = json!({
-        "id": "front", "main_url": day.link.url("main"), "segment_seconds": 4,
+        "id": "front", "main_url": day.link.url("main"), "segment_seconds": SEGMENT_SECONDS,
         "username": "admin", "password": "right-one",
     });
     process.post("/api/v1/cameras", &given);
@@ -238,7 +238,7 @@ fn a_bad_day_adds_up_and_each_cause_is_right() {
     // Enabled again, it had to be connected to: that is nobody's fault, and not what nobody wanted.
     let after = parts.iter().position(|part| part.fate == Fate::Absent(Absence::NotWanted)).unwrap() + 1;
     assert!(matches!(parts[after].fate, Fate::Absent(absence) if absence.word() == "operator"), "{parts:#?}");
-    assert!(long(&parts[after]) < 3 * SECOND_US);
+    assert!(long(&parts[after]) < 10 * SECOND_US);
 
     let yard_parts = account(dir, "yard", WallUs(parts[1].range.from.0));
     assert_eq!(absences(&yard_parts), ["service_down", "service_down", "clock"], "{yard_parts:#?}");

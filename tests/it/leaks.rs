@@ -1,6 +1,6 @@
 //! Connecting and losing cameras, again and again, costs nothing that stays.
 //!
-//! `CYCLES` says how often [24]; `scripts/cycle-loop` runs 500.
+//! `CYCLES` says how often [16]; `scripts/cycle-loop` runs 500.
 
 use std::{env, fs};
 
@@ -46,7 +46,7 @@ fn held(pid: u32) -> Held {
 
 #[test]
 fn losing_and_finding_cameras_leaves_nothing_behind() {
-    let cycles: usize = env::var("CYCLES").map_or(24, |text| text.parse().unwrap());
+    let cycles: usize = env::var("CYCLES").map_or(16, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let process = Process::start(dir.path());
     let cameras: Vec<(SimCamera, Link)> = (0..CAMERAS)

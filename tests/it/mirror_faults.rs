@@ -24,6 +24,7 @@ use crate::{
         Disk, Shim, all_whole_are, cameras, complete, hold, memory_mib, same_files, segments, start,
         until_equal, until_mirror, until_well, within,
     },
+    wait::PATIENCE,
 };
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -31,8 +32,8 @@ const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const TOLD_WITHIN: Duration = Duration::from_secs(20);
 /// A camera stops within this.
 const CAMERA_STOPS_WITHIN: Duration = Duration::from_secs(5);
-/// After a fault of the mirror it has everything within this: what ended in the last 10 s is not copied yet.
-const HEALS_WITHIN: Duration = Duration::from_secs(45);
+/// After a fault of the mirror it has everything within this. What ended in the last 10 s is not copied yet.
+const HEALS_WITHIN: Duration = PATIENCE;
 /// And the process has grown by no more than so many MiB.
 const GROWS_BY_MIB: u64 = 200;
 

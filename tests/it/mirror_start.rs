@@ -17,9 +17,10 @@ use crate::{
         Disk, SEGMENT_SECONDS, all_whole_are, copies, same_files, segments, start, until_equal, until_mirror,
         within,
     },
+    wait::PATIENCE,
 };
 
-const HEALS_WITHIN: Duration = Duration::from_secs(45);
+const HEALS_WITHIN: Duration = PATIENCE;
 
 fn accept(process: &Process, volume: &str) -> crate::outside::Answer {
     ask(process, "POST", &format!("/api/v1/volumes/{volume}/accept"), &[], None)
@@ -48,8 +49,7 @@ fn until_only_on(process: &Process, there: &str) -> Value {
         let found = segments(process, "front").into_iter().rev().find(|segment| copies(segment) == wanted);
         found.ok_or_else(|| "none".to_owned())
     };
-    let (segment, _) =
-        within(process, &format!("segment on the {there} alone"), Duration::from_secs(20), look);
+    let (segment, _) = within(process, &format!("segment on the {there} alone"), PATIENCE, look);
     assert_eq!(get(process, segment["url"].as_str().unwrap()).status, 200);
     segment
 }
@@ -71,7 +71,7 @@ fn a_disk_that_is_not_there_is_never_written_to_and_a_new_one_gets_everything() 
 
     mirror.unmount_lazily();
     let process = start(dir, &[]);
-    until_mirror(&process, &["degraded"], Duration::from_secs(5));
+    until_mirror(&process, &["degraded"], PATIENCE);
     let seen = process.get("/api/v1/system")["mirror"].take();
     assert!(seen["detail"].as_str().unwrap().contains("watchkeeper volume accept"), "{seen:#}");
     until_event(&process, "mirror_degraded");
@@ -136,7 +136,7 @@ fn the_volume_of_another_installation_is_refused_until_it_is_accepted() {
 
     let process = start(dir, &[]);
     let _ours = record(&process, "front");
-    until_mirror(&process, &["degraded"], Duration::from_secs(5));
+    until_mirror(&process, &["degraded"], PATIENCE);
     let seen = process.get("/api/v1/system")["mirror"].take();
     let detail = seen["detail"].as_str().unwrap();
     assert!(

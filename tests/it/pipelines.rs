@@ -17,7 +17,7 @@ use crate::{
 
 /// The camera that the texts name.
 const CAMERA: &str = "rtsp://127.0.0.1:8554/";
-const ENDS_WITHIN: Duration = Duration::from_secs(20);
+const ENDS_WITHIN: Duration = crate::wait::PATIENCE;
 
 /// A text that runs in a directory of its own. Dropping it kills it.
 struct Run {

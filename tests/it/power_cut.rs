@@ -32,8 +32,10 @@ const FPS: f64 = 25.0;
 const LOST_AT_MOST: f64 = 2.0;
 /// `_IOR('X', 125, u32)` with 2: no more writes, and the log is not written either. Python, because Rust's standard
 /// library has no ioctl.
-const CUT: &str = "import fcntl, os, struct, sys\n\
-                   fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+const CUT: &str = "import fcntl, os, struct, sys, time\n\
+                   at = os.open(sys.argv[1], os.O_RDONLY)\n\
+                   print(time.time_ns() // 1000)\n\
+                   fcntl.ioctl(at, 0x8004587d, struct.pack('I', 2))";
 
 /// An ext4 in a file.
 struct Disk {
@@ -49,20 +51,22 @@ impl Disk {
         does(Command::new("mkfs.ext4").arg("-q").arg(&disk.image))?;
         disk.mount()?;
         // Tried out before anything depends on it.
-        disk.cut().and_then(|()| disk.unmount()).and_then(|()| disk.mount())?;
+        disk.cut().and_then(|_| disk.unmount()).and_then(|()| disk.mount())?;
         Ok(disk)
     }
 
     fn mount(&self) -> Result<(), String> {
-        does(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.at))
+        does(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.at)).map(drop)
     }
 
     fn unmount(&self) -> Result<(), String> {
-        does(Command::new("umount").arg(&self.at))
+        does(Command::new("umount").arg(&self.at)).map(drop)
     }
 
-    fn cut(&self) -> Result<(), String> {
-        does(Command::new("python3").args(["-c", CUT]).arg(&self.at))
+    /// When that was, in microseconds since 1970.
+    fn cut(&self) -> Result<u64, String> {
+        let said = does(Command::new("python3").args(["-c", CUT]).arg(&self.at))?;
+        said.trim().parse().map_err(|error| format!("{said}: {error}"))
     }
 }
 
@@ -72,10 +76,11 @@ impl Drop for Disk {
     }
 }
 
-fn does(command: &mut Command) -> Result<(), String> {
+/// What it says on its standard output.
+fn does(command: &mut Command) -> Result<String, String> {
     let done = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     let said = || format!("{command:?}: {}", String::from_utf8_lossy(&done.stderr).trim());
-    if done.status.success() { Ok(()) } else { Err(said()) }
+    if done.status.success() { Ok(String::from_utf8_lossy(&done.stdout).into()) } else { Err(said()) }
 }
 
 /// What the API has shown.
@@ -156,9 +161,12 @@ fn a_power_cut_costs_two_seconds_of_video_and_no_row_that_was_shown() {
             shown.look(&process, &cameras);
             pause(100);
         }
-        disk.cut().unwrap();
-        let sent: Vec<u64> =
-            cameras.iter().map(|camera| camera.last_sent(Channel::Main).unwrap().number).collect();
+        let cut_us = disk.cut().unwrap();
+        let last_before = |camera: &SimCamera| {
+            let sent = camera.sent(Channel::Main);
+            sent.iter().rev().find(|frame| frame.capture_us <= cut_us).unwrap().number
+        };
+        let sent: Vec<u64> = cameras.iter().map(last_before).collect();
         process.kill();
         disk.unmount().unwrap();
         disk.mount().unwrap();

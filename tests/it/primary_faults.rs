@@ -21,13 +21,14 @@ use crate::{
         Disk, Shim, all_whole_are, cameras, complete, copies, hold, same_files, segments, start, until_equal,
         until_mirror, until_well, within,
     },
+    wait::PATIENCE,
 };
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 /// A fault is told within this, and leaves no longer gap.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
 const GAP_AT_MOST_S: f64 = 5.0;
-const HEALS_WITHIN: Duration = Duration::from_secs(45);
+const HEALS_WITHIN: Duration = PATIENCE;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -48,7 +49,7 @@ fn plays_from_the_mirror(process: &Process, dir: &Path, since: WallUs) {
             all.filter(|segment| WallUs::parse(segment["start"].as_str().unwrap()).unwrap() > since);
         since.find(|segment| copies(segment) == ("absent", "whole")).ok_or("none".to_owned())
     };
-    let (segment, _) = within(process, "segment on the mirror alone", Duration::from_secs(20), look);
+    let (segment, _) = within(process, "segment on the mirror alone", PATIENCE, look);
     let answer = get(process, segment["url"].as_str().unwrap());
     assert_eq!(answer.status, 200, "{}", answer.text());
     let file = dir.join("served.mp4");
@@ -63,7 +64,7 @@ fn until_mirror_alone(process: &Process) -> Duration {
         let alone = seen["detail"].as_str().is_some_and(|detail| detail.contains("mirror alone"));
         if alone && seen["state"] == "recording" { Ok(()) } else { Err(format!("{seen:#}")) }
     };
-    within(process, "state that tells of the mirror", Duration::from_secs(10), look).1
+    within(process, "state that tells of the mirror", PATIENCE, look).1
 }
 
 #[test]

@@ -10,6 +10,8 @@ use std::{
 
 use serde_json::Value;
 
+use crate::wait::PATIENCE;
+
 /// A running `watchkeeper serve`. Dropping it kills it.
 pub(crate) struct Process {
     child: Child,
@@ -35,7 +37,21 @@ impl Process {
         Self::start_with(dir, &[])
     }
 
-    /// The same, with these variables in its environment.
+    /// [`Process::start`], and waits until it has compared its files with its rows: who takes files away then does not have
+    /// them called lost by that.
+    pub(crate) fn start_compared(dir: &Path) -> Self {
+        let compared = |log: &str| log.matches("files of the primary and index agree").count();
+        let before = compared(&fs::read_to_string(dir.join("log")).unwrap_or_default());
+        let process = Self::start(dir);
+        let deadline = Instant::now() + PATIENCE;
+        while compared(&process.log()) == before {
+            assert!(Instant::now() < deadline, "files and rows are not compared\n{}", process.log());
+            pause(20);
+        }
+        process
+    }
+
+    /// [`Process::start`] with these variables in its environment.
     pub(crate) fn start_with(dir: &Path, variables: &[(&str, &Path)]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let listen = format!("127.0.0.1:{port}");
@@ -49,7 +65,7 @@ impl Process {
             .spawn()
             .unwrap();
         let mut process = Self { child, url: format!("http://{listen}"), dir: dir.to_owned() };
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         while ureq::get(format!("{}/healthz", process.url)).call().is_err() {
             let ended = process.child.try_wait().unwrap();
             assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}\n{}", process.log());
@@ -106,7 +122,7 @@ impl Process {
 
     /// Waits until `is` holds for what `GET` answers.
     pub(crate) fn until(&self, what: &str, path: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + crate::wait::PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let seen = self.get(path);
             if is(&seen) {

@@ -64,7 +64,8 @@ async fn a_long_gop_reaches_the_disk_every_second() {
     rig.frames_more("front", 50).await;
     let newest = rig.scene("front").camera.last_sent(Channel::Main).unwrap().number;
     let on_disk = frames::frames_in(rig.files("front").last().unwrap()).unwrap();
-    let behind = newest - on_disk.last().unwrap().number;
+    // The file goes on while it is read.
+    let behind = newest.saturating_sub(on_disk.last().unwrap().number);
     assert!(behind <= 25, "the file is {behind} frames behind");
     let listed = rig.segments("front").await;
     assert_eq!(listed.last().unwrap().facts.state, SegmentState::Open);

@@ -26,8 +26,11 @@ use crate::{
 };
 
 const MIB: u64 = 1 << 20;
+/// Causes of gaps that have nothing to do with what is on disk: a camera was added, or sent nothing for a while, which the
+/// simulated ones do on a machine that has far too much to do.
+const NOT_OURS: [&str; 2] = ["operator", "stalled"];
 
-/// Size of each volume here.
+/// Size of a volume that is to become full.
 fn size_mb() -> u64 {
     std::env::var("RETENTION_MB").map_or(96, |text| text.parse().unwrap())
 }
@@ -37,8 +40,8 @@ fn floor() -> u64 {
     size_mb() * MIB / 20
 }
 
-/// A volume below `dir`; `None`, with the reason said, where none can be mounted.
-fn volume(dir: &Path) -> Option<Small> {
+/// A volume of so many MiB below `dir`; `None`, with the reason said, where none can be mounted.
+fn volume(dir: &Path, mb: u64) -> Option<Small> {
     let tried = dir.join("tried");
     fs::create_dir(&tried).unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&tried).output();
@@ -48,18 +51,33 @@ fn volume(dir: &Path) -> Option<Small> {
         return None;
     }
     Command::new("umount").arg(&tried).status().unwrap();
-    Some(Small::mount(dir.join("recordings"), size_mb()))
+    Some(Small::mount(dir.join("recordings"), mb))
+}
+
+/// Half of a volume is somebody else's from the beginning, so that it becomes full soon: what is kept free depends on how
+/// large it is. A long trial has all of it.
+fn is_half_taken(dir: &Path) {
+    if std::env::var("RETENTION_MB").is_err() {
+        fs::write(dir.join("recordings/others"), vec![0; (size_mb() * MIB / 2) as usize]).unwrap();
+    }
 }
 
 /// Segments of 2 s with much in them, so that a volume fills soon.
 fn cameras(process: &Process) -> Vec<SimCamera> {
-    [("a", 6_000), ("b", 6_000), ("c", 3_000), ("d", 3_000)]
+    let cameras: Vec<SimCamera> = [("a", 6_000), ("b", 6_000), ("c", 3_000), ("d", 3_000)]
         .into_iter()
         .map(|(name, kbit)| {
             let main = Encoding { kbit, gop_frames: 25, ..Encoding::small(Source::Cars) };
-            record(process, CameraSpec { main, ..CameraSpec::new(name) }, 2)
+            SimCamera::start(CameraSpec { main, ..CameraSpec::new(name) }).unwrap()
         })
-        .collect()
+        .collect();
+    for camera in &cameras {
+        let url = camera.url(Channel::Main);
+        process
+            .post("/api/v1/cameras", &json!({ "id": camera.name(), "main_url": url, "segment_seconds": 2 }));
+    }
+    process.until_recording();
+    cameras
 }
 
 fn free(dir: &Path) -> u64 {
@@ -99,7 +117,8 @@ fn nothing_dangles(dir: &Path, cameras: &[&str]) {
 #[test]
 fn a_small_volume_keeps_its_floor_takes_turns_and_never_lets_held_footage_go() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(_volume) = volume(dir.path()) else { return };
+    let Some(_volume) = volume(dir.path(), size_mb()) else { return };
+    is_half_taken(dir.path());
     let seconds: u64 = std::env::var("RETENTION_SECS").map_or(20, |text| text.parse().unwrap());
     let process = Process::start(dir.path());
     let cameras = cameras(&process);
@@ -151,7 +170,8 @@ fn a_small_volume_keeps_its_floor_takes_turns_and_never_lets_held_footage_go() {
         let gaps = process.get(&format!("{}/gaps", path_of(name)));
         let causes: BTreeSet<&str> =
             gaps["gaps"].as_array().unwrap().iter().map(|gap| gap["cause"].as_str().unwrap()).collect();
-        assert!(causes.iter().all(|cause| *cause == "operator"), "deleted footage became a gap: {gaps:#}");
+        let all_known = causes.iter().all(|cause| NOT_OURS.contains(cause));
+        assert!(all_known, "deleted footage became a gap: {gaps:#}");
     }
     let log = events(&process);
     for kind in ["recorder_error", "retention_shortage", "disk_pressure", "segment_lost"] {
@@ -170,10 +190,11 @@ fn a_small_volume_keeps_its_floor_takes_turns_and_never_lets_held_footage_go() {
 #[test]
 fn someone_elses_files_cost_the_oldest_footage_and_five_seconds_at_most() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(volume) = volume(dir.path()) else { return };
+    let Some(volume) = volume(dir.path(), size_mb()) else { return };
     let process = Process::start(dir.path());
     let cameras = cameras(&process);
     closed_segments(&process, "a", 6);
+    let filled = watchkeeper::base::WallUs::now().rfc3339();
     volume.fill();
     until_deleted(&process, 1);
     until_event(&process, "disk_pressure");
@@ -186,7 +207,9 @@ fn someone_elses_files_cost_the_oldest_footage_and_five_seconds_at_most() {
     assert!(again.iter().any(|file| !before.contains(file)), "nothing new on disk");
     for camera in &cameras {
         let gaps = process.get(&format!("{}/gaps", path_of(camera.name())));
-        for gap in gaps["gaps"].as_array().unwrap() {
+        // Until it was recorded, a camera may have been waited for.
+        let later = |gap: &&Value| gap["to"].is_null() || gap["to"].as_str().unwrap() > filled.as_str();
+        for gap in gaps["gaps"].as_array().unwrap().iter().filter(later) {
             // Over before anybody looked, it is a disk that did not keep all.
             let cause = gap["cause"].as_str().unwrap();
             assert!(["operator", "disk_full", "disk_error"].contains(&cause), "{gap:#}");
@@ -203,7 +226,8 @@ fn someone_elses_files_cost_the_oldest_footage_and_five_seconds_at_most() {
 #[test]
 fn when_only_held_footage_is_left_recording_stops_and_goes_on_when_the_hold_ends() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(_volume) = volume(dir.path()) else { return };
+    let Some(_volume) = volume(dir.path(), size_mb()) else { return };
+    is_half_taken(dir.path());
     let process = Process::start(dir.path());
     let cameras = cameras(&process);
     let holds: Vec<Value> = cameras.iter().map(|camera| hold(&process, camera.name())).collect();
@@ -245,7 +269,8 @@ fn when_only_held_footage_is_left_recording_stops_and_goes_on_when_the_hold_ends
 #[test]
 fn a_kill_while_much_is_deleted_leaves_no_row_without_a_file_and_no_file_without_a_row() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(_volume) = volume(dir.path()) else { return };
+    // Only quotas are to delete: what is held must not fill it, however long this takes.
+    let Some(_volume) = volume(dir.path(), 1000) else { return };
     let kills: usize = std::env::var("KILLS").map_or(5, |text| text.parse().unwrap());
     let process = Process::start(dir.path());
     let cameras = cameras(&process);
@@ -284,7 +309,8 @@ fn a_kill_while_much_is_deleted_leaves_no_row_without_a_file_and_no_file_without
     let gaps = process.get("/api/v1/cameras/a/gaps");
     let causes: BTreeSet<&str> =
         gaps["gaps"].as_array().unwrap().iter().map(|gap| gap["cause"].as_str().unwrap()).collect();
-    assert!(causes.iter().all(|cause| ["operator", "service_down"].contains(cause)), "{gaps:#}");
+    let all_known = causes.iter().all(|cause| *cause == "service_down" || NOT_OURS.contains(cause));
+    assert!(all_known, "{gaps:#}");
     process.stop(STOPS_WITHIN);
     println!("{kills} kills, {deleted} segments deleted before them");
     nothing_dangles(dir.path(), &["a", "b", "c", "d"]);
@@ -358,13 +384,14 @@ fn a_camera_keeps_its_quota_and_other_limits_are_said_in_clear_words() {
 fn a_database_on_the_same_full_volume_does_not_keep_footage_from_going() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("all");
-    if volume(dir.path()).is_none() {
+    if volume(dir.path(), size_mb()).is_none() {
         return;
     }
+    // The database takes room in stock only where there are 64 MiB.
     let disk = Small::mount(at.clone(), 96);
     let process = Process::start(&at);
     let cameras = cameras(&process);
-    closed_segments(&process, "a", 8);
+    closed_segments(&process, "a", 5);
     disk.fill();
     until_deleted(&process, 1);
     process.until_recording();

@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use serde_json::json;
@@ -18,6 +18,7 @@ use crate::{
         camera::{CameraSpec, Channel, Login, SimCamera},
         frames,
     },
+    wait::PATIENCE,
 };
 
 /// Stands as it is in a shell, a URL, JSON and launch syntax, so it is found however it was written.
@@ -140,7 +141,7 @@ impl Line {
     fn until_recorded(mut self, dir: &Path) -> PathBuf {
         let file = dir.join("segment-00000.mp4");
         let said = || fs::read_to_string(dir.join("gst-launch.log")).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         // A header, and a fragment or two of half a second.
         while fs::metadata(&file).map_or(0, |found| found.len()) < 60_000 {
             let ended = self.0.try_wait().unwrap();
@@ -150,7 +151,7 @@ impl Line {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
         while self.0.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline + Duration::from_secs(10), "it does not end\n{}", said());
+            assert!(Instant::now() < deadline, "it does not end\n{}", said());
             pause(50);
         }
         file

@@ -23,6 +23,7 @@ use crate::{
         footage::{Encoding, Source},
         frames, proof,
     },
+    wait::PATIENCE,
 };
 
 /// Segments of 2 s of each camera here.
@@ -100,7 +101,7 @@ impl Disk {
     /// What the operator does about that.
     pub(crate) fn mount_again(&self) {
         self.unmount_lazily();
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         // As long as somebody has a file of the old one open, the new one is the old one.
         loop {
             let _ = Command::new("e2fsck").arg("-fp").arg(&self.device).output();
@@ -357,7 +358,7 @@ pub(crate) fn same_files(dir: &Path, names: &[&str]) {
 pub(crate) fn complete(dir: &Path, volume: &str, sim: &SimCamera) {
     let files = rig::files(&dir.join(volume).join(sim.name()));
     let recorded: Vec<u64> =
-        files.iter().flat_map(|file| frames::frames_in(file).unwrap()).map(|frame| frame.number).collect();
+        frames::frames_in_all(&files).unwrap().into_iter().map(|frame| frame.number).collect();
     let sent: Vec<u64> = sim.sent(Channel::Main).iter().map(|sent| sent.number).collect();
     let proved = proof::prove_sent(&sent, &recorded);
     proved.unwrap_or_else(|wrong| panic!("{} on the {volume}: {wrong}", sim.name()));

@@ -6,8 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Whatever is waited for comes within this, or the test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+/// Whatever is waited for comes within this, or the test fails: several times as long as it takes where the machine is slow
+/// and has much else to do. What must come sooner has a bound of its own.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Looks again and again until `is` holds, and gives the value; fails with what was last seen after `within`.
 #[track_caller]

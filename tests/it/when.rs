@@ -254,7 +254,7 @@ async fn a_trigger_gives_one_clip_with_what_came_before_it() {
     rig.until("gate", "armed", |status| status.reason == Some("armed")).await;
     let before = rig.files("gate").len();
     let full = |status: &CameraStatus| status.observed.pre_roll.is_some_and(|reach| reach >= ready);
-    wait::within(Duration::from_secs(40), "the pre-roll", || rig.status("gate"), full).await;
+    wait::within(wait::PATIENCE, "the pre-roll", || rig.status("gate"), full).await;
     assert_eq!(rig.files("gate").len(), before, "nothing is written while it waits");
 
     let (triggered, asked) = (WallUs::now(), Instant::now());

@@ -17,6 +17,7 @@ use crate::{
         camera::{CameraSpec, SimCamera},
         frames,
     },
+    wait::PATIENCE,
 };
 
 type Socket = WebSocket<MaybeTlsStream<TcpStream>>;
@@ -37,7 +38,7 @@ fn tasks_of(lease: &Value) -> Vec<i64> {
 /// Opens the stream of pictures of a camera, once it is sampled.
 fn socket(process: &Process, camera: &str) -> Socket {
     let url = format!("{}{}/frames?profile=main", process.url.replace("http", "ws"), path_of(camera));
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match tungstenite::connect(&url) {
             Ok((socket, _)) => return socket,
@@ -164,7 +165,7 @@ fn who_crosses_a_line_is_told_once_and_an_event_camera_records_it_with_what_came
     let latest = frames_dir.join("front/latest_main.jpg");
     assert_eq!(frames::codec_of(&latest, "v:0").unwrap().as_deref(), Some("mjpeg"));
     assert_eq!(send(&process, "DELETE", &format!("/api/v1/ai/tasks/{task}"), "").status, 204);
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while latest.exists() {
         assert!(Instant::now() < deadline, "{} stays", latest.display());
         pause(50);
@@ -182,10 +183,12 @@ fn tasks_move_from_a_dead_worker_and_nothing_wrong_is_taken() {
         ["front", "yard"].map(|name| record(&process, CameraSpec::new(name), 4)).into();
     let tasks: Vec<i64> =
         (0..20).map(|n| task(&process, ["front", "yard"][n % 2], &format!("t{}", n % 4))).collect();
-    let dead = lease(&process, &json!({ "worker": "dead", "max_tasks": 10, "ttl_seconds": 15 })).json();
+    // Before it is asked for, so that it ends no earlier than 15 s after this.
     let began = Instant::now();
+    let dead = lease(&process, &json!({ "worker": "dead", "max_tasks": 10, "ttl_seconds": 15 })).json();
     assert_eq!(tasks_of(&dead), tasks[..10]);
-    let mut alive = lease(&process, &json!({ "worker": "alive", "ttl_seconds": 15 })).json();
+    // Longer than all that is asked below takes.
+    let mut alive = lease(&process, &json!({ "worker": "alive", "ttl_seconds": 120 })).json();
     assert_eq!(tasks_of(&alive), tasks[10..]);
     let token = alive["lease"].as_str().unwrap().to_owned();
     let workers = process.get("/api/v1/ai/leases");
@@ -275,9 +278,9 @@ fn tasks_move_from_a_dead_worker_and_nothing_wrong_is_taken() {
 
     // Within its time, what the dead one had is the other's. Nobody else's clock is asked.
     while tasks_of(&alive).len() < 20 {
-        assert!(began.elapsed() < Duration::from_secs(40), "{alive}");
+        assert!(began.elapsed() < PATIENCE, "{alive}");
+        alive = lease(&process, &json!({ "worker": "alive", "lease": token, "ttl_seconds": 120 })).json();
         let still = began.elapsed() < Duration::from_secs(14);
-        alive = lease(&process, &json!({ "worker": "alive", "lease": token, "ttl_seconds": 15 })).json();
         assert!(!still || tasks_of(&alive) == tasks[10..], "a task has two workers");
         // Pictures come all the while.
         picture(&mut reader);

@@ -1,7 +1,8 @@
 //! What is in a recorded file, as tools see it that are not ours: ffmpeg and ffprobe.
 
-use std::io::{BufReader, Read};
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -10,13 +11,57 @@ use serde_json::Value;
 use super::nal::{Codec, Kind, NalUnits};
 use super::stamp::Stamp;
 
+/// Decodes everything. In the file's own ticks: counted in frames, two that lie between two frames of the count become one.
+const DECODE: [&str; 5] = ["-enc_time_base:v", "-1", "-f", "null", "-"];
+/// Says on standard error what the first packet of the video is, with `F=` if it is no keyframe.
+const FIRST_PACKET: [&str; 10] =
+    ["-map", "0:v:0", "-c", "copy", "-copyinkf", "-frames:v", "1", "-f", "framecrc", "pipe:2"];
+/// What describes the video of a recorded file stands within so many bytes of its begin.
+const HEAD_BYTES: u64 = 4096;
+
 /// The stamps of all frames of a file, in file order: with B-frames that is the order of decoding, which is the order
 /// in which a camera sent them (`SimCamera::sent`). See [`timeline_in`] for the order of display.
 ///
 /// # Errors
 /// If ffmpeg cannot read the file or complains, or a frame has no stamp or more than one.
 pub(crate) fn frames_in(path: &Path) -> anyhow::Result<Vec<Stamp>> {
-    stream_of(path, &[], "", stamps_in)
+    stream_of(path, &[], stamps_in)
+}
+
+/// [`frames_in`] of these files, one after the other, all of which one ffmpeg reads: far sooner than one for each.
+///
+/// # Errors
+/// As [`frames_in`].
+pub(crate) fn frames_in_all(files: &[PathBuf]) -> anyhow::Result<Vec<Stamp>> {
+    let codec = video_of(files.first().context("no files")?)?;
+    let mut list = tempfile::NamedTempFile::new()?;
+    for file in files {
+        ensure!(video_of(file)? == codec, "`{}` is in another codec than the first", file.display());
+        writeln!(list, "file '{}'", std::path::absolute(file)?.display())?;
+    }
+    let options = ["-f", "concat", "-safe", "0"];
+    let (stamps, complaints) = run(codec, list.path(), &options, &[], stamps_in)?;
+    ensure!(complaints.is_empty(), "ffmpeg on {} files: {complaints}", files.len());
+    Ok(stamps)
+}
+
+/// [`frames_in`] of a file that also decodes without a message, its sound as well, and begins with a keyframe. Starting a
+/// tool takes longer than reading a short file with it, so one does it all.
+///
+/// # Errors
+/// As [`frames_in`], or if the file does not play alone.
+pub(crate) fn played(path: &Path) -> anyhow::Result<Vec<Stamp>> {
+    let beside = [&DECODE[..], &FIRST_PACKET].concat();
+    let (stamps, said) = run(video_of(path)?, path, &[], &beside, stamps_in)?;
+    let (packets, complaints): (Vec<&str>, Vec<&str>) = said
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+        .partition(|line| line.starts_with("0, "));
+    let file = path.display();
+    ensure!(complaints.is_empty(), "ffmpeg on `{file}`: {}", complaints.join("\n"));
+    ensure!(packets.len() == 1, "the first packet of `{file}`: {said}");
+    ensure!(!packets[0].contains("F="), "`{file}` does not begin with a keyframe: {}", packets[0]);
+    Ok(stamps)
 }
 
 /// Every frame of a file, those that an edit list hides too, by number: a hash of all its NAL units but parameter sets.
@@ -24,8 +69,7 @@ pub(crate) fn frames_in(path: &Path) -> anyhow::Result<Vec<Stamp>> {
 /// # Errors
 /// As [`frames_in`].
 pub(crate) fn pictures_in(path: &Path) -> anyhow::Result<Vec<(u64, String)>> {
-    // ffmpeg's raw formats count in frames: times that lie between two would come out as equal ones now and then.
-    stream_of(path, &["-ignore_editlist", "1"], ",setts=ts=N", |codec, stream| {
+    stream_of(path, &["-ignore_editlist", "1"], |codec, stream| {
         let mut pictures: Vec<(u64, blake3::Hasher)> = Vec::new();
         // What stands before a picture's slices belongs to it, its stamp and what comes before that alike.
         let mut before = Vec::new();
@@ -51,21 +95,30 @@ pub(crate) fn pictures_in(path: &Path) -> anyhow::Result<Vec<(u64, String)>> {
 fn stream_of<T>(
     path: &Path,
     options: &[&str],
-    filter: &str,
     read: impl FnOnce(Codec, BufReader<ChildStdout>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let codec = match codec_of(path, "v:0")?.as_deref() {
-        Some("h264") => Codec::H264,
-        Some("hevc") => Codec::H265,
-        other => bail!("`{}` has no video with numbers but {other:?}", path.display()),
-    };
+    let (found, complaints) = run(video_of(path)?, path, options, &[], read)?;
+    ensure!(complaints.is_empty(), "ffmpeg on `{}`: {complaints}", path.display());
+    Ok(found)
+}
+
+/// As [`stream_of`], and what ffmpeg said. `beside` is what the same ffmpeg does with the file, too.
+fn run<T>(
+    codec: Codec,
+    path: &Path,
+    options: &[&str],
+    beside: &[&str],
+    read: impl FnOnce(Codec, BufReader<ChildStdout>) -> anyhow::Result<T>,
+) -> anyhow::Result<(T, String)> {
     let mut ffmpeg = Command::new("ffmpeg")
-        .args(["-nostdin", "-v", "error"])
+        .args(["-nostdin", "-v", "error", "-threads", "1"])
         .args(options)
         .arg("-i")
         .arg(path)
-        .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", &format!("{}_mp4toannexb{filter}", codec.word())])
+        // ffmpeg's raw formats count in frames: times that lie between two would come out as equal ones now and then.
+        .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", &format!("{}_mp4toannexb,setts=ts=N", codec.word())])
         .args(["-f", codec.word(), "-"])
+        .args(beside)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -83,8 +136,9 @@ fn stream_of<T>(
     let complaints = complaints.join().map_err(|_| anyhow!("the reader of ffmpeg's errors panicked"))??;
     let complaints = complaints.trim();
     let file = path.display();
-    ensure!(status.success() && complaints.is_empty(), "ffmpeg on `{file}` ({status}): {complaints}");
-    found.with_context(|| format!("in `{file}`"))
+    ensure!(status.success(), "ffmpeg on `{file}` ({status}): {complaints}");
+    let found = found.with_context(|| format!("in `{file}`: {complaints}"))?;
+    Ok((found, complaints.to_owned()))
 }
 
 fn stamps_in(codec: Codec, stream: BufReader<ChildStdout>) -> anyhow::Result<Vec<Stamp>> {
@@ -134,6 +188,24 @@ pub(crate) fn timeline_in(path: &Path) -> anyhow::Result<Vec<Timed>> {
     Ok(timed)
 }
 
+/// The codec of the numbered video of a file. A wrong answer would be told by ffmpeg, so that the head of an MP4 is enough.
+fn video_of(path: &Path) -> anyhow::Result<Codec> {
+    let mut head = Vec::new();
+    let file = File::open(path).with_context(|| format!("cannot open `{}`", path.display()))?;
+    file.take(HEAD_BYTES).read_to_end(&mut head)?;
+    let has = |name: &[u8; 4]| head.windows(4).any(|four| four == name);
+    match (has(b"avcC"), has(b"hvcC")) {
+        (true, false) => return Ok(Codec::H264),
+        (false, true) => return Ok(Codec::H265),
+        _ => {}
+    }
+    match codec_of(path, "v:0")?.as_deref() {
+        Some("h264") => Ok(Codec::H264),
+        Some("hevc") => Ok(Codec::H265),
+        other => bail!("`{}` has no video with numbers but {other:?}", path.display()),
+    }
+}
+
 /// ffmpeg's name for the codec of a stream: `v:0` or `a:0`. `None` if there is no such stream.
 ///
 /// # Errors
@@ -151,8 +223,7 @@ pub(crate) fn decodes_clean(path: &Path) -> Result<(), String> {
     let output = Command::new("ffmpeg")
         .args(["-nostdin", "-v", "error", "-threads", "1", "-i"])
         .arg(path)
-        // In the file's own ticks: counted in frames, two that lie between two frames of the count become one.
-        .args(["-enc_time_base:v", "-1", "-f", "null", "-"])
+        .args(DECODE)
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("cannot run ffmpeg: {error}"))?;
@@ -187,9 +258,9 @@ pub(crate) struct Probe {
 /// # Errors
 /// If ffprobe cannot read the file or finds no video in it.
 pub(crate) fn probe(path: &Path) -> anyhow::Result<Probe> {
-    let fields = "stream=width,height,codec_name,codec_tag_string,nb_read_packets:format=duration";
+    let fields =
+        "stream=width,height,codec_name,codec_tag_string,nb_read_packets:format=duration:packet=flags";
     let whole = ffprobe(path, "v:0", &["-count_packets", "-show_entries", fields])?;
-    let first = ffprobe(path, "v:0", &["-read_intervals", "%+#1", "-show_entries", "packet=flags"])?;
     let stream = &whole["streams"][0];
     let text = |value: &Value, name: &str| {
         value[name].as_str().map(str::to_owned).with_context(|| format!("no {name} from ffprobe"))
@@ -205,7 +276,7 @@ pub(crate) fn probe(path: &Path) -> anyhow::Result<Probe> {
         codec_tag: text(stream, "codec_tag_string")?,
         frames: text(stream, "nb_read_packets")?.parse()?,
         duration_s: text(&whole["format"], "duration")?.parse()?,
-        first_frame_is_key: text(&first["packets"][0], "flags")?.contains('K'),
+        first_frame_is_key: text(&whole["packets"][0], "flags")?.contains('K'),
     })
 }
 

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use super::camera::{CameraSpec, Channel, Login, SimCamera};
 use super::footage::{Encoding, Source};
-use super::frames::{decodes_clean, frames_in, probe};
+use super::frames::{decodes_clean, frames_in, played, probe};
 use super::link::{Link, Wire};
 use super::misbehave::{Misbehaviour, Peer};
 use super::proof::{Proof, prove_contiguous, prove_sent};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// Ending a session takes ffmpeg milliseconds.
 const HANGS_AFTER: Duration = Duration::from_secs(8);
 /// Without this ffmpeg looks at five seconds of a stream before it does anything.
@@ -54,6 +54,8 @@ impl Recording {
 
     /// Ends the recording as a person would, and gives the frame numbers in it.
     pub(super) fn stop(mut self) -> Vec<u64> {
+        let path = self.path.clone();
+        until("something is recorded", || path.metadata().is_ok_and(|found| found.len() > 0) || self.ended());
         // The pipe is closed if ffmpeg went already, which some tests want.
         drop(self.ffmpeg.stdin.take().unwrap().write_all(b"q"));
         // The file is whole before the session is ended, in which ffmpeg 5.1 hangs at times; it is killed then.
@@ -99,9 +101,14 @@ fn camera() -> SimCamera {
 /// Whether ffprobe can open an address, and if not what it says. Now and then ffprobe itself waits for ever at the end
 /// of a session, so it has 20 s, and one that was ended so is asked again.
 pub(super) fn opens(url: &str) -> Result<(), String> {
+    opens_over("tcp", url)
+}
+
+/// The same with another transport.
+pub(super) fn opens_over(transport: &str, url: &str) -> Result<(), String> {
     let mut said = Err("not asked".to_owned());
     for _ in 0..3 {
-        said = opens_once(url);
+        said = opens_once(transport, url);
         if !said.as_ref().is_err_and(String::is_empty) {
             break;
         }
@@ -109,9 +116,10 @@ pub(super) fn opens(url: &str) -> Result<(), String> {
     said
 }
 
-fn opens_once(url: &str) -> Result<(), String> {
+/// The same, asked once.
+pub(super) fn opens_once(transport: &str, url: &str) -> Result<(), String> {
     let output = Command::new("timeout")
-        .args(["20", "ffprobe", "-v", "error", "-rtsp_transport", "tcp"])
+        .args(["20", "ffprobe", "-v", "error", "-rtsp_transport", transport])
         .args(QUICK)
         .arg(url)
         .output()
@@ -135,15 +143,26 @@ fn a_recording_holds_every_frame_once() {
     assert!(last - first > 70, "only {first} to {last}");
     assert_eq!(prove_sent(&sent(&camera), &recorded).unwrap().last, last);
     prove_contiguous(&sub.stop()).unwrap();
-    decodes_clean(&path).unwrap();
     decodes_clean(&sub_path).unwrap();
+    let stamps = played(&path).unwrap();
+    assert_eq!(stamps, frames_in(&path).unwrap());
+    // Without its first frame it does not play alone, and cut off in the middle of one it does not play at all.
+    let headless = files.path().join("headless.mp4");
+    let cut = ["-c", "copy", "-copyinkf", "-bsf:v", "noise=drop=lt(n\\,1)"];
+    let done =
+        Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(&path).args(cut).arg(&headless).status();
+    assert!(done.unwrap().success());
+    assert!(format!("{:#}", played(&headless).unwrap_err()).contains("begin with a keyframe"));
+    let half = files.path().join("half.mp4");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&half, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(played(&half).is_err());
 
     let probe = probe(&path).unwrap();
     assert_eq!((probe.width, probe.height, probe.codec.as_str()), (640, 360, "h264"));
     assert!(probe.first_frame_is_key);
     assert_eq!(probe.frames, recorded.len() as u64);
     // Capture times are those of the numbers: this is what a recording's wall clock can be compared with.
-    let stamps = frames_in(&path).unwrap();
     let (from, to) = (stamps[0], stamps[stamps.len() - 1]);
     assert_eq!(to.capture_us - from.capture_us, (to.number - from.number) * 40_000);
 

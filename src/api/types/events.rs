@@ -48,7 +48,8 @@ pub(crate) struct Sight {
     /// The number of the frame in which it was seen, and of which stream.
     frame: u64,
     profile: ProfileWord,
-    /// The segment that holds the same frame, and how far into it; null if it is not recorded.
+    /// The segment that holds the same frame, or the same moment if the other stream is recorded, and how far into it; null
+    /// if nothing is.
     #[schema(required)]
     segment_id: Option<i64>,
     #[schema(required)]

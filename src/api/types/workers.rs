@@ -165,7 +165,8 @@ pub(crate) struct FrameDetections {
     profile: ProfileWord,
     /// When it was taken.
     at: Time,
-    /// The segment that holds the same frame, and how far into it; null if it is not recorded.
+    /// The segment that holds the same frame, or the same moment if the other stream is recorded, and how far into it; null
+    /// if nothing is.
     #[schema(required)]
     segment_id: Option<i64>,
     #[schema(required)]

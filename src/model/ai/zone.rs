@@ -28,6 +28,8 @@ pub const CONFIRM_MAX: u32 = 100;
 pub const LABELS_MAX: usize = 64;
 /// Most zones of a camera.
 pub const ZONES_MAX: u32 = 64;
+/// The lowest that anybody stands.
+const EDGE: f64 = 1.0 - 1e-6;
 /// So many tracks are followed in a zone; the one seen least lately is forgotten for another.
 const TRACKS_MAX: usize = 1_000;
 
@@ -59,9 +61,10 @@ impl Area {
         whole(at.x, width) && whole(at.y, height)
     }
 
-    /// Where it meets the ground.
+    /// Where it meets the ground. Whoever is cut off by the lower edge of the picture stands just within it: a region that
+    /// reaches down to the edge holds them.
     pub fn ground(self) -> Point {
-        Point { x: self.at.x + self.width / 2.0, y: self.at.y + self.height }
+        Point { x: self.at.x + self.width / 2.0, y: (self.at.y + self.height).min(EDGE) }
     }
 }
 
@@ -463,6 +466,13 @@ mod tests {
         assert_eq!(walk(&line, &beside), []);
         let tremble = [p(0.5, 0.45), p(0.5, 0.55), p(0.5, 0.45), p(0.5, 0.55), p(0.5, 0.45)];
         assert_eq!(walk(&line, &tremble), []);
+    }
+
+    #[test]
+    fn whoever_is_cut_off_by_the_lower_edge_is_in_a_region_that_reaches_it() {
+        let porch = zone(Shape::Region(vec![p(0.2, 0.7), p(0.8, 0.7), p(0.8, 1.0), p(0.2, 1.0)]));
+        let cut_off = Area { at: p(0.4, 0.5), width: 0.2, height: 0.5 }.ground();
+        assert_eq!(walk(&porch, &[cut_off; 3]), [(1, Kind::Enter)]);
     }
 
     #[test]
