@@ -106,7 +106,7 @@ function emptyState() {
     h("p", { text: "No program looks at this camera's picture." }),
     h("ol", {},
       h("li", { text: "Add a task below: it says which pictures a program gets, and how often." }),
-      h("li", {}, "Start a worker, a program that takes them. ", h("code", { text: "docs/workers.md" }), " has one that finds motion, and tells how to write your own."),
+      h("li", {}, "Start a worker, a program that takes them. ", h("code", { text: "docs/workers.md" }), " has one that finds people and movement, and tells how to write your own."),
       h("li", { text: "Draw zones on the picture to be told who comes, stays or crosses." })));
 }
 
