@@ -380,20 +380,23 @@ impl Watchkeeper {
     }
 
     /// The segment that holds this moment, of this stream if it is recorded, and how far into it. The row of one that grows
-    /// ends a second or two earlier than its file.
+    /// ends a second or two earlier than its file, but where the next may have begun nothing is claimed.
     pub(super) async fn recorded_at(
         &self,
         camera: &CameraId,
         profile: Profile,
         at: WallUs,
     ) -> Option<(i64, i64)> {
+        let length = self.with(camera, |entry| entry.camera.segment_seconds).ok()?;
         let window = Range { from: at.plus_us(-4_000_000), to: at.plus_us(1) };
         let segments = self.0.store.segments_touching(camera, window, None, 16).await.ok()?;
         let holds = |segment: &crate::model::segment::Segment| {
             let facts = &segment.facts;
             facts.head.start <= at
                 && match facts.state {
-                    SegmentState::Open => true,
+                    SegmentState::Open => {
+                        at < facts.head.start.plus(Duration::from_secs(length.into())).max(facts.end())
+                    }
                     SegmentState::Closed | SegmentState::Suspect => at < facts.end(),
                     SegmentState::Lost | SegmentState::Deleting => false,
                 }
