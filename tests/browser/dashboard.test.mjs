@@ -407,6 +407,9 @@ test("a week is painted with the mouse, and rows that do not fit into it stay as
     await page.getByTestId("field-name").fill("Spare");
     assert.deepEqual(await saved(page), { name: "Spare" }, "what is only looked at is not sent");
     await page.getByTestId("edit-camera").click();
+    // The week is laid out anew while the pointer goes there the first time.
+    await cell(page, 0, 8).hover();
+    await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
     await cell(page, 0, 8).hover();
     await page.mouse.down();
     await cell(page, 6, 20).hover();

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use watchkeeper::base::WallUs;
 
 use crate::{
-    outside::{STOPS_WITHIN, closed_segments, events, get, path_of, prove, recordings, send},
+    outside::{STOPS_WITHIN, closed_segments, events, frames_more, get, path_of, prove, recordings, send},
     process::{Process, pause},
-    recovery::{Small, until_event},
+    recovery::Small,
     rig::{self, prove_parts},
     sim::{
         camera::{CameraSpec, Channel, SimCamera},
@@ -223,10 +223,15 @@ fn what_the_primary_lost_is_read_from_the_mirror() {
     let frames: u64 = closed[..3].iter().map(|segment| segment["frames"].as_u64().unwrap()).sum();
     assert_eq!(frames::frames_in(&clip).unwrap().len() as u64, frames);
     // All of it, under the recorder: what is not there any more is seen, and comes back. Between two segments nobody would
-    // have a file open that is gone.
-    until_under_way(&process, "front");
-    fs::remove_dir_all(dir.path().join("recordings/front")).unwrap();
-    until_event(&process, "recorder_error");
+    // have a file open that is gone; that it was the middle is not known until it is seen.
+    let told = || events(&process).iter().any(|event| event["kind"] == "recorder_error");
+    let noticed = (0..5).any(|_| {
+        until_under_way(&process, "front");
+        fs::remove_dir_all(dir.path().join("recordings/front")).unwrap();
+        frames_more(&process, "front", 3 * 25 * u64::from(SEGMENT_SECONDS));
+        told()
+    });
+    assert!(noticed, "nobody noticed that the directory was deleted: {}", process.log());
     until_equal(&process, dir.path(), &["front"], HEALS_WITHIN);
     process.stop(STOPS_WITHIN);
     same_files(dir.path(), &["front"]);

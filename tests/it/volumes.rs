@@ -292,7 +292,13 @@ pub(crate) fn until_equal(process: &Process, dir: &Path, names: &[&str], most: D
             due.extend(
                 of_camera
                     .filter(|segment| segment["id"].as_i64().unwrap() <= *newest)
-                    .filter(|segment| copies(segment) != ("whole", "whole"))
+                    // What somebody deletes is seen when the service looks at the volume next, and so is still called whole now.
+                    .filter(|segment| {
+                        let path = segment["file"].as_str().unwrap();
+                        let there =
+                            ["recordings", "mirror"].map(|volume| dir.join(volume).join(path).exists());
+                        copies(segment) != ("whole", "whole") || there != [true, true]
+                    })
                     .map(|segment| format!("{} {} {}", segment["file"], segment["state"], segment["copies"])),
             );
         }
