@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        mpsc::{SyncSender, sync_channel},
+        mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -16,6 +17,8 @@ use crate::{base::CameraId, media::sampler::Sample, model::Profile};
 
 /// So many pictures wait for a disk that is slow; then they are left out. The next one is the latest anyway.
 const QUEUE: usize = 16;
+/// A removal is not left out: it is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Writes files, on a thread of its own: a disk that hangs holds up no sampler.
 #[derive(Clone, Debug)]
@@ -53,7 +56,7 @@ impl LatestFiles {
         Ok(Self(jobs))
     }
 
-    /// Writes each of these pictures until there will be no more.
+    /// Writes each of these pictures until there will be no more; then the last is not the latest any more, and goes.
     pub(super) fn follow(
         &self,
         camera: &CameraId,
@@ -69,12 +72,10 @@ impl LatestFiles {
                     let _ = jobs.try_send(Job::Write(path.clone(), sample));
                 }
             }
+            while let Err(TrySendError::Full(_)) = jobs.try_send(Job::Remove(path.clone())) {
+                tokio::time::sleep(AGAIN).await;
+            }
         });
-    }
-
-    /// The stream is not sampled any more: an old picture is not the latest.
-    pub(super) fn remove(&self, camera: &CameraId, profile: Profile) {
-        let _ = self.0.try_send(Job::Remove(place(camera, profile)));
     }
 }
 

@@ -453,6 +453,7 @@ impl Watchkeeper {
         self.0.store.delete_camera(id).await?;
         self.tasks_changed().await?;
         self.zones_changed().await?;
+        self.0.samplers.forget(id);
         let entry = self.entries().remove(id);
         if let Some(entry) = entry {
             let at = WallUs::now();

@@ -164,6 +164,11 @@ impl Samplers {
         Ok(Self { files, ..Self::default() })
     }
 
+    /// A camera is gone: another of its id never gave out its pictures.
+    pub(super) fn forget(&self, camera: &CameraId) {
+        self.lock().handed.retain(|(of, _), _| of != camera);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -451,9 +456,6 @@ impl Watchkeeper {
         let gone: Vec<_> = state.running.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
         for key in gone {
             if let Some(running) = state.running.remove(&key) {
-                if let Some(files) = &self.0.samplers.files {
-                    files.remove(&running.ask.camera, running.ask.profile);
-                }
                 end(running);
             }
         }

@@ -356,17 +356,18 @@ impl Watchkeeper {
                 return 0;
             }
         };
+        // One of each camera: what follows in the same moment would prolong nothing.
+        let mut reasons: BTreeMap<CameraId, String> = BTreeMap::new();
         for (id, event) in logged {
             if let Some(camera) = event.camera.clone() {
-                let trigger = Trigger {
-                    reason: format!("{} {}", event.kind.word(), event.detail),
-                    post_roll_seconds: None,
-                };
-                let service = self.clone();
-                // Most cameras take no triggers, which is no error here.
-                tokio::spawn(async move { service.trigger(&camera, trigger).await.is_ok() });
+                reasons.entry(camera).or_insert_with(|| format!("{} {}", event.kind.word(), event.detail));
             }
             self.0.deps.hub.logged(id, event);
+        }
+        for (camera, reason) in reasons {
+            let (service, trigger) = (self.clone(), Trigger { reason, post_roll_seconds: None });
+            // Most cameras take no triggers, which is no error here.
+            tokio::spawn(async move { service.trigger(&camera, trigger).await.is_ok() });
         }
         for (answer, new) in answers.into_iter().zip(&new) {
             let _ = answer.send(Ok(*new));

@@ -30,6 +30,8 @@ pub const LABELS_MAX: usize = 64;
 pub const ZONES_MAX: u32 = 64;
 /// The lowest that anybody stands.
 const EDGE: f64 = 1.0 - 1e-6;
+/// Between looks for those that are gone, in microseconds.
+const SWEEP_US: i64 = 1_000_000;
 /// So many tracks are followed in a zone; the one seen least lately is forgotten for another.
 const TRACKS_MAX: usize = 1_000;
 
@@ -283,15 +285,24 @@ struct Track {
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
     tracks: HashMap<String, Track>,
+    /// When those that are gone were forgotten last.
+    swept: WallUs,
 }
 
 impl Watch {
     /// A track was seen. What that means, in order; at most one thing of each kind. A look that is no later than the last at
     /// this track tells nothing.
     pub fn seen(&mut self, zone: &NewZone, track: &str, at: Point, now: WallUs) -> Vec<Kind> {
-        self.forget(now);
-        if self.tracks.get(track).is_some_and(|known| now <= known.seen) {
-            return Vec::new();
+        let gone = |known: &Track| now.0 - known.seen.0 >= FORGOTTEN_US;
+        // All are looked through once a second, for there may be many looks in one frame.
+        if (now.0 - self.swept.0).abs() >= SWEEP_US {
+            self.swept = now;
+            self.tracks.retain(|_, track| !gone(track));
+        }
+        match self.tracks.get(track) {
+            Some(known) if gone(known) => drop(self.tracks.remove(track)),
+            Some(known) if now <= known.seen => return Vec::new(),
+            _ => {}
         }
         if !self.tracks.contains_key(track) && self.tracks.len() >= TRACKS_MAX {
             let oldest = self.tracks.iter().min_by_key(|(_, track)| track.seen).map(|(name, _)| name.clone());
@@ -305,11 +316,6 @@ impl Watch {
         };
         (known.seen, known.at) = (now, at);
         told
-    }
-
-    /// Forgets those that were not seen for long.
-    fn forget(&mut self, now: WallUs) {
-        self.tracks.retain(|_, track| now.0 - track.seen.0 < FORGOTTEN_US);
     }
 }
 
