@@ -64,9 +64,7 @@ impl Rig {
         Self { service, settings, scenes: BTreeMap::new(), _dir: dir }
     }
 
-    /// A service that records these cameras, each behind its link; comes back when all of them are recording. On a machine
-    /// that has far too much to do, the RTSP server of GStreamer 1.22 sends about one client in a hundred its sender
-    /// reports and no picture; the service sees that after 15 s and connects anew.
+    /// A service that records these cameras, each behind its link; comes back when all of them are recording.
     pub(crate) async fn recording(specs: impl IntoIterator<Item = CameraSpec>) -> Self {
         let mut rig = Self::new().await;
         for spec in specs {

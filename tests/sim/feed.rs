@@ -79,6 +79,9 @@ impl Origin {
         epoch: &Epoch,
         since_start: Duration,
     ) -> Option<gst::ClockTime> {
+        // A pipeline that begins to run gives its elements the clock first and their base time after it. Whoever asks
+        // in between hears of a running time that began with the machine, and what is stamped with it is due in hours.
+        source.base_time().filter(|base| !base.is_zero())?;
         let now = source.current_running_time()?;
         let ns = |time: Duration| i64::try_from(time.as_nanos()).expect("not that long");
         let origin = *self.0.get_or_init(|| now.nseconds() as i64 - ns(epoch.start.elapsed()));

@@ -42,13 +42,14 @@ impl Recording {
             .args(["-i", url, "-c", "copy"])
             .arg(&path)
             .stdin(Stdio::piped())
-            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         Recording { ffmpeg, path }
     }
 
-    fn ended(&mut self) -> bool {
+    /// Whether ffmpeg went by itself. On a busy machine it may not know the times of the first frames, and then Matroska
+    /// does not take them.
+    pub(super) fn ended(&mut self) -> bool {
         self.ffmpeg.try_wait().unwrap().is_some()
     }
 

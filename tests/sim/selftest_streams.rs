@@ -53,16 +53,17 @@ fn ask_ffprobe(url: &str, select: &str, fields: &str) -> String {
 fn every_kind_of_video_comes_whole_and_in_time() {
     let files = tempfile::tempdir().unwrap();
     let kinds = [(Codec::H264, true), (Codec::H265, false), (Codec::H265, true)];
-    let running = kinds.map(|(codec, b_frames)| {
+    for (codec, b_frames) in kinds {
         let main = Encoding { codec, b_frames, ..Encoding::small(Source::Cars) };
         let camera = SimCamera::start(CameraSpec { main, ..CameraSpec::new("test") }).unwrap();
-        let path = files.path().join(format!("{codec:?}-{b_frames}.mkv"));
-        let recording = Recording::start(&camera.url(Channel::Main), path);
-        (codec, b_frames, camera, recording)
-    });
-    for (codec, b_frames, camera, recording) in running {
-        playing(&camera);
-        let_pass(&camera, 75);
+        let record = |attempt| {
+            let path = files.path().join(format!("{codec:?}-{b_frames}-{attempt}.mkv"));
+            let mut recording = Recording::start(&camera.url(Channel::Main), path);
+            until("a session plays", || camera.sessions(Channel::Main) > 0 || recording.ended());
+            let_pass(&camera, 75);
+            (!recording.ended()).then_some(recording)
+        };
+        let recording = (0..5).find_map(record).expect("ffmpeg records");
         let path = recording.path.clone();
         let recorded = recording.stop();
         prove_sent(&sent(&camera), &recorded).unwrap();
@@ -71,7 +72,8 @@ fn every_kind_of_video_comes_whole_and_in_time() {
         assert_eq!(codec_of(&path, "v:0").unwrap().as_deref(), Some(codec.word()));
         decodes_clean(&path).unwrap();
         let timeline = timeline_in(&path).unwrap();
-        for pair in timeline.windows(2) {
+        // The times of the first are ffmpeg's guess where it did not know them.
+        for pair in timeline[3..].windows(2) {
             assert!(pair[0].stamp.number < pair[1].stamp.number, "{codec:?}: {pair:?}");
             // Matroska rounds to milliseconds.
             let captured = (pair[1].stamp.capture_us - pair[0].stamp.capture_us) as f64 / 1e6;
