@@ -19,17 +19,22 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::watch;
+
 use super::{
     Error,
     facts::{Facts, SegmentKey},
     failed,
-    health::{Monitor, Part},
+    health::{Health, Monitor, Part},
     volume::Volume,
 };
 use crate::model::segment::{SegmentFacts, SegmentState};
 
 /// Between two passes. With a second of footage in a fragment, power loss costs at most 2 s.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// The same for a second copy while the first is well: what power loss takes of it is copied again from there.
+const EVERY_SECOND_COPY: Duration = Duration::from_secs(5);
 
 /// So many files are synced side by side.
 const SIDE_BY_SIDE: usize = 4;
@@ -44,6 +49,8 @@ struct Shared {
     wake: Condvar,
     facts: Facts,
     health: Arc<Monitor>,
+    /// Of the volume with the first copies, if this one has the second.
+    first: Option<watch::Receiver<Health>>,
     /// Segments that are not over and of which a sync failed.
     suspect: Mutex<HashSet<SegmentKey>>,
     /// A pass waits for it.
@@ -58,6 +65,12 @@ struct Due {
     /// To be told when everything so far is synced.
     acks: Vec<mpsc::Sender<()>>,
     stop: bool,
+}
+
+/// When files were synced last that were not urgent.
+struct Passes {
+    any: Instant,
+    second_copies: Instant,
 }
 
 /// A file that was written to.
@@ -89,12 +102,18 @@ pub(super) struct Entry {
 }
 
 impl Syncer {
-    pub(super) fn start(facts: Facts, health: Arc<Monitor>) -> io::Result<Self> {
+    /// `first` is the health of the volume with the first copies, if this one has the second.
+    pub(super) fn start(
+        facts: Facts,
+        health: Arc<Monitor>,
+        first: Option<watch::Receiver<Health>>,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             due: Mutex::default(),
             wake: Condvar::new(),
             facts,
             health,
+            first,
             suspect: Mutex::default(),
             #[cfg(test)]
             gate: Arc::default(),
@@ -142,7 +161,7 @@ impl Shared {
     }
 
     fn run(&self) {
-        let mut last = Instant::now();
+        let mut last = Passes { any: Instant::now(), second_copies: Instant::now() };
         loop {
             let due = self.wait(&mut last);
             #[cfg(test)]
@@ -160,28 +179,43 @@ impl Shared {
         }
     }
 
-    /// Waits until a file began, is young or ended, or something is due and the last pass is [`EVERY`] ago, or somebody asks for it
-    /// now.
-    fn wait(&self, last: &mut Instant) -> Due {
+    /// Waits until a file began, is young or ended, or one has waited for its time, or somebody asks for all now.
+    fn wait(&self, last: &mut Passes) -> Due {
         let mut due = self.lock();
         loop {
-            let wait = EVERY.saturating_sub(last.elapsed());
-            if due.stop || !due.acks.is_empty() || (wait.is_zero() && !due.files.is_empty()) {
-                *last = Instant::now();
+            if due.stop || !due.acks.is_empty() {
+                *last = Passes { any: Instant::now(), second_copies: Instant::now() };
                 return std::mem::take(&mut *due);
             }
-            if due.files.values().any(Written::is_urgent) {
-                let all = std::mem::take(&mut due.files).into_iter();
-                let (urgent, others) = all.partition(|(_, written)| written.is_urgent());
-                due.files = others;
-                return Due { files: urgent, ..Due::default() };
+            let left = EVERY.saturating_sub(last.any.elapsed());
+            let with_second_copies =
+                last.second_copies.elapsed() >= EVERY_SECOND_COPY || !self.is_second_of_a_healthy_first();
+            let is_due = |written: &Written| {
+                let its_turn = written.facts.head.only_mirror || with_second_copies;
+                written.is_urgent() || (left.is_zero() && its_turn)
+            };
+            let now: BTreeMap<_, _> = due.files.extract_if(.., |_, written| is_due(written)).collect();
+            if !now.is_empty() {
+                if left.is_zero() {
+                    last.any = Instant::now();
+                    if with_second_copies {
+                        last.second_copies = last.any;
+                    }
+                }
+                return Due { files: now, ..Due::default() };
             }
             due = if due.files.is_empty() {
                 self.wake.wait(due).unwrap_or_else(PoisonError::into_inner)
             } else {
-                self.wake.wait_timeout(due, wait).unwrap_or_else(PoisonError::into_inner).0
+                // The first volume may fail meanwhile, hence not for longer.
+                let sleep = if left.is_zero() { EVERY } else { left };
+                self.wake.wait_timeout(due, sleep).unwrap_or_else(PoisonError::into_inner).0
             };
         }
+    }
+
+    fn is_second_of_a_healthy_first(&self) -> bool {
+        self.first.as_ref().is_some_and(|first| *first.borrow() == Health::Ok)
     }
 
     fn pass(&self, files: BTreeMap<SegmentKey, Written>) {

@@ -151,6 +151,19 @@ impl Shared {
 impl VolumeWriter {
     /// Starts the two threads of a volume.
     pub fn start(volume: Volume, limits: Limits) -> Result<Self, Error> {
+        Self::start_beside(None, volume, limits)
+    }
+
+    /// The same for the second copies of what `first` writes: they are synced less often while that is well.
+    pub fn start_second(first: &Self, volume: Volume, limits: Limits) -> Result<Self, Error> {
+        Self::start_beside(Some(first.health()), volume, limits)
+    }
+
+    fn start_beside(
+        first: Option<watch::Receiver<Health>>,
+        volume: Volume,
+        limits: Limits,
+    ) -> Result<Self, Error> {
         let no_thread = |source| failed("start a thread for", volume.root(), source);
         let health = Arc::new(Monitor::new());
         let shared = Arc::new(Shared {
@@ -167,7 +180,7 @@ impl VolumeWriter {
             volume: volume.clone(),
         });
         let (queue, commands) = mpsc::channel();
-        let syncer = Syncer::start(shared.facts.clone(), health).map_err(no_thread)?;
+        let syncer = Syncer::start(shared.facts.clone(), health, first).map_err(no_thread)?;
         let writer = Writer { shared: Arc::clone(&shared), syncer, segments: HashMap::new() };
         thread::Builder::new()
             .name("volume-write".to_owned())

@@ -163,8 +163,8 @@ impl Watchkeeper {
         let mirror = mirror_dir.map(|dir| Volume::guarded(dir, Some(&settings.recordings_dir), installation));
         let attached = attach([Some(&volume), mirror.as_ref()]).await;
         let primary = VolumeWriter::start(volume.clone(), Limits::default())?;
-        let mirror = mirror.map(|mirror| VolumeWriter::start(mirror, MIRROR_LIMITS)).transpose()?;
-        let volumes = Volumes::new(primary, mirror);
+        let mirror = mirror.map(|mirror| VolumeWriter::start_second(&primary, mirror, MIRROR_LIMITS));
+        let volumes = Volumes::new(primary, mirror.transpose()?);
         let (hub, events) = Hub::new();
         let shelf = |place| {
             let volume = volumes.at(place).map_or_else(|| volume.clone(), |writer| writer.volume().clone());

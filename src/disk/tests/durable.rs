@@ -55,6 +55,38 @@ fn a_new_file_does_not_wait_for_the_next_pass() {
     assert_eq!(grown[0].1.extent.bytes, ends[1] as u64);
 }
 
+#[test]
+fn a_second_copy_is_synced_at_leisure_while_the_first_is_well_and_as_often_as_it_when_it_is_not() {
+    let (first, dir) = (Rig::new(), tempfile::tempdir().unwrap());
+    let volume = Volume::open(dir.path()).unwrap();
+    let second = VolumeWriter::start_second(&first.writer, volume, Limits::default()).unwrap();
+    let file = Bytes::from(whole(footage()));
+    let ends = fragment_ends(&file);
+    let facts = second.facts();
+    let told = |within: Duration| {
+        let began = Instant::now();
+        loop {
+            let bytes = facts.take().last().map(|(_, facts)| (facts.state, facts.extent.bytes as usize));
+            if bytes.is_some() || began.elapsed() > within {
+                return bytes;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let mut segment = second.open(head("front", START));
+    segment.write(file.slice(..ends[0])).unwrap();
+    assert_eq!(told(LONG), Some((SegmentState::Open, ends[0])), "a new file is synced at once");
+    std::thread::sleep(Duration::from_millis(1100));
+    segment.write(file.slice(ends[0]..ends[1])).unwrap();
+    assert_eq!(told(Duration::from_millis(1500)), None, "it could wait");
+    first.writer.away(Some("unplugged".to_owned()));
+    assert_eq!(told(Duration::from_millis(2300)), Some((SegmentState::Open, ends[1])), "the only copy waits");
+    first.writer.away(None);
+    segment.write(file.slice(ends[1]..)).unwrap();
+    segment.close();
+    assert_eq!(told(LONG), Some((SegmentState::Closed, file.len())));
+}
+
 /// An ext4 whose medium is too small for it, as a thinly provisioned one may be: writes work, and their sync fails.
 /// Without a journal, which would fail too and make it read-only.
 struct Thin {
