@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, bail};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 /// Where free ports are looked for: below those that the kernel lends to outgoing connections (from 32768 on), so
 /// that a port which was closed for a while can be opened again.
@@ -46,6 +47,32 @@ impl Background {
             .context("no thread")?;
         Ok(Background { stop: Some(stop), thread: Some(thread) })
     }
+}
+
+/// A server on a thread of its own: `talk` for each who connects.
+///
+/// # Errors
+/// If the system gives no thread or no runtime.
+pub(crate) fn serve<T, F>(name: &str, listener: std::net::TcpListener, talk: T) -> anyhow::Result<Background>
+where
+    T: Fn(TcpStream) -> F + Send + 'static,
+    F: Future<Output = std::io::Result<()>> + Send + 'static,
+{
+    Background::start(name, move || async move {
+        let listener = TcpListener::from_std(listener).expect("a non-blocking listener in a runtime");
+        let mut talks = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    if let Ok((stream, _)) = accepted {
+                        // A connection that breaks is the other side's right.
+                        talks.spawn(talk(stream));
+                    }
+                }
+                Some(_) = talks.join_next() => (),
+            }
+        }
+    })
 }
 
 impl Drop for Background {

@@ -7,7 +7,7 @@
 //! camera.revive()?;
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -17,10 +17,12 @@ use gstreamer_rtsp_server::RTSPAuth;
 use gstreamer_rtsp_server::prelude::*;
 
 use super::audio::{Audio, AudioFeed, Mode};
+use super::background::{Background, free_port};
 use super::feed::{Epoch, Feed, Journal, Paced, Sent, VIDEO_TICKS_PER_S};
 use super::footage::{Encoding, Source};
 use super::harm::{Harm, Reports};
-use super::server::{self, Asks, Mount, Mounts, Server, Udp};
+use super::server::{self, Admits, Asks, Mount, Mounts, Server, Udp};
+use super::storage::{Card, Storage};
 use super::tls::Certificate;
 
 /// Which of a camera's streams.
@@ -60,7 +62,9 @@ pub(crate) struct CameraSpec {
     pub asks: Asks,
     /// What becomes of clients that want datagrams.
     pub udp: Udp,
-    /// With it the camera speaks TLS only.
+    /// With it the camera records its main stream itself, and gives it away by ONVIF and by URLs with start and end.
+    pub storage: Option<Storage>,
+    /// With it the camera speaks TLS only, but for its storage.
     pub certificate: Option<Certificate>,
     /// Where it listens.
     pub address: IpAddr,
@@ -82,11 +86,51 @@ impl CameraSpec {
             login: None,
             asks: Asks::Digest,
             udp: Udp::Works,
+            storage: None,
             certificate: None,
             address: Ipv4Addr::LOCALHOST.into(),
             port: 0,
             journal: Journal::default(),
         }
+    }
+}
+
+/// A camera's storage with its doors.
+struct Depot {
+    card: Arc<Card>,
+    onvif: SocketAddr,
+    replay: SocketAddr,
+    /// None while the camera is off.
+    doors: Mutex<Vec<Background>>,
+}
+
+impl Depot {
+    fn open(card: Card, address: IpAddr) -> anyhow::Result<Depot> {
+        let (onvif, replay) = (free_port(address)?, free_port(address)?);
+        let card = Arc::new(card);
+        let (onvif_at, replay_at) = (onvif.local_addr()?, replay.local_addr()?);
+        let doors = Depot::serve(onvif, replay, &card)?;
+        Ok(Depot { card, onvif: onvif_at, replay: replay_at, doors: Mutex::new(doors) })
+    }
+
+    fn serve(onvif: TcpListener, replay: TcpListener, card: &Arc<Card>) -> anyhow::Result<Vec<Background>> {
+        let at = replay.local_addr()?;
+        Ok(vec![super::onvif::open(onvif, at, card)?, super::replay::open(replay, card)?])
+    }
+
+    fn close(&self) {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn open_again(&self) -> anyhow::Result<()> {
+        let again = |at| {
+            let listener = TcpListener::bind(at).with_context(|| format!("cannot listen on {at}"))?;
+            listener.set_nonblocking(true)?;
+            anyhow::Ok(listener)
+        };
+        let doors = Depot::serve(again(self.onvif)?, again(self.replay)?, &self.card)?;
+        *self.doors.lock().unwrap_or_else(PoisonError::into_inner) = doors;
+        Ok(())
     }
 }
 
@@ -98,9 +142,11 @@ pub(crate) struct SimCamera {
     sound: Option<Arc<AudioFeed>>,
     mounts: Mounts,
     auth: Option<RTSPAuth>,
-    login: Mutex<Option<Login>>,
+    login: Arc<Mutex<Option<Login>>>,
     port: u16,
-    server: Mutex<Option<Server>>,
+    server: Arc<Mutex<Option<Server>>>,
+    admits: Option<Admits>,
+    storage: Option<Depot>,
     /// Dropping it stops the pacing thread.
     pace: Option<mpsc::Sender<()>>,
     pacer: Option<JoinHandle<()>>,
@@ -139,29 +185,52 @@ impl SimCamera {
         if let Some((feed, encoding)) = sub.as_ref().zip(spec.sub) {
             mounts.push(Mount::new("/sub", feed, encoding.codec, None, spec.udp));
         }
-        let server = Server::open(spec.address, spec.port, &mounts, auth.as_ref())?;
+        let login = Arc::new(Mutex::new(spec.login.clone()));
+        let live: Vec<_> = [Some(main.clone()), sub.clone()].into_iter().flatten().collect();
+        let server = Arc::new(Mutex::new(None::<Server>));
+        let weakly = Arc::downgrade(&server);
+        let close_live = Box::new(move || {
+            if let Some(server) = weakly.upgrade() {
+                let server = server.lock().unwrap_or_else(PoisonError::into_inner);
+                server.as_ref().into_iter().for_each(Server::disconnect);
+            }
+        });
+        let storage = spec
+            .storage
+            .clone()
+            .map(|kept| Depot::open(Card::new(kept, live, login.clone(), close_live), spec.address))
+            .transpose()?;
+        let admits = storage.as_ref().map(|storage| {
+            let card = storage.card.clone();
+            Arc::new(move || card.admits_live()) as Admits
+        });
+        let opened = Server::open(spec.address, spec.port, &mounts, auth.as_ref(), admits.as_ref())?;
+        let port = opened.port();
+        *server.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         let (pace, stop) = mpsc::channel();
         let mut feeds: Vec<Arc<dyn Paced>> = vec![main.clone()];
         feeds.extend(sub.clone().map(|sub| sub as Arc<dyn Paced>));
         feeds.extend(sound.clone().map(|sound| sound as Arc<dyn Paced>));
         let pacer = std::thread::Builder::new()
-            .name(format!("sim-pace-{}", server.port()))
+            .name(format!("sim-pace-{port}"))
             .spawn(move || run(feeds, &stop))
             .context("cannot start the pacing thread")?;
         let camera = SimCamera {
-            login: Mutex::new(spec.login.clone()),
+            login,
             spec,
             main,
             sub,
             sound,
             mounts,
             auth,
-            port: server.port(),
-            server: Mutex::new(Some(server)),
+            port,
+            server,
+            admits,
+            storage,
             pace: Some(pace),
             pacer: Some(pacer),
         };
-        camera.harms().for_each(|harm| harm.report(camera.spec.reports));
+        camera.report(camera.spec.reports);
         Ok(camera)
     }
 
@@ -247,9 +316,48 @@ impl SimCamera {
         self.main.fill_next(bytes);
     }
 
-    /// What sender reports say from now on.
+    /// What sender reports say from now on. They tell the time of the camera's one clock: where that is off, so is all
+    /// that a storage says of times, of the past too. Without reports it goes on as it did.
     pub(crate) fn report(&self, reports: Reports) {
         self.harms().for_each(|harm| harm.report(reports));
+        let card = self.storage.iter().map(|storage| &storage.card);
+        match reports {
+            Reports::True => card.for_each(|card| card.set_clock_off(0)),
+            Reports::Off { seconds } => card.for_each(|card| card.set_clock_off(seconds.into())),
+            Reports::Missing => (),
+        }
+    }
+
+    /// The storage.
+    ///
+    /// # Panics
+    /// If it was started without one.
+    pub(crate) fn storage(&self) -> &Arc<Card> {
+        &self.depot().card
+    }
+
+    /// Port of its ONVIF services; panics without a storage, as the following do.
+    pub(crate) fn onvif_port(&self) -> u16 {
+        self.depot().onvif.port()
+    }
+
+    /// Port of its replay server.
+    pub(crate) fn replay_port(&self) -> u16 {
+        self.depot().replay.port()
+    }
+
+    /// Address of the ONVIF replay, as `GetReplayUri` tells it.
+    pub(crate) fn replay_url(&self) -> String {
+        super::replay::replay_url(self.depot().replay)
+    }
+
+    /// Address of a range in a vendor's way; microseconds since 1970 in the camera's clock, cut to seconds.
+    pub(crate) fn vendor_url(&self, from_us: u64, to_us: u64) -> String {
+        super::replay::vendor_url(self.depot().replay, from_us, to_us)
+    }
+
+    fn depot(&self) -> &Depot {
+        self.storage.as_ref().expect("a camera with storage")
     }
 
     /// Another mode of the microphone; its times count from now on.
@@ -293,6 +401,8 @@ impl SimCamera {
     /// # Errors
     /// If the server does not close within ten seconds.
     pub(crate) fn kill(&self) -> anyhow::Result<()> {
+        // First: they may want to close live sessions.
+        self.storage.iter().for_each(Depot::close);
         self.server().take().map_or(Ok(()), Server::close)
     }
 
@@ -303,7 +413,9 @@ impl SimCamera {
     pub(crate) fn revive(&self) -> anyhow::Result<()> {
         let mut server = self.server();
         if server.is_none() {
-            *server = Some(Server::open(self.spec.address, self.port, &self.mounts, self.auth.as_ref())?);
+            let (auth, admits) = (self.auth.as_ref(), self.admits.as_ref());
+            *server = Some(Server::open(self.spec.address, self.port, &self.mounts, auth, admits)?);
+            self.storage.iter().try_for_each(Depot::open_again)?;
         }
         Ok(())
     }
@@ -361,6 +473,9 @@ impl SimCamera {
 
 impl Drop for SimCamera {
     fn drop(&mut self) {
+        // Its clients' handlers know the storage, whose doors know the server.
+        self.storage.iter().for_each(Depot::close);
+        drop(self.server().take());
         drop(self.pace.take());
         if let Some(pacer) = self.pacer.take() {
             // A panic there was printed already.

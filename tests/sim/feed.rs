@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -114,6 +115,8 @@ pub(crate) struct Feed {
 struct State {
     footage: Arc<Footage>,
     next_footage: Option<Arc<Footage>>,
+    /// All footage so far, each with the unit from which on it was shown: the past can be made again from it.
+    shown: Vec<(u64, Arc<Footage>)>,
     /// The next unit, in the order of sending.
     next: u64,
     frozen: bool,
@@ -123,6 +126,25 @@ struct State {
     sent: Vec<Sent>,
     viewers: HashSet<Viewer>,
     max_viewers: usize,
+}
+
+/// A frame of the past, as it was or would have been sent.
+pub(crate) struct Past {
+    /// Number and capture time, which are also inside.
+    pub stamp: Stamp,
+    /// Whether it can be decoded without any other.
+    pub key: bool,
+    /// NAL units behind their lengths in four bytes.
+    pub buffer: gst::Buffer,
+}
+
+impl State {
+    /// What was shown at a unit, and the unit at which that ended, if it did.
+    fn shown_at(&self, sent: u64) -> (u64, &Arc<Footage>, Option<u64>) {
+        let after = self.shown.partition_point(|(from, _)| *from <= sent).max(1);
+        let (from, footage) = &self.shown[after - 1];
+        (*from, footage, self.shown.get(after).map(|(from, _)| *from))
+    }
 }
 
 /// A media of the server that wants our frames.
@@ -143,6 +165,7 @@ impl Feed {
             journal,
             harm: Arc::default(),
             state: Mutex::new(State {
+                shown: vec![(0, footage.clone())],
                 footage,
                 next_footage: None,
                 next: 0,
@@ -240,6 +263,63 @@ impl Feed {
         self.state().next
     }
 
+    /// A unit of the past by its place in the order of sending; `None` if it was not captured yet.
+    pub(crate) fn past(&self, sent: u64) -> Option<Past> {
+        let state = self.state();
+        let footage = (sent < state.next).then(|| state.shown_at(sent).1.clone())?;
+        drop(state);
+        let (unit, number) = footage.unit(sent);
+        let stamp = Stamp { number, capture_us: self.capture_us(number) };
+        Some(Past { stamp, key: unit.key, buffer: stamped(&footage, sent, stamp) })
+    }
+
+    /// The group of pictures that a unit belongs to, also if it is not captured to its end yet.
+    pub(crate) fn group(&self, sent: u64) -> Range<u64> {
+        let state = self.state();
+        let (from, footage, until) = state.shown_at(sent);
+        let frames = u64::from(footage.encoding.gop_frames);
+        let start = sent - sent % frames;
+        start.max(from)..until.map_or(start + frames, |until| until.min(start + frames))
+    }
+
+    /// Whether all frames up to this unit, and only those, are shown before it is: a cut before it loses nothing.
+    pub(crate) fn is_settled(&self, sent: u64) -> bool {
+        self.state().shown_at(sent).1.unit(sent).0.settled
+    }
+
+    /// What is shown now.
+    pub(crate) fn footage(&self) -> Arc<Footage> {
+        self.state().footage.clone()
+    }
+
+    /// Capture time of a frame, microseconds since 1970 UTC.
+    pub(crate) fn capture_us(&self, number: u64) -> u64 {
+        self.epoch.capture_us(self.since_start(number))
+    }
+
+    /// The last frame that was captured at this time or before, were the camera to run so long. 0 before all.
+    pub(crate) fn number_at(&self, capture_us: u64) -> u64 {
+        let since_us = capture_us.saturating_sub(self.epoch.start_us);
+        // Capture times are cut to whole microseconds, so the frame after may lie in the same one.
+        let about = since_us * self.fps / 1_000_000;
+        if self.capture_us(about + 1) <= capture_us { about + 1 } else { about }
+    }
+
+    /// When a unit is sent, or was.
+    pub(crate) fn due_at(&self, sent: u64) -> Instant {
+        self.epoch.start + self.since_start(sent + self.state().footage.delay)
+    }
+
+    /// The time by the camera's own clock, were it right: microseconds since 1970 UTC.
+    pub(crate) fn now_us(&self) -> u64 {
+        self.epoch.capture_us(self.epoch.start.elapsed())
+    }
+
+    /// Frames per second.
+    pub(crate) fn fps(&self) -> u64 {
+        self.fps
+    }
+
     /// All that was sent so far, if the journal is in memory.
     pub(crate) fn sent(&self) -> Vec<Sent> {
         self.state().sent.clone()
@@ -261,6 +341,7 @@ impl Paced for Feed {
         if state.footage.unit(sent).0.settled
             && let Some(footage) = state.next_footage.take_if(|footage| footage.unit(sent).0.key)
         {
+            state.shown.push((sent, footage.clone()));
             state.footage = footage;
         }
         if state.frozen || state.outlets.is_empty() {

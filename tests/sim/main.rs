@@ -28,6 +28,7 @@ use sim::nal::Codec;
 use sim::proof::{Tally, prove_sent};
 use sim::server::{Asks, Udp};
 use sim::sound::Voice;
+use sim::storage::Storage;
 use sim::tls::Certificate;
 
 const SUB_SIZE: (u32, u32) = (640, 360);
@@ -132,6 +133,9 @@ struct Cameras {
     /// rtsps with a certificate that is made now.
     #[arg(long)]
     tls: bool,
+    /// Give each storage of its own, with ONVIF (Profile G) and replay on further ports.
+    #[arg(long)]
+    storage: bool,
     /// Print each camera as a line of JSON.
     #[arg(long)]
     json: bool,
@@ -272,10 +276,17 @@ fn run(options: &Cameras) -> anyhow::Result<ExitCode> {
         if options.json {
             let (user, password) = camera.login().map(|login| (login.user, login.password)).unzip();
             let name = camera.name();
+            let (onvif_port, replay) =
+                options.storage.then(|| (camera.onvif_port(), camera.replay_url())).unzip();
             println!(
                 "{}",
-                json!({ "name": name, "main_url": main, "sub_url": sub, "user": user, "password": password })
+                json!({
+                    "name": name, "main_url": main, "sub_url": sub, "user": user, "password": password,
+                    "onvif_port": onvif_port, "replay_url": replay,
+                })
             );
+        } else if options.storage {
+            println!("{} {main} {sub} onvif:{} {}", camera.name(), camera.onvif_port(), camera.replay_url());
         } else {
             println!("{} {main} {sub}", camera.name());
         }
@@ -348,6 +359,7 @@ fn spec(options: &Cameras, index: u16, journal: Journal) -> anyhow::Result<Camer
         reports: options.reports,
         asks: options.asks,
         udp: options.udp,
+        storage: options.storage.then_some(Storage::Everything),
         certificate: options.tls.then(Certificate::new).transpose()?,
         login: login.map(|(user, password)| Login { user, password }),
         address: options.address,

@@ -15,13 +15,22 @@ pub(crate) mod harm;
 pub(crate) mod link;
 pub(crate) mod misbehave;
 pub(crate) mod nal;
+pub(crate) mod onvif;
 pub(crate) mod proof;
+pub(crate) mod replay;
+pub(crate) mod rtp;
 pub(crate) mod server;
 pub(crate) mod sound;
 pub(crate) mod stamp;
+pub(crate) mod storage;
+pub(crate) mod talk;
 pub(crate) mod tls;
 
 #[cfg(test)]
 mod selftest;
+#[cfg(test)]
+mod selftest_replay;
+#[cfg(test)]
+mod selftest_storage;
 #[cfg(test)]
 mod selftest_streams;

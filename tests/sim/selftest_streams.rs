@@ -25,7 +25,7 @@ use super::stamp::Stamp;
 use super::tls::Certificate;
 
 /// From 1900, where NTP begins, to 1970.
-const NTP_TO_UNIX_US: i64 = 2_208_988_800 * 1_000_000;
+pub(super) const NTP_TO_UNIX_US: i64 = 2_208_988_800 * 1_000_000;
 const VOICES: [Voice; 4] = [Voice::Aac { hz: 16_000 }, Voice::Opus, Voice::Pcma, Voice::Pcmu];
 
 fn with_audio(voice: Voice, mode: Mode) -> CameraSpec {
@@ -193,7 +193,7 @@ fn sound_and_picture_are_of_one_clock() {
     while frames.len() < 220 {
         let sample = next(&out);
         let buffer = sample.buffer().unwrap();
-        if let (Some(pts), Some(stamp)) = (buffer.pts(), stamp_in(buffer)) {
+        if let (Some(pts), Some(stamp)) = (buffer.pts(), stamp_in(Codec::H264, buffer)) {
             frames.push((pts, stamp.capture_us, told_us(buffer)));
         }
         while let Some(sample) = heard.try_pull_sample(gst::ClockTime::ZERO) {
@@ -281,14 +281,14 @@ fn next(out: &AppSink) -> gst::Sample {
     out.try_pull_sample(gst::ClockTime::from_seconds(20)).unwrap()
 }
 
-/// The stamp in a buffer of an H.264 depayloader.
-fn stamp_in(buffer: &gst::BufferRef) -> Option<Stamp> {
+/// The stamp in a buffer of a depayloader, with start codes.
+pub(super) fn stamp_in(codec: Codec, buffer: &gst::BufferRef) -> Option<Stamp> {
     let bytes = buffer.map_readable().unwrap();
-    NalUnits::new(&bytes[..]).find_map(|unit| Stamp::from_nal(Codec::H264, &unit.unwrap()))
+    NalUnits::new(&bytes[..]).find_map(|unit| Stamp::from_nal(codec, &unit.unwrap()))
 }
 
 /// The absolute time of a buffer as RTCP tells it, in microseconds since 1970.
-fn told_us(buffer: &gst::BufferRef) -> Option<i64> {
+pub(super) fn told_us(buffer: &gst::BufferRef) -> Option<i64> {
     let told = buffer.meta::<gst::ReferenceTimestampMeta>()?.timestamp();
     Some(i64::try_from(told.useconds()).unwrap() - NTP_TO_UNIX_US)
 }
@@ -301,7 +301,7 @@ fn told_off_by(camera: &SimCamera) -> Option<i64> {
     let told = (0..150).find_map(|_| {
         let sample = next(&out);
         let buffer = sample.buffer().unwrap();
-        Some(told_us(buffer)? - i64::try_from(stamp_in(buffer)?.capture_us).unwrap())
+        Some(told_us(buffer)? - i64::try_from(stamp_in(Codec::H264, buffer)?.capture_us).unwrap())
     });
     pipeline.set_state(gst::State::Null).unwrap();
     told
@@ -352,7 +352,8 @@ fn packets_go_wrong_as_ordered() {
     // ffmpeg chokes on them, GStreamer does not: what comes out are frames with their numbers.
     let pipeline = client(&camera, FRAMES);
     let out = sink(&pipeline, "out");
-    let numbers: Vec<u64> = (0..60).map(|_| stamp_in(next(&out).buffer().unwrap()).unwrap().number).collect();
+    let numbers: Vec<u64> =
+        (0..60).map(|_| stamp_in(Codec::H264, next(&out).buffer().unwrap()).unwrap().number).collect();
     pipeline.set_state(gst::State::Null).unwrap();
     prove_contiguous(&numbers).unwrap();
     camera.set_empty_units(false);

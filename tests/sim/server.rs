@@ -130,8 +130,11 @@ impl Mount {
 /// Everything that a server shows.
 pub(crate) type Mounts = Vec<Mount>;
 
+/// Whether one more session may be set up now.
+pub(crate) type Admits = Arc<dyn Fn() -> bool + Send + Sync>;
+
 impl Server {
-    /// Listens on `address`. Port 0 means any free one.
+    /// Listens on `address`. Port 0 means any free one. `admits` is asked before each session.
     ///
     /// # Errors
     /// If the port is taken.
@@ -140,6 +143,7 @@ impl Server {
         port: u16,
         mounts: &Mounts,
         auth: Option<&rtsp::RTSPAuth>,
+        admits: Option<&Admits>,
     ) -> anyhow::Result<Server> {
         bound_complaints();
         let server = rtsp::RTSPServer::new();
@@ -155,7 +159,7 @@ impl Server {
         }
         server.set_mount_points(Some(&points));
         let clients = Arc::new(Clients::default());
-        watch_clients(&server, mounts, &clients);
+        watch_clients(&server, mounts, &clients, admits);
 
         let (source, port) = listen(&server, port)?;
         let context = glib::MainContext::new();
@@ -201,14 +205,19 @@ impl Server {
         Ok(())
     }
 
+    /// Closes all connections, and goes on listening.
+    pub(crate) fn disconnect(&self) {
+        for client in self.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Ref)) {
+            self.clients.close(client);
+        }
+    }
+
     fn shut_down(&mut self) -> bool {
         let Some(thread) = self.thread.take() else { return true };
         self.source.destroy();
         let deadline = Instant::now() + CLOSE_DEADLINE;
         let gone = loop {
-            for client in self.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Ref)) {
-                self.clients.close(client);
-            }
+            self.disconnect();
             // A DESCRIBE may wait for the first frame of a frozen camera, in a thread that sees no close till then;
             // and another may only just have begun, hence the loop.
             self.mounts.iter().for_each(|mount| mount.feed.fail_waiting());
@@ -362,8 +371,13 @@ fn connect(mount: &Mount, media: &gstreamer::Element) -> Option<()> {
 }
 
 /// Keeps the count of connections, and of sessions per stream.
-fn watch_clients(server: &rtsp::RTSPServer, mounts: &Mounts, clients: &Arc<Clients>) {
-    let (mounts, clients) = (mounts.clone(), clients.clone());
+fn watch_clients(
+    server: &rtsp::RTSPServer,
+    mounts: &Mounts,
+    clients: &Arc<Clients>,
+    admits: Option<&Admits>,
+) {
+    let (mounts, clients, admits) = (mounts.clone(), clients.clone(), admits.cloned());
     server.connect_client_connected(move |_, client| {
         let id = client.as_ptr() as usize;
         clients.lock().insert(id, None);
@@ -372,6 +386,12 @@ fn watch_clients(server: &rtsp::RTSPServer, mounts: &Mounts, clients: &Arc<Clien
         client.connect_pre_options_request(move |_, _| served.is_here(id));
         let served = clients.clone();
         client.connect_pre_describe_request(move |_, _| served.is_here(id));
+        if let Some(admits) = admits.clone() {
+            client.connect_pre_setup_request(move |_, _| match admits() {
+                true => rtsp::gst_rtsp::RTSPStatusCode::Ok,
+                false => rtsp::gst_rtsp::RTSPStatusCode::NotEnoughBandwidth,
+            });
+        }
         let playing = mounts.clone();
         client.connect_play_request(move |_, request| {
             if let (Some(feed), Some(session)) = (wanted(&playing, request), session_id(request)) {
