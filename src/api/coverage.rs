@@ -1,6 +1,6 @@
 //! Gaps, and what became of a day.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
 use utoipa::IntoParams;
@@ -8,12 +8,13 @@ use utoipa::IntoParams;
 use super::{
     App,
     error::ApiError,
-    input::{CameraPath, FromQuery, Params, Query, bad_query},
+    input::{self, CameraPath, FromQuery, GapPath, Params, Query, bad_query},
     recordings::{TIMELINE_MAX_US, window},
     types::{
         ErrorBody, Int,
-        coverage::{Coverage, GapList},
+        coverage::{Coverage, Gap, GapList, RefillAsked, RefillRequest},
     },
+    unbroken,
 };
 use crate::{
     base::{CameraId, WallUs, time::day_begins},
@@ -59,7 +60,8 @@ async fn list(app: App, camera: Option<CameraId>, asked: GapsAsked) -> Result<Js
     let GapsAsked { from, to, min_seconds, after, limit } = asked;
     let least_us = i64::from(min_seconds) * 1_000_000;
     let query = GapQuery { camera, range: Range { from, to }, least_us, after, limit };
-    Ok(Json(GapList::new(&app.watchkeeper.gaps(query).await?, WallUs::now())))
+    let page = app.watchkeeper.gaps(query).await?;
+    Ok(Json(GapList::new(&page, &app.watchkeeper, WallUs::now())))
 }
 
 /// Gaps of all cameras that are there, newest first.
@@ -137,6 +139,77 @@ impl CoverageAsked {
     }
 }
 
+/// Have a gap fetched from the camera's own storage again, whatever was tried before.
+#[utoipa::path(post, path = "/api/v1/cameras/{id}/gaps/{gap_id}/retry", tag = "recordings", operation_id = "retry_gap",
+    params(GapPath),
+    responses(
+        (status = 202, body = Gap),
+        (status = 400, body = ErrorBody, description = "bad_id"),
+        (status = 404, body = ErrorBody, description = "no_camera, no_gap"),
+        (status = 409, body = ErrorBody, description = "not_fetchable: it goes on, is too short or too old, or the camera's refill_enabled is false"),
+        (status = 503, body = ErrorBody, description = "database_away")))]
+pub(super) async fn retry(
+    State(app): State<App>,
+    GapPath { id, gap_id }: GapPath,
+) -> Result<(StatusCode, Json<Gap>), ApiError> {
+    let gap = unbroken({
+        let app = app.clone();
+        async move { app.watchkeeper.retry_gap(&id, gap_id).await }
+    })
+    .await?;
+    let gap = Gap::now(&gap, &app.watchkeeper, WallUs::now()).ok_or_else(ApiError::internal)?;
+    Ok((StatusCode::ACCEPTED, Json(gap)))
+}
+
+/// Have a gap not fetched any more, unless somebody asks for it again. One that is being fetched is, to its end.
+#[utoipa::path(post, path = "/api/v1/cameras/{id}/gaps/{gap_id}/give_up", tag = "recordings", operation_id = "give_up_gap",
+    params(GapPath),
+    responses(
+        (status = 200, body = Gap),
+        (status = 400, body = ErrorBody, description = "bad_id"),
+        (status = 404, body = ErrorBody, description = "no_camera, no_gap"),
+        (status = 409, body = ErrorBody, description = "not_fetchable: it is not to be fetched anyway"),
+        (status = 503, body = ErrorBody, description = "database_away")))]
+pub(super) async fn give_up(
+    State(app): State<App>,
+    GapPath { id, gap_id }: GapPath,
+) -> Result<Json<Gap>, ApiError> {
+    let gap = unbroken({
+        let app = app.clone();
+        async move { app.watchkeeper.give_up_gap(&id, gap_id).await }
+    })
+    .await?;
+    Gap::now(&gap, &app.watchkeeper, WallUs::now()).map(Json).ok_or_else(ApiError::internal)
+}
+
+/// Have all gaps that touch a range fetched from the camera's own storage now, before all others, whatever was tried before and
+/// however old they are.
+#[utoipa::path(post, path = "/api/v1/cameras/{id}/refill", tag = "recordings", operation_id = "refill",
+    params(CameraPath), request_body = RefillRequest,
+    responses(
+        (status = 202, body = RefillAsked, description = "the gaps, at most 200; none, if nothing of the range is to be fetched"),
+        (status = 400, body = ErrorBody, description = "bad_id, bad_json, bad_field, unknown_field"),
+        (status = 404, body = ErrorBody, description = "no_camera"),
+        (status = 409, body = ErrorBody, description = "refill_off: the camera's refill_enabled is false"),
+        (status = 413, body = ErrorBody, description = "too_large: more than 64 KiB"),
+        (status = 415, body = ErrorBody, description = "not_json"),
+        (status = 503, body = ErrorBody, description = "database_away")))]
+pub(super) async fn refill(
+    State(app): State<App>,
+    CameraPath { id }: CameraPath,
+    input::Json(body): input::Json<RefillRequest>,
+) -> Result<(StatusCode, Json<RefillAsked>), ApiError> {
+    let range = body.range()?;
+    let gaps = unbroken({
+        let app = app.clone();
+        async move { app.watchkeeper.refill_range(&id, range).await }
+    })
+    .await?;
+    let now = WallUs::now();
+    let gaps = gaps.iter().filter_map(|gap| Gap::now(gap, &app.watchkeeper, now)).collect();
+    Ok((StatusCode::ACCEPTED, Json(RefillAsked { gaps })))
+}
+
 /// What became of a stretch of time: recorded, missing with its cause, not wanted. Sums are exact to a frame.
 #[utoipa::path(get, path = "/api/v1/cameras/{id}/coverage", tag = "recordings", operation_id = "coverage",
     params(CameraPath, CoverageAsked),
@@ -151,7 +224,8 @@ pub(super) async fn coverage(
 ) -> Result<Json<Coverage>, ApiError> {
     let window = asked.window()?;
     let parts = app.watchkeeper.coverage(&id, window).await?;
-    Ok(Json(Coverage::new(id.to_string(), window, &parts)))
+    let states = app.watchkeeper.refill_states(&id, window).await?;
+    Ok(Json(Coverage::new(id.to_string(), window, &parts, &states)))
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub(super) enum Code {
     NoExport,
     NoMirror,
     NoTask,
+    NoGap,
     NoZone,
     NoLease,
     NoFrame,
@@ -52,6 +53,8 @@ pub(super) enum Code {
     NotSampled,
     WorkerExists,
     NotLeased,
+    NotFetchable,
+    RefillOff,
     ScrubRunning,
     ScrubOff,
     TooLarge,
@@ -83,6 +86,7 @@ impl Code {
         Self::NoExport,
         Self::NoMirror,
         Self::NoTask,
+        Self::NoGap,
         Self::NoZone,
         Self::NoLease,
         Self::NoFrame,
@@ -104,6 +108,8 @@ impl Code {
         Self::NotSampled,
         Self::WorkerExists,
         Self::NotLeased,
+        Self::NotFetchable,
+        Self::RefillOff,
         Self::ScrubRunning,
         Self::ScrubOff,
         Self::TooLarge,
@@ -136,6 +142,7 @@ impl Code {
             Self::NoExport => (S::NOT_FOUND, "no_export"),
             Self::NoMirror => (S::NOT_FOUND, "no_mirror"),
             Self::NoTask => (S::NOT_FOUND, "no_task"),
+            Self::NoGap => (S::NOT_FOUND, "no_gap"),
             Self::NoZone => (S::NOT_FOUND, "no_zone"),
             Self::NoLease => (S::NOT_FOUND, "no_lease"),
             Self::NoFrame => (S::NOT_FOUND, "no_frame"),
@@ -157,6 +164,8 @@ impl Code {
             Self::NotSampled => (S::CONFLICT, "not_sampled"),
             Self::WorkerExists => (S::CONFLICT, "worker_exists"),
             Self::NotLeased => (S::CONFLICT, "not_leased"),
+            Self::NotFetchable => (S::CONFLICT, "not_fetchable"),
+            Self::RefillOff => (S::CONFLICT, "refill_off"),
             Self::ScrubRunning => (S::CONFLICT, "scrub_running"),
             Self::ScrubOff => (S::CONFLICT, "scrub_off"),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too_large"),
@@ -270,6 +279,12 @@ impl From<run::Error> for ApiError {
             E::TooManyTasks(_) => Self::new(Code::TooManyTasks, message).hint("remove some"),
             E::NotSampled { .. } => Self::new(Code::NotSampled, message)
                 .hint("add a task for it; `GET /api/v1/ai/samplers` says what the budget leaves"),
+            E::NoGap { .. } => {
+                Self::new(Code::NoGap, message).hint("`GET /api/v1/cameras/{id}/gaps` lists the gaps")
+            }
+            E::NotFetchable(_) => Self::new(Code::NotFetchable, message)
+                .hint("set refill_enabled of the camera; gaps are fetched once they have ended"),
+            E::RefillOff(_) => Self::new(Code::RefillOff, message).hint("set refill_enabled of the camera"),
             E::NoZone { .. } => {
                 Self::new(Code::NoZone, message).hint("`GET /api/v1/cameras/{id}/zones` lists the zones")
             }

@@ -178,6 +178,27 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
     }
 }
 
+/// The camera and its gap in a path.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct GapPath {
+    /// The camera's id.
+    #[param(value_type = String, max_length = 63, pattern = "^[a-z0-9][a-z0-9_-]{0,62}$")]
+    pub(super) id: CameraId,
+    /// The gap's id.
+    #[param(minimum = 0)]
+    pub(super) gap_id: i64,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for GapPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let (id, gap_id) = camera_and_number(parts, "gap", "`GET /api/v1/cameras/{id}/gaps`").await?;
+        Ok(Self { id, gap_id })
+    }
+}
+
 /// The camera and its zone in a path.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]

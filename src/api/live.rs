@@ -166,7 +166,9 @@ impl Viewer {
             Change::Segment(segment) => {
                 Some(event("segment", &super::types::recordings::Segment::from(&segment)))
             }
-            Change::Gap(told) => Gap::told(&told, WallUs::now()).map(|gap| event("gap", &gap)),
+            Change::Gap(told) => {
+                Gap::told(&told, &self.watchkeeper, WallUs::now()).map(|gap| event("gap", &gap))
+            }
             Change::Event(entry) => {
                 if is_of_mirror(entry.event.kind) {
                     // `system` says how it is; nobody should wait for that until it is due.

@@ -97,6 +97,9 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(recordings::segments)) //                        …/{id}/segments
         .routes(routes!(recordings::timeline)) //                        …/{id}/timeline
         .routes(routes!(coverage::gaps_of_camera)) //                    …/{id}/gaps
+        .routes(routes!(coverage::retry)) //                             …/{id}/gaps/{gap_id}/retry
+        .routes(routes!(coverage::give_up)) //                           …/{id}/gaps/{gap_id}/give_up
+        .routes(routes!(coverage::refill)) //                            …/{id}/refill
         .routes(routes!(coverage::coverage)) //                          …/{id}/coverage
         .routes(routes!(activity::activity)) //                          …/{id}/activity
         .routes(routes!(retention::of_camera, retention::add)) //        …/{id}/holds

@@ -76,7 +76,12 @@ pub(super) fn camera_now(id: &str) -> CameraNow {
         last_error: Some("rtsp://u:hunter2@192.0.2.7/x did not answer".to_owned()),
         observed,
     };
-    CameraNow { camera: Camera::new(id.parse().unwrap(), given).unwrap(), created_at: START, status }
+    CameraNow {
+        camera: Camera::new(id.parse().unwrap(), given).unwrap(),
+        created_at: START,
+        found: None,
+        status,
+    }
 }
 
 pub(super) fn system() -> System {

@@ -4,6 +4,7 @@ use std::{
     env, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Deserialize;
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use super::places;
 use crate::{
     model::retention::{BYTES_LEAST, BYTES_MAX},
-    run::{AiLimits, MirrorSettings, Settings, StorageLimits},
+    run::{AiLimits, MirrorSettings, RefillLimits, Settings, StorageLimits},
 };
 
 /// Where a configuration is looked for when none is named.
@@ -56,6 +57,14 @@ pub struct Config {
     pub ai_max_total_fps: u32,
     /// So many megapixels are decoded for them in a second.
     pub ai_max_decode_mpps: Option<u32>,
+    /// How often, in seconds, gaps are looked for that cameras may have recorded themselves.
+    pub refill_interval_seconds: u32,
+    /// Gaps that began so many hours ago are not fetched any more.
+    pub refill_max_gap_hours: u32,
+    /// A replay takes no more than so many bytes a second.
+    pub refill_bytes_per_second: u64,
+    /// So many cameras at once.
+    pub refill_parallel: u32,
     /// Directory of the latest picture of each sampled stream; none unless set.
     pub frames_dir: Option<PathBuf>,
     /// Whether decoders of the machine's hardware may be used for them.
@@ -80,6 +89,10 @@ impl Default for Config {
             scrub_bytes_per_second: SCRUB,
             ai_max_total_fps: 40,
             ai_max_decode_mpps: None,
+            refill_interval_seconds: 300,
+            refill_max_gap_hours: 24,
+            refill_bytes_per_second: 4 << 20,
+            refill_parallel: 2,
             frames_dir: None,
             ai_hardware_decoders: false,
         }
@@ -142,6 +155,12 @@ pub enum ConfigError {
         /// Where they are.
         recordings: PathBuf,
     },
+    /// None would be asked, or all at once.
+    #[error("refill_parallel: {0} is not 1 to 16")]
+    RefillParallel(u32),
+    /// Cameras would be asked without end.
+    #[error("refill_interval_seconds: {0} is less than 10")]
+    RefillInterval(u32),
     /// It would be the directory that the program was started in.
     #[error("frames_dir: is empty; set it to a directory, or leave it out for no pictures as files")]
     NoFramesDir,
@@ -178,6 +197,12 @@ impl Config {
             if let Some(bytes) = limit.filter(|bytes| !(BYTES_LEAST..=BYTES_MAX).contains(bytes)) {
                 return Err(ConfigError::MaxBytes { key, bytes });
             }
+        }
+        if config.refill_interval_seconds < 10 {
+            return Err(ConfigError::RefillInterval(config.refill_interval_seconds));
+        }
+        if !(1..=16).contains(&config.refill_parallel) {
+            return Err(ConfigError::RefillParallel(config.refill_parallel));
         }
         if config.resync_bytes_per_second == 0 {
             return Err(ConfigError::Resync);
@@ -240,6 +265,10 @@ impl Config {
                 "SCRUB_BYTES_PER_SECOND" => self.scrub_bytes_per_second = bytes(&value).map_err(wrong)?,
                 "AI_MAX_TOTAL_FPS" => self.ai_max_total_fps = number(&value).map_err(wrong)?,
                 "AI_MAX_DECODE_MPPS" => self.ai_max_decode_mpps = Some(number(&value).map_err(wrong)?),
+                "REFILL_INTERVAL_SECONDS" => self.refill_interval_seconds = number(&value).map_err(wrong)?,
+                "REFILL_MAX_GAP_HOURS" => self.refill_max_gap_hours = number(&value).map_err(wrong)?,
+                "REFILL_BYTES_PER_SECOND" => self.refill_bytes_per_second = bytes(&value).map_err(wrong)?,
+                "REFILL_PARALLEL" => self.refill_parallel = number(&value).map_err(wrong)?,
                 "FRAMES_DIR" => self.frames_dir = Some(value.into()),
                 "AI_HARDWARE_DECODERS" => {
                     self.ai_hardware_decoders =
@@ -270,6 +299,12 @@ impl Config {
             }),
             resync_bytes_per_second: self.resync_bytes_per_second,
             scrub_bytes_per_second: self.scrub_bytes_per_second,
+            refill: RefillLimits {
+                interval: Duration::from_secs(self.refill_interval_seconds.into()),
+                max_gap: Duration::from_secs(u64::from(self.refill_max_gap_hours) * 3600),
+                bytes_per_second: self.refill_bytes_per_second,
+                parallel: self.refill_parallel as usize,
+            },
             frames_dir: self.frames_dir.clone(),
             ai: AiLimits {
                 rate: self.ai_max_total_fps.saturating_mul(1_000),
@@ -308,6 +343,10 @@ mod tests {
             "scrub_bytes_per_second",
             "ai_max_total_fps",
             "ai_max_decode_mpps",
+            "refill_interval_seconds",
+            "refill_max_gap_hours",
+            "refill_bytes_per_second",
+            "refill_parallel",
             "frames_dir",
             "ai_hardware_decoders",
             "listen",

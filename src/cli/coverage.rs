@@ -7,7 +7,7 @@ use super::{
     Env, Output, camera,
     client::with_query,
     fail::{Failure, Verdict},
-    term, view,
+    refill, term, view,
     when::{self, When},
 };
 use crate::base::{CameraId, WallUs};
@@ -31,15 +31,22 @@ pub(super) struct Gaps {
     /// No more than so many, the newest
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u32).range(1..))]
     limit: u32,
+    /// Show what is fetched from cameras' own storage, until nothing is to be fetched any more; with --json one object on each
+    /// line for each gap that ends. Exits with 1 if something stays missing
+    #[arg(long, conflicts_with_all = ["to", "min", "limit"])]
+    watch: bool,
     #[command(flatten)]
     output: Output,
 }
 
 pub(super) fn gaps(env: &mut Env, wanted: &Gaps) -> anyhow::Result<Verdict> {
-    let Gaps { camera: id, from, to, min, limit, output } = wanted;
+    let Gaps { camera: id, from, to, min, limit, watch, output } = wanted;
     let (client, now, limit) = (env.client()?, when::now(), *limit as usize);
     let (from, to) = when::range(*from, *to, &now)?;
     let path = id.as_ref().map_or("/api/v1/gaps".to_owned(), |id| format!("{}/gaps", camera::path(id)));
+    if *watch {
+        return refill::watch(env, &path, from, output.json);
+    }
     let (mut found, mut after): (Vec<Value>, Option<i64>) = (Vec::new(), None);
     let more = loop {
         let query = [

@@ -11,6 +11,7 @@ mod export;
 mod fail;
 mod pipeline;
 mod places;
+mod refill;
 mod retention;
 mod scrub;
 mod serve;
@@ -73,6 +74,8 @@ enum Command {
     Segments(show::Segments),
     /// List the gaps: when wanted footage is missing, and why; newest last
     Gaps(coverage::Gaps),
+    /// Have what is missing fetched from a camera's own storage now, or not any more
+    Refill(refill::Refill),
     /// Show what became of a camera's day: recorded, missing with its cause, not wanted
     Coverage(coverage::Coverage),
     /// Show what is stored, how far back it will reach, and what is deleted next
@@ -179,6 +182,7 @@ fn dispatch(Cli { config, server, command }: Cli) -> anyhow::Result<Verdict> {
         Command::Camera(command) => camera::run(&mut env, *command),
         Command::Segments(wanted) => show::segments(&mut env, &wanted),
         Command::Gaps(wanted) => coverage::gaps(&mut env, &wanted),
+        Command::Refill(wanted) => refill::refill(&mut env, &wanted),
         Command::Coverage(wanted) => coverage::coverage(&mut env, &wanted),
         Command::Retention(wanted) => retention::retention(&mut env, &wanted),
         Command::Scrub(wanted) => scrub::scrub(&mut env, &wanted),

@@ -183,6 +183,7 @@ fn needs(purpose: Purpose) -> (Vec<Binding>, &'static [&'static str]) {
     };
     match purpose {
         Purpose::Record(_) => (source(), &["src", "units", "split", "segments"]),
+        Purpose::Replay(_) => (source(), &["src", "depay", "units", "split", "segments"]),
         Purpose::Probe(_) => (source(), &["src", "units", "split"]),
         Purpose::Audio(_) => (source(), &["src", "sound", "track"]),
         Purpose::Snapshot(_) => (Vec::new(), &["camera", "depay", "units", "scaled", "jpeg", "out"]),

@@ -18,13 +18,14 @@ use crate::{
         address::Vendor,
         camera::{MirrorMode, POST_ROLL_MAX, PRE_ROLL_MAX, TEXT_MAX, Transport},
         demand::Mode,
+        refill::way::{Method, TimeFormat},
         retention::{BYTES_LEAST, BYTES_MAX, RETENTION_HOURS_MAX},
         schedule::Row,
     },
 };
 
 /// Settings by their names in the API, and the options that set them.
-const OPTIONS: [(&str, &str); 27] = [
+const OPTIONS: [(&str, &str); 32] = [
     ("id", "ID"),
     ("name", "--name"),
     ("vendor", "--vendor"),
@@ -52,6 +53,11 @@ const OPTIONS: [(&str, &str); 27] = [
     ("quota_bytes", "--quota-bytes"),
     ("mirror_enabled", "--mirror-enabled"),
     ("mirror_mode", "--mirror-mode"),
+    ("refill_enabled", "--refill"),
+    ("refill_method", "--refill-method"),
+    ("refill_url", "--refill-url"),
+    ("refill_time_format", "--refill-time-format"),
+    ("onvif_port", "--onvif-port"),
 ];
 
 /// The option for a field of the API.
@@ -60,7 +66,8 @@ pub(super) fn option(field: &str) -> Option<String> {
 }
 
 /// Fields that may be empty, by the names of their options.
-const CLEARABLE: [(&str, &str); 10] = [
+const CLEARABLE: [(&str, &str); 11] = [
+    ("refill-url", "refill_url"),
     ("url", "main_url"),
     ("sub-url", "sub_url"),
     ("address", "address"),
@@ -158,6 +165,21 @@ pub(super) struct Settings {
     /// What the mirror holds: a copy of what is recorded, or also what comes outside schedule and triggers [recorded]
     #[arg(long, value_parser = words(MirrorMode::ALL.iter().map(|mode| mode.word())))]
     mirror_mode: Option<String>,
+    /// Whether what is missing is fetched from its own storage [false]
+    #[arg(long, value_name = "BOOL")]
+    refill: Option<bool>,
+    /// How it is asked for that [auto: by an address if there is one, else by ONVIF]
+    #[arg(long, value_parser = words(Method::ALL.iter().map(|method| method.word())))]
+    refill_method: Option<String>,
+    /// An address of its recordings, with {start} and {end} [the vendor's]
+    #[arg(long, value_name = "URL")]
+    refill_url: Option<String>,
+    /// How the times stand in it [basic]
+    #[arg(long, value_parser = words(TimeFormat::ALL.iter().map(|format| format.word())))]
+    refill_time_format: Option<String>,
+    /// Port of its ONVIF services [80]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
+    onvif_port: Option<u16>,
 }
 
 fn words(words: impl Iterator<Item = &'static str>) -> PossibleValuesParser {
@@ -219,6 +241,11 @@ impl Settings {
             quota_bytes,
             mirror_enabled,
             mirror_mode,
+            refill,
+            refill_method,
+            refill_url,
+            refill_time_format,
+            onvif_port,
         } = self;
         let text = |value: &Option<String>| value.as_ref().map(|value| json!(value));
         [
@@ -247,6 +274,11 @@ impl Settings {
             ("quota_bytes", quota_bytes.map(Value::from)),
             ("mirror_enabled", mirror_enabled.map(Value::from)),
             ("mirror_mode", text(mirror_mode)),
+            ("refill_enabled", refill.map(Value::from)),
+            ("refill_method", text(refill_method)),
+            ("refill_url", text(refill_url)),
+            ("refill_time_format", text(refill_time_format)),
+            ("onvif_port", onvif_port.map(Value::from)),
         ]
         .into_iter()
         .filter_map(|(field, value)| Some((field.to_owned(), value?)))

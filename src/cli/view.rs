@@ -56,6 +56,12 @@ pub(super) struct Camera {
     pub(super) quota_bytes: Option<u64>,
     pub(super) mirror_enabled: bool,
     pub(super) mirror_mode: String,
+    pub(super) refill_enabled: bool,
+    pub(super) refill_method: String,
+    pub(super) refill_url: Option<String>,
+    pub(super) refill_time_format: String,
+    pub(super) onvif_port: u16,
+    refill_found: Option<RefillWay>,
     created_at: WallUs,
     status: Status,
 }
@@ -170,6 +176,12 @@ pub(super) fn camera_pairs(camera: &Camera, now: WallUs) -> Table {
     table.pair("transport", &camera.transport);
     table.pair("certificate", dash(camera.tls_fingerprint.clone()));
     table.pair("basic log-in", if camera.allow_basic { "allowed" } else { "refused" });
+    let refill = match (camera.refill_enabled, &camera.refill_found) {
+        (false, _) => "off".to_owned(),
+        (true, None) => camera.refill_method.clone(),
+        (true, Some(found)) => found.told(),
+    };
+    table.pair("refill", refill);
     table.pair("segment length", format!("{} s", camera.segment_seconds));
     table.pair("mode", &camera.record_mode);
     for row in &camera.schedule {
@@ -217,6 +229,20 @@ pub(super) struct ProbeReport {
     time_to_first_frame_ms: Option<u64>,
     tls_fingerprint: Option<String>,
     advice: Vec<String>,
+    refill: Option<RefillWay>,
+}
+
+/// How a camera gives its own recordings away.
+#[derive(Debug, Deserialize)]
+pub(super) struct RefillWay {
+    method: Option<String>,
+    detail: String,
+}
+
+impl RefillWay {
+    fn told(&self) -> String {
+        format!("{}: {}", self.method.as_deref().unwrap_or("no way found"), self.detail)
+    }
 }
 
 /// What a probe found, or why it found nothing.
@@ -226,6 +252,7 @@ pub(super) fn probe_pairs(report: &ProbeReport) -> Table {
     if !report.ok {
         table.pair("result", Cell::word(report.reason.as_deref().unwrap_or("failed")).toned_as("problem"));
         table.pair("detail", dash(report.detail.clone()));
+        table.pair("own storage", dash(report.refill.as_ref().map(RefillWay::told)));
         return table;
     }
     table.pair("result", Cell::word("ok"));
@@ -246,6 +273,7 @@ pub(super) fn probe_pairs(report: &ProbeReport) -> Table {
     if let Some(fingerprint) = &report.tls_fingerprint {
         table.pair("certificate", fingerprint);
     }
+    table.pair("own storage", dash(report.refill.as_ref().map(RefillWay::told)));
     for advice in &report.advice {
         table.pair("advice", advice);
     }
@@ -308,26 +336,82 @@ pub(super) fn segment_table(segments: &[Segment], mirrored: bool) -> Table {
     table
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(super) struct Gap {
-    camera_id: String,
+    pub(super) id: i64,
+    pub(super) camera_id: String,
     cause: String,
     state: String,
     from: WallUs,
     to: Option<WallUs>,
     duration_s: f64,
+    refill: Option<Refill>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Refill {
+    state: String,
+    reason: Option<String>,
+    upto: Option<WallUs>,
+}
+
+impl Gap {
+    /// How it stands with fetching it.
+    pub(super) fn refill_word(&self) -> Option<&str> {
+        self.refill.as_ref().map(|refill| refill.state.as_str())
+    }
+
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.refill.as_ref().and_then(|refill| refill.reason.as_deref())
+    }
+
+    /// Whether it is being fetched, or is to be.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.refill_word() == Some("pending") || self.is_fetched()
+    }
+
+    pub(super) fn is_fetched(&self) -> bool {
+        self.refill_word() == Some("filling")
+    }
+
+    /// Whose and when, for people.
+    pub(super) fn title(&self) -> String {
+        format!("{} {}, {:.0} s", self.camera_id, when::shown(self.from), self.duration_s)
+    }
+
+    pub(super) fn seconds(&self) -> u64 {
+        self.to.map_or(0, |to| whole_seconds(self.from, to))
+    }
+
+    /// So much has come of what it is the rest of.
+    pub(super) fn fetched_seconds_of(&self, whole: &Self) -> u64 {
+        let upto = self.refill.as_ref().and_then(|refill| refill.upto);
+        upto.map_or(0, |upto| whole_seconds(whole.from, upto))
+    }
+
+    /// Whether it is what is left of the other.
+    pub(super) fn is_rest_of(&self, whole: &Self) -> bool {
+        self.camera_id == whole.camera_id && self.from >= whole.from && self.to <= whole.to
+    }
+}
+
+fn whole_seconds(from: WallUs, to: WallUs) -> u64 {
+    u64::try_from((to.0 - from.0) / 1_000_000).unwrap_or_default()
 }
 
 /// Gaps, a line for each.
 pub(super) fn gap_table(gaps: &[Gap]) -> Table {
-    let mut table = Table::new(&["FROM", "TO", ">SECONDS", "CAMERA", "CAUSE"]);
-    for Gap { camera_id, cause, state, from, to, duration_s } in gaps {
+    let mut table = Table::new(&["FROM", "TO", ">SECONDS", "CAMERA", "CAUSE", "REFILL"]);
+    for gap in gaps {
+        let Gap { id: _, camera_id, cause, state, from, to, duration_s, refill: _ } = gap;
+        let why = gap.reason().map_or(String::new(), |reason| format!(": {reason}"));
         table.row([
             when::shown(*from).into(),
             to.map_or_else(|| Cell::word(state), |to| when::shown(to).into()),
             format!("{duration_s:.1}").into(),
             camera_id.into(),
             cause.into(),
+            format!("{}{why}", gap.refill_word().unwrap_or("-")).into(),
         ]);
     }
     table
@@ -440,7 +524,9 @@ pub(super) mod tests {
                 {"weekdays": [0, 1, 2, 3, 4], "start": "08:00", "end": "18:10", "enabled": true}
             ], "time_zone": "Europe/Berlin", "pre_roll_seconds": 5, "post_roll_seconds": 20,
             "event_idle_session": true, "record_audio": false, "retention_hours": null, "quota_bytes": null,
-            "mirror_enabled": true, "mirror_mode": "recorded", "created_at": "2026-11-20T10:00:00.000000Z",
+            "mirror_enabled": true, "mirror_mode": "recorded",
+            "refill_enabled": false, "refill_method": "auto", "refill_url": null, "refill_time_format": "basic",
+            "onvif_port": 80, "created_at": "2026-11-20T10:00:00.000000Z",
             "field_of_tomorrow": true, "status": status,
         })
     }

@@ -9,7 +9,7 @@ import { arrange, h, icon, setAttr, setText, toast } from "./dom.js";
 import { EventLog } from "./events.js";
 import { Exporter } from "./export.js";
 import { ago, bytes, clock, codec, count, duration, full, size } from "./format.js";
-import { hasSchedule, MIRROR_MODES, MODES, takesTriggers, VENDORS } from "./fields.js";
+import { hasSchedule, MIRROR_MODES, REFILL_METHODS, MODES, takesTriggers, VENDORS } from "./fields.js";
 import { Kept, limits } from "./kept.js";
 import { Marks } from "./marks.js";
 import { scheduleText } from "./schedule.js";
@@ -143,6 +143,7 @@ function settingRows(camera) {
     ...(takesTriggers(camera) ? [["A trigger keeps", `${camera.event_idle_session ? camera.pre_roll_seconds : 0} s before, ${camera.post_roll_seconds} s after`]] : []),
     ["Keeps", limits(camera)],
     ["Mirror holds", camera.mirror_enabled ? MIRROR_MODES[camera.mirror_mode] ?? camera.mirror_mode : "nothing"],
+    ["Fetches what is missing", refill(camera)],
     ["Sound", camera.record_audio ? "recorded" : "not recorded"],
     ...(camera.tls_fingerprint ? [["Certificate", camera.tls_fingerprint]] : []),
     ["Added", ...instant(camera.created_at)],
@@ -265,4 +266,11 @@ class Segments {
       this.#copies(h("td", { class: "segments-copies" }), segment),
       h("td", {}, segment.state === "lost" ? null : h("a", { href: segment.url, download: segment.file.replaceAll("/", "_"), "aria-label": `Download the segment from ${clock(at)}`, title: segment.file }, icon("download"))));
   }
+}
+
+/** How what is missing of a camera is fetched from its own storage. */
+function refill({ refill_enabled, refill_method, refill_found }) {
+  if (!refill_enabled) return "no";
+  if (refill_found && !refill_found.method) return `no way was found: ${refill_found.detail}`;
+  return REFILL_METHODS[refill_found?.method ?? refill_method] ?? refill_method;
 }

@@ -15,6 +15,7 @@ export const vendorNeeds = (vendor) => VENDORS[vendor]?.needs
 const SCHEDULED = ["scheduled", "scheduled_event"], TRIGGERED = ["event", "scheduled_event"];
 export const MODES = { continuous: "Always", scheduled: "In its schedule", event: "After triggers", scheduled_event: "After triggers, in its schedule" };
 export const MIRROR_MODES = { recorded: "What is recorded", continuous: "Always, also when nothing is to be recorded" };
+export const REFILL_METHODS = { auto: "As is found out", onvif: "By ONVIF", url: "By an address with times" };
 export const takesTriggers = (camera) => TRIGGERED.includes(camera.record_mode) && camera.record_enabled;
 export const hasSchedule = (camera) => SCHEDULED.includes(camera.record_mode);
 
@@ -50,6 +51,11 @@ export const FIELDS = [
   { key: "quota_bytes", label: "Keep at most", kind: "number", unit: "GB", scale: 1e9, nullable: true, min: 0.001, hint: "Beyond it the oldest goes. Empty: as long as there is room." },
   { key: "mirror_enabled", label: "Second copy on the mirror", kind: "check", initial: true, hint: "Where the server's configuration has a mirror (mirror_dir)." },
   { key: "mirror_mode", label: "The mirror holds", kind: "select", options: Object.entries(MIRROR_MODES), initial: "recorded", modes: [...SCHEDULED, "event"], hint: "Always: it goes on outside schedule and triggers, when the primary keeps nothing." },
+  { key: "refill_enabled", label: "Fetch what is missing from the camera's own storage", kind: "check", initial: false, hint: "For cameras that record themselves, on a card for instance. A test of the camera tells whether there is a way." },
+  { key: "refill_method", label: "How it is fetched", kind: "select", options: Object.entries(REFILL_METHODS), initial: "auto" },
+  { key: "refill_url", label: "Address of its recordings", kind: "text", nullable: true, placeholder: "rtsp://192.0.2.7/replay?from={start}&to={end}", hint: "With {start} and {end}. Empty: the make's own, if it is known, or ONVIF." },
+  { key: "refill_time_format", label: "Times in it look like", kind: "select", options: [["basic", "20261127T100000Z"], ["extended", "2026-11-27T10:00:00Z"], ["underscores", "2026_11_27_10_00_00"], ["unix", "seconds since 1970"]], initial: "basic" },
+  { key: "onvif_port", label: "Port of its ONVIF services", kind: "number", initial: 80, min: 1, max: 65535 },
 ];
 
 /** Where each field stands for a make: what it needs first, the rest folded away. */
@@ -59,8 +65,9 @@ export function layout(vendor) {
     camera: ["name", "id"],
     connection: url ? ["vendor", "main_url", "username", "password"] : ["vendor", "address", "username", "password", "channel"],
     recording: ["record_enabled", "record_mode", "schedule", "time_zone", "pre_roll_seconds", "post_roll_seconds", "event_idle_session",
-      "record_audio", "record_profile", "segment_seconds", "retention_hours", "quota_bytes", "mirror_enabled", "mirror_mode"],
-    more: [...(url ? ["sub_url", "transport", "address", "rtsp_port", "channel"] : ["rtsp_port", "transport", "main_url", "sub_url"]), "tls_fingerprint", "allow_basic"],
+      "record_audio", "record_profile", "segment_seconds", "retention_hours", "quota_bytes", "mirror_enabled", "mirror_mode", "refill_enabled"],
+    more: [...(url ? ["sub_url", "transport", "address", "rtsp_port", "channel"] : ["rtsp_port", "transport", "main_url", "sub_url"]), "tls_fingerprint", "allow_basic",
+      "refill_method", "refill_url", "refill_time_format", "onvif_port"],
     required: url ? "main_url" : "address",
   };
 }

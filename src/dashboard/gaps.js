@@ -21,6 +21,9 @@ const OTHERS = {
   unknown: { word: "no footage kept", look: "unknown" },
 };
 
+// How it stands with fetching what is missing from the camera's own storage.
+const REFILL = { pending: "queued to be fetched from the camera", filling: "being fetched from the camera", failed: "the camera does not have it" };
+
 const kindOf = ({ state, cause }) => CAUSES[cause] ?? OTHERS[state] ?? { word: cause ?? state, look: "offline" };
 
 /** The class of a part's look. */
@@ -30,16 +33,21 @@ export const lookOf = (part) => `look-${kindOf(part).look}`;
 export function words(part) {
   const { word } = kindOf(part);
   const length = part.to - part.from, how = length < 10_000 ? seconds(length / 1000) : duration(length);
-  return `${part.state === "missing" ? "missing: " : ""}${word}, ${how} (${clock(part.from)} to ${part.open ? "now" : clock(part.to)})`;
+  const refill = REFILL[part.refill] ? `; ${REFILL[part.refill]}` : "";
+  return `${part.state === "missing" ? "missing: " : ""}${word}, ${how} (${clock(part.from)} to ${part.open ? "now" : clock(part.to)})${refill}`;
 }
 
 /** What the strip shows besides recordings: one entry for each word, with the time it lasted in all. */
-export function legend(parts) {
+export function legend(parts, filled = []) {
   const sums = new Map();
   for (const part of parts) {
     const { word } = kindOf(part), sum = sums.get(word);
     sums.set(word, { part, ms: (sum?.ms ?? 0) + part.to - part.from });
   }
   const entry = (look, word, ms) => h("li", {}, h("span", { class: `swatch ${look}`, "aria-hidden": "true" }), `${word}${ms === null ? "" : ` ${duration(ms)}`}`);
-  return [entry("look-recorded", "recorded", null), ...[...sums].map(([word, { part, ms }]) => entry(lookOf(part), word, ms))];
+  const length = (list) => list.reduce((ms, { from, to }) => ms + to - from, 0);
+  const refill = [["filled", filled], ...["filling", "pending"].map((state) => [state, parts.filter((part) => part.refill === state)])]
+    .filter(([, list]) => list.length)
+    .map(([state, list]) => entry(`refill-${state}`, { filled: "fetched from the camera", filling: "being fetched", pending: "queued to be fetched" }[state], length(list)));
+  return [entry("look-recorded", "recorded", null), ...refill, ...[...sums].map(([word, { part, ms }]) => entry(lookOf(part), word, ms))];
 }

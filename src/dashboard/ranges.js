@@ -35,14 +35,15 @@ export function snap(ranges, ms, tolerance) {
 
 /**
  * Parts of a day as `recorded` ranges and the `gaps` between them of a second or more; a gap that goes on, for nothing
- * is known after it, is `open`.
+ * is known after it, is `open`. `filled` is what of the recorded time came from the camera's own storage.
  */
 export function split(parts, now) {
   const recorded = parts.filter((part) => part.state === "recorded").reduce((list, { from, to }) => addRange(list, from, to), []);
   const gaps = parts.filter((part) => part.state !== "recorded" && part.to - part.from >= JOIN_MS);
+  const filled = parts.filter((part) => part.state === "recorded" && part.refill === "filled").map(({ from, to }) => ({ from, to }));
   const last = parts.at(-1);
   if (last && last === gaps.at(-1) && last.state !== "unknown" && now - last.to < 10_000) gaps[gaps.length - 1] = { ...last, open: true };
-  return { recorded, gaps };
+  return { recorded, gaps, filled };
 }
 
 /** Takes footage from..to out of `gaps`: an open gap ends there. */

@@ -24,6 +24,7 @@ export class Strip {
   #scope = new Scope();
   #ranges = [];
   #gaps = [];
+  #filled = []; // what of #ranges came from the camera's own storage
   #state = null; // of the camera, as last seen
   #again = null;
   #loaded = null; // key of the day that #ranges belong to
@@ -43,6 +44,7 @@ export class Strip {
     // What is missing lies over recordings, so that a short gap is seen; what nobody wanted lies under them.
     this.missingLane = h("div", { class: "strip-lane strip-missing" });
     this.emptyLane = h("div", { class: "strip-lane" });
+    this.filledLane = h("div", { class: "strip-lane strip-filled" });
     this.future = h("div", { class: "strip-future" });
     this.nowMark = h("div", { class: "strip-now", title: "now" });
     this.playMark = h("div", { class: "strip-playhead", hidden: true });
@@ -58,7 +60,7 @@ export class Strip {
         focus: () => this.#focus(), blur: () => this.#leave(),
         wheel: (event) => this.#wheel(event),
       } },
-    this.emptyLane, this.lane, this.missingLane, this.future, this.nowMark, this.playMark, this.cursorMark, this.note);
+    this.emptyLane, this.lane, this.filledLane, this.missingLane, this.future, this.nowMark, this.playMark, this.cursorMark, this.note);
     // On the wall it would be a request for each camera.
     this.activity = zoom ? new ActivityTrack({ camera, name, on: { click: (event) => this.#click(event),
       pointermove: (event) => this.#point(event), pointerleave: () => this.#leave() } }) : null;
@@ -122,7 +124,7 @@ export class Strip {
     this.#view = { from: start, to: end };
     this.#cursor = null;
     Object.assign(this.el.dataset, { day: key, hours: String(hours) });
-    if (this.#loaded !== key) { this.#ranges = []; this.#gaps = []; this.el.dataset.state = "loading"; }
+    if (this.#loaded !== key) { this.#ranges = []; this.#gaps = []; this.#filled = []; this.el.dataset.state = "loading"; }
     this.#draw();
     this.#fetch();
   }
@@ -133,7 +135,8 @@ export class Strip {
     try {
       const parts = await api.coverage(this.camera, start, end);
       if (load !== this.#load) return;
-      const { recorded, gaps } = split(parts, store.now());
+      const { recorded, gaps, filled } = split(parts, store.now());
+      this.#filled = filled;
       this.#ranges = recorded;
       this.#gaps = gaps;
       this.#loaded = key;
@@ -185,7 +188,8 @@ export class Strip {
     while (lane.children.length > shown.length) lane.lastChild.remove();
     shown.forEach((range, i) => {
       const el = lane.children[i] ?? lane.appendChild(h("div"));
-      setAttr(el, "class", range.state ? `${name} ${lookOf(range)}` : name);
+      setAttr(el, "class", range.state ? `${name} ${lookOf(range)}${range.refill ? ` refill-${range.refill}` : ""}` : name);
+      setAttr(el, "data-refill", range.refill);
       setAttr(el, "data-cause", range.cause ?? range.state);
       const left = Math.max(0, this.#pct(range.from)), right = Math.min(100, this.#pct(range.to));
       // What is too short to be seen gets some pixels, towards the past: its end, often now, stays true.
@@ -201,11 +205,12 @@ export class Strip {
     const missing = (gap) => gap.state === "missing";
     this.#lay(this.emptyLane, "strip-gap", this.#gaps.filter((gap) => !missing(gap)));
     this.#lay(this.lane, "strip-range", this.#ranges);
+    this.#lay(this.filledLane, "strip-fill", this.#filled, THIN_PX / 2);
     this.#lay(this.missingLane, "strip-gap", this.#gaps.filter(missing), THIN_PX / 2);
     this.#drawScale();
     this.activity?.show(this.#view);
     setText(this.sum, this.#loaded === this.day.key ? this.#sumText() : "");
-    this.legend?.replaceChildren(...legend(this.#gaps));
+    this.legend?.replaceChildren(...legend(this.#gaps, this.#filled));
     if (this.#cursor === null) this.#tell(this.#newest());
     setAttr(this.track, "aria-valuemin", 0);
     setAttr(this.track, "aria-valuemax", Math.round((this.day.end - this.day.start) / 1000));
@@ -271,7 +276,7 @@ export class Strip {
   /** The slider's value for assistive technology; answers what is there. */
   #tell(ms) {
     const gap = rangeAt(this.#gaps, ms);
-    const what = rangeAt(this.#ranges, ms) ? "recorded" : gap ? words(gap) : ms > store.now() ? "not yet" : "not recorded";
+    const what = rangeAt(this.#filled, ms) ? "recorded by the camera, fetched later" : rangeAt(this.#ranges, ms) ? "recorded" : gap ? words(gap) : ms > store.now() ? "not yet" : "not recorded";
     setAttr(this.track, "aria-valuenow", Math.round((ms - this.day.start) / 1000));
     setAttr(this.track, "aria-valuetext", `${clock(ms)}, ${what}`);
     return what;

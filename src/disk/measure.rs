@@ -14,6 +14,7 @@ use crate::model::segment::{AudioCodec, Codec, Extent};
 pub(super) const BOXES_MAX: usize = 1_000_000;
 /// What our recorder writes into the `moov`, before the microseconds.
 const START_TAG: &[u8] = b"start_us=";
+const REFILL_TAG: &[u8] = b" source=refill start_us=";
 
 /// What a file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Measured {
     pub audio: Option<AudioCodec>,
     /// UTC microseconds of the first frame, if the file says so.
     pub start_us: Option<i64>,
+    /// Whether it came from a camera's own storage.
+    pub refill: bool,
     /// Bytes after what is whole.
     pub torn_bytes: u64,
 }
@@ -58,6 +61,7 @@ pub fn measure(volume: &Volume, path: &str) -> Result<Measured, Error> {
                 let track = Track::video(&moov).map_err(|bad| not_ours(bad.to_string()))?;
                 let codec = track.codec.ok_or_else(|| not_ours("it is in no codec we record".to_owned()))?;
                 found.start_us = start_us(&moov);
+                found.refill = moov.windows(REFILL_TAG.len()).any(|part| part == REFILL_TAG);
                 found.counter = Some((Counter::new(track), codec));
             }
             b"moof" => {
@@ -95,6 +99,7 @@ pub fn measure(volume: &Volume, path: &str) -> Result<Measured, Error> {
             width: counter.track.width,
             height: counter.track.height,
             start_us: found.start_us,
+            refill: found.refill,
             torn_bytes: open.bytes - found.whole,
         }),
         // Boxes in an order that no recorder writes, and not merely too few of them.
@@ -110,6 +115,7 @@ struct Found {
     /// With the fragment whose `mdat` comes next.
     counted: Option<Counter>,
     start_us: Option<i64>,
+    refill: bool,
     /// Where what is whole ends.
     whole: u64,
     /// A box came where none of its kind may.

@@ -6,8 +6,10 @@
 pub mod bus;
 pub mod gstlog;
 pub mod look;
+pub mod onvif;
 pub mod preflight;
 pub mod recorder;
+pub mod replay;
 pub mod sampler;
 pub mod session;
 pub mod snapshot;

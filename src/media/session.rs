@@ -16,6 +16,7 @@ use super::{
     bus::Lost,
     gstlog,
     recorder::{RecordSettings, Recorded, Recorder},
+    replay,
     source::{RtspSource, Source, Streams},
     tap::{Seen, Tap},
     text::Texts,
@@ -23,6 +24,7 @@ use super::{
 use crate::model::{
     pipeline::{Purpose, SourceSettings},
     segment::SegmentSink,
+    timeline::Range,
 };
 
 /// A stop finishes the open segment within this.
@@ -32,6 +34,9 @@ pub const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 pub enum Use {
     /// Segments go to the sink.
     Record(RecordSettings, Arc<dyn SegmentSink>),
+    /// Segments of what the camera recorded itself go to the sink; with a range, on the camera's clock, that is asked for by
+    /// ONVIF, and without, the address says it.
+    Replay(RecordSettings, Arc<dyn SegmentSink>, Option<Range>),
     /// Nothing but a look; the text is for this owner of log lines.
     Look(String),
 }
@@ -58,9 +63,11 @@ impl Session {
     ) -> Result<Self, Error> {
         let purpose = match on {
             Use::Record(..) => Purpose::Record(streams.0),
+            Use::Replay(..) => Purpose::Replay(streams.0),
             Use::Look(_) => Purpose::Probe(streams.0),
         };
         let pipeline = texts.pipeline(purpose, &settings.bindings())?;
+        let seek = if let Use::Replay(_, _, Some(range)) = on { Some(range) } else { None };
         let closing = Arc::new(AtomicBool::new(false));
         let quiet = closing.clone();
         let lost = move |told: Lost| {
@@ -71,7 +78,7 @@ impl Session {
         let source = Box::new(RtspSource::new(&pipeline, texts, purpose, streams, settings, lost.clone())?);
         let tap = Tap::on(source.units());
         let (recorder, owner) = match on {
-            Use::Record(settings, sink) => {
+            Use::Record(settings, sink) | Use::Replay(settings, sink, _) => {
                 let owner = settings.camera.to_string();
                 let recorder =
                     Recorder::new(&pipeline, purpose, streams.0, settings, sink, source.sourced())?;
@@ -94,6 +101,9 @@ impl Session {
             gst::BusSyncReply::Drop
         });
         let session = Self { pipeline, source, tap, recorder, closing };
+        if let Some(range) = seek {
+            replay::seek(&session.pipeline, purpose, range)?;
+        }
         session.pipeline.set_state(gst::State::Playing).map_err(|_| Error::Refused("start the pipeline"))?;
         Ok(session)
     }

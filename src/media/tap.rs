@@ -13,7 +13,7 @@ use crate::{base::WallUs, model::segment::Codec};
 /// The camera's clock is looked at with every so manieth frame.
 const CLOCK_EVERY: u64 = 16;
 /// From 1900, where NTP begins, to 1970, in microseconds.
-const NTP_EPOCH_US: i64 = 2_208_988_800_000_000;
+pub(super) const NTP_EPOCH_US: i64 = 2_208_988_800_000_000;
 /// Rates are measured over about so long.
 const WINDOW: Duration = Duration::from_secs(4);
 
@@ -66,7 +66,7 @@ pub struct Seen {
 
 /// The camera's own time of a frame: rtspsrc attaches it once sender reports have come, in nanoseconds of NTP
 /// (RFC 3550, 6.4.1), to all frames but those that a parser put together.
-fn camera_time(buffer: &gst::BufferRef) -> Option<WallUs> {
+pub(super) fn camera_time(buffer: &gst::BufferRef) -> Option<WallUs> {
     let metas = buffer.iter_meta::<gst::ReferenceTimestampMeta>();
     let ntp = metas
         .into_iter()

@@ -39,6 +39,8 @@ impl Texts {
             Purpose::Snapshot(Codec::H265) => include_str!("../../pipelines/snapshot-h265.launch"),
             Purpose::Sample(Codec::H264) => include_str!("../../pipelines/sample-h264.launch"),
             Purpose::Sample(Codec::H265) => include_str!("../../pipelines/sample-h265.launch"),
+            Purpose::Replay(Codec::H264) => include_str!("../../pipelines/replay-h264.launch"),
+            Purpose::Replay(Codec::H265) => include_str!("../../pipelines/replay-h265.launch"),
             Purpose::Audio(AudioCodec::Aac) => include_str!("../../pipelines/audio-aac.launch"),
             Purpose::Audio(AudioCodec::Opus) => include_str!("../../pipelines/audio-opus.launch"),
             Purpose::Audio(AudioCodec::Pcma) => include_str!("../../pipelines/audio-pcma.launch"),

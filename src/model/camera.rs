@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     address::{self, BadAddress, StreamUrl, Vendor},
     demand::{self, Mode},
+    refill::way::{self, Method, TimeFormat},
     retention::{BYTES_LEAST, BYTES_MAX, RETENTION_HOURS_MAX},
     schedule::{self, Row, Schedule, Zone},
 };
@@ -146,6 +147,16 @@ pub struct Camera {
     pub mirror_enabled: bool,
     /// What of it the mirror holds.
     pub mirror_mode: MirrorMode,
+    /// Whether what is missing is fetched from its own storage.
+    pub refill_enabled: bool,
+    /// How it is asked for that.
+    pub refill_method: Method,
+    /// An address of its recordings, with `{start}` and `{end}`, without credentials.
+    pub refill_url: Option<String>,
+    /// How the times stand in it.
+    pub refill_time_format: TimeFormat,
+    /// TCP port of its ONVIF services.
+    pub onvif_port: u16,
 }
 
 /// The settings as somebody gives them, unchecked. As a patch, a `None` leaves a field as it is; the inner `None`
@@ -179,12 +190,17 @@ pub struct CameraPatch {
     pub quota_bytes: Option<Option<u64>>,
     pub mirror_enabled: Option<bool>,
     pub mirror_mode: Option<MirrorMode>,
+    pub refill_enabled: Option<bool>,
+    pub refill_method: Option<Method>,
+    pub refill_url: Option<Option<String>>,
+    pub refill_time_format: Option<TimeFormat>,
+    pub onvif_port: Option<u16>,
 }
 
 impl CameraPatch {
     /// Whether a URL among the fields brings credentials along.
     pub fn takes_credentials_from_url(&self) -> bool {
-        [&self.main_url, &self.sub_url]
+        [&self.main_url, &self.sub_url, &self.refill_url]
             .into_iter()
             .flatten()
             .flatten()
@@ -230,6 +246,11 @@ impl Camera {
             quota_bytes: None,
             mirror_enabled: true,
             mirror_mode: MirrorMode::Recorded,
+            refill_enabled: false,
+            refill_method: Method::Auto,
+            refill_url: None,
+            refill_time_format: TimeFormat::Basic,
+            onvif_port: 80,
         };
         blank.patched(given)
     }
@@ -265,6 +286,11 @@ impl Camera {
             quota_bytes,
             mirror_enabled,
             mirror_mode,
+            refill_enabled,
+            refill_method,
+            refill_url,
+            refill_time_format,
+            onvif_port,
         } = patch;
         set(&mut camera.name, name);
         set(&mut camera.vendor, vendor);
@@ -290,6 +316,19 @@ impl Camera {
         set(&mut camera.quota_bytes, quota_bytes);
         set(&mut camera.mirror_enabled, mirror_enabled);
         set(&mut camera.mirror_mode, mirror_mode);
+        set(&mut camera.refill_enabled, refill_enabled);
+        set(&mut camera.refill_method, refill_method);
+        set(&mut camera.refill_time_format, refill_time_format);
+        set(&mut camera.onvif_port, onvif_port);
+        if let Some(given) = refill_url {
+            // Its credentials are those of the streams.
+            let found = given.as_deref().map(way::explicit).transpose()?;
+            if let Some((user, password)) = found.as_ref().and_then(|(_, login)| login.clone()) {
+                camera.username = Some(user);
+                camera.password = password;
+            }
+            camera.refill_url = found.map(|(url, _)| url);
+        }
         for (field, given, slot) in
             [("main_url", main_url, &mut camera.main_url), ("sub_url", sub_url, &mut camera.sub_url)]
         {
@@ -343,6 +382,17 @@ impl Camera {
         }
         if self.quota_bytes.is_some_and(|bytes| !(BYTES_LEAST..=BYTES_MAX).contains(&bytes)) {
             return Err(BadField::new("quota_bytes", format!("is {BYTES_LEAST} to {BYTES_MAX}")));
+        }
+        if self.onvif_port == 0 {
+            return Err(BadField::new("onvif_port", "is 1 to 65535"));
+        }
+        if let Some(url) = &self.refill_url
+            && !way::is_host(url, self.url(self.record_profile).ok().as_ref())
+        {
+            return Err(BadField::new("refill_url", "names another host than the stream that is recorded"));
+        }
+        if self.refill_method == Method::Url && way::template(self).is_none() {
+            return Err(BadField::new("refill_url", "is needed for the refill_method `url`"));
         }
         match self.url(self.record_profile) {
             Ok(_) => Ok(()),
@@ -533,6 +583,7 @@ mod tests {
             event_idle_session: Some(false),
             mirror_enabled: Some(false),
             mirror_mode: Some(MirrorMode::Continuous),
+            refill_enabled: Some(true),
             ..CameraPatch::default()
         }));
     }

@@ -40,6 +40,10 @@ pub enum Kind {
     ZoneDwell,
     /// Somebody crossed a line of a camera's picture.
     LineCross,
+    /// Missing footage came from the camera's own storage.
+    RefillDone,
+    /// Missing footage does not come from the camera's own storage: it was tried as often as it may be.
+    RefillFailed,
     /// A copy of a segment is not what was recorded.
     SegmentDamaged,
     /// A copy was made whole from the other volume.
@@ -74,6 +78,8 @@ words!(Kind {
     ZoneExit = "zone_exit",
     ZoneDwell = "zone_dwell",
     LineCross = "line_cross",
+    RefillDone = "refill_done",
+    RefillFailed = "refill_failed",
     SegmentDamaged = "segment_damaged",
     SegmentHealed = "segment_healed",
     RetentionShortage = "retention_shortage",

@@ -19,6 +19,7 @@ pub mod naming;
 pub mod pace;
 pub mod pipeline;
 pub mod reconcile;
+pub mod refill;
 pub mod reorder;
 pub mod retention;
 pub mod schedule;

@@ -18,13 +18,15 @@ pub enum Purpose {
     Snapshot(Codec),
     /// Some frames a second to JPEG.
     Sample(Codec),
+    /// What a camera recorded itself to segments.
+    Replay(Codec),
     /// The sound beside a stream that is recorded.
     Audio(AudioCodec),
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Record(Codec::H264),
         Self::Record(Codec::H265),
         Self::Probe(Codec::H264),
@@ -33,6 +35,8 @@ impl Purpose {
         Self::Snapshot(Codec::H265),
         Self::Sample(Codec::H264),
         Self::Sample(Codec::H265),
+        Self::Replay(Codec::H264),
+        Self::Replay(Codec::H265),
         Self::Audio(AudioCodec::Aac),
         Self::Audio(AudioCodec::Opus),
         Self::Audio(AudioCodec::Pcma),
@@ -50,6 +54,8 @@ impl Purpose {
             Self::Snapshot(Codec::H265) => "snapshot-h265.launch",
             Self::Sample(Codec::H264) => "sample-h264.launch",
             Self::Sample(Codec::H265) => "sample-h265.launch",
+            Self::Replay(Codec::H264) => "replay-h264.launch",
+            Self::Replay(Codec::H265) => "replay-h265.launch",
             Self::Audio(AudioCodec::Aac) => "audio-aac.launch",
             Self::Audio(AudioCodec::Opus) => "audio-opus.launch",
             Self::Audio(AudioCodec::Pcma) => "audio-pcma.launch",

@@ -68,9 +68,11 @@ impl AudioCodec {
 pub enum Source {
     /// The camera's live stream.
     Live,
+    /// The camera's own storage, fetched afterwards.
+    Refill,
 }
 
-words!(Source { Live = "live" });
+words!(Source { Live = "live", Refill = "refill" });
 
 /// How far a segment is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

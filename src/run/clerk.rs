@@ -26,7 +26,8 @@ use crate::{
     model::{
         copies::{Copies, Place},
         event::{Event, NewEvent},
-        segment::{Segment, SegmentFacts, SegmentState},
+        segment::{Segment, SegmentFacts, SegmentState, Source},
+        timeline::Range,
     },
     store::Store,
 };
@@ -111,9 +112,11 @@ impl Clerk {
             for (place, of) in &self.facts {
                 let new = of.take();
                 // Of what one volume lost, the other may have a copy.
-                let there =
-                    new.iter().map(|(_, facts)| facts).filter(|facts| facts.state != SegmentState::Lost);
-                self.ledgers.recorded(there);
+                let there = || new.iter().map(|(_, facts)| facts).filter(|of| of.state != SegmentState::Lost);
+                self.ledgers.recorded(there().filter(|of| of.head.source == Source::Live));
+                for of in there().filter(|of| of.head.source == Source::Refill) {
+                    self.ledgers.found(&of.head.camera, Range { from: of.head.start, to: of.end() });
+                }
                 let ended = new.iter().filter(|(_, facts)| facts.state != SegmentState::Open);
                 levels.extend(
                     ended.filter_map(|(key, facts)| Some(((*place, *key), self.activities.levels(facts)?))),

@@ -6,6 +6,7 @@ use crate::{
     model::{
         camera::BadField,
         coverage::{self, Part},
+        refill::queue::RefillState,
         timeline::Range,
     },
     store,
@@ -45,6 +46,24 @@ impl Watchkeeper {
         let gaps = self.0.store.stretches(camera, window).await?;
         let stretches: Vec<_> = gaps.into_iter().map(|gap| gap.stretch).collect();
         Ok(coverage::parts(&footage, &stretches, window, WallUs::now()))
+    }
+
+    /// What of `window` came from the camera's own storage, and how it stands with fetching the rest: of the newest gaps, if
+    /// there are thousands.
+    pub async fn refill_states(
+        &self,
+        camera: &CameraId,
+        window: Range,
+    ) -> Result<Vec<(Range, RefillState)>, Error> {
+        let filled = self.0.store.refilled(camera, window).await?;
+        let mut states: Vec<_> = filled.into_iter().map(|range| (range, RefillState::Filled)).collect();
+        let query =
+            GapQuery { camera: Some(camera.clone()), range: window, least_us: 0, after: None, limit: 1000 };
+        for gap in self.gaps(query).await?.gaps {
+            let range = Range { from: gap.stretch.from, to: gap.stretch.to.unwrap_or(window.to) };
+            states.extend(self.refill_state(&gap).map(|state| (range, state)));
+        }
+        Ok(states)
     }
 
     /// How much of each camera's wanted time was recorded today and yesterday, and what is missing now.

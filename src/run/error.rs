@@ -78,6 +78,20 @@ pub enum Error {
     /// As many as there may be.
     #[error("there are {0} tasks, which is the most")]
     TooManyTasks(u32),
+    /// No such gap.
+    #[error("the camera `{camera}` has no gap {id}")]
+    NoGap {
+        /// Which camera.
+        camera: CameraId,
+        /// The gap's id.
+        id: i64,
+    },
+    /// It goes on, is too short or too old, or the camera is not to be asked.
+    #[error("gap {0} is not to be fetched from the camera")]
+    NotFetchable(i64),
+    /// Nothing is fetched from it.
+    #[error("nothing is fetched from the storage of `{0}`")]
+    RefillOff(CameraId),
     /// No such zone.
     #[error("the camera `{camera}` has no zone {id}")]
     NoZone {

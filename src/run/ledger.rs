@@ -22,6 +22,7 @@ use crate::{
         demand,
         event::{Kind, NewEvent, Severity},
         ledger::{Absence, Cause, Gap, Ledger, Standing, Stretch},
+        refill::queue::Tried,
         segment::{SegmentFacts, SegmentState},
         timeline::Range,
     },
@@ -185,14 +186,19 @@ impl Book {
             let id = if plan.written.contains(&n) { ids.next() } else { was.map(|(id, _)| *id) };
             let Some(id) = id else { continue };
             if plan.written.contains(&n) && (was.is_some() || matters(stretch)) {
-                told.push(GapTold::Now(Gap { id, camera: camera.clone(), stretch: *stretch }));
+                told.push(GapTold::Now(Gap {
+                    id,
+                    camera: camera.clone(),
+                    stretch: *stretch,
+                    tried: Tried::default(),
+                }));
             }
             if n >= plan.done {
                 self.rows.push((id, *stretch));
             }
         }
         for (id, stretch) in old.into_iter().skip(plan.stretches.len()) {
-            told.push(GapTold::Covered(Gap { id, camera: camera.clone(), stretch }));
+            told.push(GapTold::Covered(Gap { id, camera: camera.clone(), stretch, tried: Tried::default() }));
         }
         for (gap, range, left) in written.covered {
             self.ledger.tally_mut().absent(range, gap.stretch.absence, Sign::Minus);

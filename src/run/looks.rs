@@ -125,13 +125,18 @@ impl Watchkeeper {
     /// is looked at, or the reason told why it has none.
     pub async fn probe_camera(&self, id: &CameraId) -> Result<Probe, Error> {
         let camera = self.with(id, |entry| entry.camera.clone())?;
+        let (probed, found) = tokio::join!(self.probe_stream_of(id, &camera), self.find_way(&camera));
+        Ok(Probe { refill: Some(found), ..probed? })
+    }
+
+    async fn probe_stream_of(&self, id: &CameraId, camera: &Camera) -> Result<Probe, Error> {
         let turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
-        let url = source(&camera)?.url.as_str().to_owned();
+        let url = source(camera)?.url.as_str().to_owned();
         if let Some(outcome) = self.look_at(id).await? {
-            return Ok(Probe { url, certificate: camera.tls_fingerprint, outcome });
+            return Ok(Probe { url, certificate: camera.tls_fingerprint.clone(), outcome, refill: None });
         }
         drop(turn);
-        self.probe(camera, None).await
+        self.probe_stream(camera).await
     }
 
     /// What a camera that is not saved sends, or one with other credentials. A password that is not given is that of the
@@ -145,14 +150,19 @@ impl Watchkeeper {
             // It goes to nobody with another certificate either.
             camera.tls_fingerprint = camera.tls_fingerprint.or(known.tls_fingerprint);
         }
+        let (probed, found) = tokio::join!(self.probe_stream(&camera), self.find_way(&camera));
+        Ok(Probe { refill: Some(found), ..probed? })
+    }
+
+    async fn probe_stream(&self, camera: &Camera) -> Result<Probe, Error> {
         let _turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
-        let mut settings = source(&camera)?;
+        let mut settings = source(camera)?;
         let url = settings.url.as_str().to_owned();
         let began = Instant::now();
         let described = match preflight::describe(&settings).await {
             Ok(described) => described,
             Err(Lost { loss, detail }) => {
-                return Ok(Probe { url, certificate: None, outcome: Err((loss, detail)) });
+                return Ok(Probe { url, certificate: None, outcome: Err((loss, detail)), refill: None });
             }
         };
         // The stream may be one of a camera that we have; there is never a second session of it.
@@ -169,13 +179,13 @@ impl Watchkeeper {
                 let ours = ours.as_ref().zip(held);
                 let look = self.look_afresh(settings.clone(), described.clone(), began, ours);
                 if let Some(outcome) = look.await? {
-                    return Ok(Probe { url, certificate: described.fingerprint, outcome });
+                    return Ok(Probe { url, certificate: described.fingerprint, outcome, refill: None });
                 }
             }
             if let Some(id) = &ours
                 && let Some(outcome) = self.look_at(id).await?
             {
-                return Ok(Probe { url, certificate: described.fingerprint, outcome });
+                return Ok(Probe { url, certificate: described.fingerprint, outcome, refill: None });
             }
         }
     }

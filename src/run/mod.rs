@@ -16,6 +16,7 @@ mod library;
 mod looks;
 mod mirror;
 pub mod recovery;
+mod refill;
 pub mod resync;
 mod retention;
 mod sampling;
@@ -57,6 +58,7 @@ use crate::{
         demand::{Trigger, Window},
         event::{Event, Severity},
         ledger::Gap,
+        refill::way::{self, Known},
         schedule::Zone,
         segment::Segment,
         status::{CameraStatus, Loss},
@@ -69,6 +71,7 @@ pub use exports::{ExportFile, ExportJob, ExportState};
 pub use keeper::{KeeperNow, StorageLimits};
 pub use ledger::CoverageNow;
 pub use mirror::MirrorNow;
+pub use refill::{FillingNow, RefillLimits};
 pub use retention::{CameraStored, Next, RetentionNow};
 pub use sampling::{AiLimits, Frame, SamplerNow, SamplerState, WAIT_MAX};
 pub use scrub::ScrubNow;
@@ -88,6 +91,8 @@ pub struct Settings {
     pub storage: StorageLimits,
     /// What all samplers together may take.
     pub ai: AiLimits,
+    /// How missing footage is fetched from the cameras.
+    pub refill: RefillLimits,
     /// Where the latest picture of each sampled stream is kept as a file; `None`: nowhere.
     pub frames_dir: Option<PathBuf>,
     /// Where the second copy is; `None` without one.
@@ -139,6 +144,7 @@ struct Inner {
     mirror: Option<mirror::MirrorWatch>,
     samplers: sampling::Samplers,
     workers: workers::Workers,
+    refills: Arc<refill::Refills>,
     scrub: scrub::ScrubState,
     started_at: WallUs,
     cameras: Mutex<BTreeMap<CameraId, Entry>>,
@@ -168,6 +174,8 @@ struct Entry {
     driver: Driver,
     /// Of the stream that is not recorded, while it is sampled, with the settings that it has.
     beside: Option<(Camera, Driver)>,
+    /// How it gives its recordings away, if that was found out.
+    found: Option<Known>,
 }
 
 impl Entry {
@@ -185,6 +193,7 @@ impl Entry {
         CameraNow {
             camera: self.camera.clone(),
             created_at: self.created_at,
+            found: self.found.clone(),
             status: self.driver.status.borrow().clone(),
         }
     }
@@ -197,6 +206,8 @@ pub struct CameraNow {
     pub camera: Camera,
     /// When it was added.
     pub created_at: WallUs,
+    /// How it gives its recordings away, if that was found out.
+    pub found: Option<Known>,
     /// How it is.
     pub status: CameraStatus,
 }
@@ -219,6 +230,8 @@ pub struct Probe {
     pub certificate: Option<String>,
     /// What was found, or why nothing was.
     pub outcome: Result<ProbeFound, (Loss, String)>,
+    /// How the camera gives its own recordings away.
+    pub refill: Option<Known>,
 }
 
 /// What a look at a stream found.
@@ -406,7 +419,7 @@ impl Watchkeeper {
         }
         self.0.ledgers.added(&self.0.store, &id, created_at, camera.record_enabled).await;
         let driver = Driver::start(camera.clone(), self.0.deps.clone(), Duration::ZERO, None);
-        let entry = Entry { camera, created_at, driver, beside: None };
+        let entry = Entry { camera, created_at, driver, beside: None, found: None };
         let now = entry.now();
         self.entries().insert(id.clone(), entry);
         self.0.deps.hub.tell(Change::Camera(id));
@@ -421,12 +434,21 @@ impl Watchkeeper {
         } else {
             store::Password::Keep
         };
-        let camera = self.with(id, |entry| entry.camera.clone())?.patched(patch)?;
+        let before = self.with(id, |entry| entry.camera.clone())?;
+        let camera = before.clone().patched(patch)?;
+        let same_way = way::is_same(&before, &camera);
+        if !same_way {
+            // First: what was found out can be found out again.
+            self.0.store.save_refill_way(id, None).await?;
+        }
         self.0.store.update_camera(&self.0.vault, &camera, password).await?;
         let mut entries = self.entries();
         let entry = entries.get_mut(id).ok_or_else(|| Error::NoCamera(id.clone()))?;
         entry.driver.change(camera.clone());
         entry.camera = camera;
+        if !same_way {
+            entry.found = None;
+        }
         self.0.keepers.iter().for_each(Keeper::changed);
         Ok(entry.now())
     }

@@ -408,7 +408,7 @@ async fn measured(
 fn as_facts(camera: CameraId, path: &str, measured: &Measured, hash: Option<Hash>) -> SegmentFacts {
     let name = path.rsplit('/').next().unwrap_or(path);
     let start = measured.start_us.map(WallUs).or_else(|| naming::start_of(name)).unwrap_or_default();
-    let Measured { extent, codec, width, height, audio, .. } = *measured;
+    let Measured { extent, codec, width, height, audio, refill, .. } = *measured;
     SegmentFacts {
         head: SegmentHead {
             camera,
@@ -418,7 +418,7 @@ fn as_facts(camera: CameraId, path: &str, measured: &Measured, hash: Option<Hash
             width,
             height,
             audio,
-            source: Source::Live,
+            source: if refill { Source::Refill } else { Source::Live },
             only_mirror: false,
         },
         path: path.to_owned(),

@@ -30,6 +30,7 @@ use super::{
     ledger::Ledgers,
     mirror::MirrorWatch,
     recovery::{self, Hashing, Moved, Page, Repaired, Scope, Walk},
+    refill,
     resync::Resync,
     sampling::{self, Samplers},
     scrub::{Scrub, ScrubState},
@@ -51,6 +52,7 @@ use crate::{
         copies::{CopyState, Place},
         event::{Kind, NewEvent, Severity},
         reconcile::Step,
+        refill::way::Known,
         schedule::{self, Zone},
     },
     store::{self, Store},
@@ -288,6 +290,7 @@ impl Watchkeeper {
 
         log(&hub, Kind::ServiceStarted, format!("version {}", env!("CARGO_PKG_VERSION")));
         let apart = SPREAD.min(SPREAD_MAX / u32::try_from(stored.len().max(1)).unwrap_or(u32::MAX));
+        let mut ways: BTreeMap<CameraId, Known> = store.refill_ways().await?.into_iter().collect();
         let mut cameras = BTreeMap::new();
         for (n, stored) in stored.into_iter().enumerate() {
             if stored.password_unreadable {
@@ -298,7 +301,13 @@ impl Watchkeeper {
             let driver = Driver::start(camera.clone(), deps.clone(), delay, reached.get(&camera.id).copied());
             cameras.insert(
                 camera.id.clone(),
-                Entry { camera, created_at: stored.created, driver, beside: None },
+                Entry {
+                    found: ways.remove(&camera.id),
+                    camera,
+                    created_at: stored.created,
+                    driver,
+                    beside: None,
+                },
             );
         }
         let compare =
@@ -319,6 +328,7 @@ impl Watchkeeper {
             mirror,
             samplers,
             workers,
+            refills: Arc::default(),
             scrub,
             started_at,
             cameras: Mutex::new(cameras),
@@ -336,6 +346,7 @@ impl Watchkeeper {
             tracing::error!("nothing is sampled until a task changes: {}", Chain(&error));
         }
         tokio::spawn(sampling::keep(Arc::downgrade(&service.0)));
+        tokio::spawn(refill::keep(Arc::downgrade(&service.0)));
         tokio::spawn(workers::keep(Arc::downgrade(&service.0), posts));
         Ok(service)
     }
@@ -351,7 +362,7 @@ impl Watchkeeper {
             // It may have brought a camera.
             self.stop_cameras(&late).await;
         };
-        let all = async { tokio::join!(self.stop_cameras(&late), change_under_way) };
+        let all = async { tokio::join!(self.stop_cameras(&late), change_under_way, self.0.refills.over()) };
         if timeout(STOP_CAMERAS_WITHIN, all).await.is_err() {
             let late = late.lock().unwrap_or_else(PoisonError::into_inner);
             tracing::error!("cameras that did not stop in time: {late:?}");

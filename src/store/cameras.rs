@@ -14,6 +14,7 @@ use crate::{
         address::Vendor,
         camera::{MirrorMode, Transport},
         demand::Mode,
+        refill::way::{Method, TimeFormat},
         schedule::{self, Row, Schedule, Zone},
     },
 };
@@ -44,19 +45,20 @@ const INSERT: &str = "
                         record_profile, transport, record_enabled, segment_seconds, record_mode, schedule,
                         time_zone, pre_roll_seconds, post_roll_seconds, event_idle_session, record_audio,
                         tls_fingerprint, allow_basic, retention_hours, quota_bytes, mirror_enabled, mirror_mode,
-                        created_us)
+                        refill_enabled, refill_method, refill_url, refill_time_format, onvif_port, created_us)
     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-            ?23, ?24, ?25, ?26, ?27, ?28)
+            ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)
     on conflict (id) do nothing";
 
 const UPDATE: &str = "
     update camera
        set name = ?2, vendor = ?3, address = ?4, rtsp_port = ?5, channel = ?6, username = ?7,
-           password = case when ?28 then password else ?8 end, main_url = ?9, sub_url = ?10,
+           password = case when ?33 then password else ?8 end, main_url = ?9, sub_url = ?10,
            record_profile = ?11, transport = ?12, record_enabled = ?13, segment_seconds = ?14,
            record_mode = ?15, schedule = ?16, time_zone = ?17, pre_roll_seconds = ?18, post_roll_seconds = ?19,
            event_idle_session = ?20, record_audio = ?21, tls_fingerprint = ?22,
-           allow_basic = ?23, retention_hours = ?24, quota_bytes = ?25, mirror_enabled = ?26, mirror_mode = ?27
+           allow_basic = ?23, retention_hours = ?24, quota_bytes = ?25, mirror_enabled = ?26, mirror_mode = ?27,
+           refill_enabled = ?28, refill_method = ?29, refill_url = ?30, refill_time_format = ?31, onvif_port = ?32
      where id = ?1";
 
 const DELETE: &str = "delete from camera where id = ?1";
@@ -65,14 +67,16 @@ const LIST: &str = "
     select id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
            transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
            post_roll_seconds, event_idle_session, record_audio, tls_fingerprint, allow_basic, retention_hours,
-           quota_bytes, mirror_enabled, mirror_mode, created_us
+           quota_bytes, mirror_enabled, mirror_mode, refill_enabled, refill_method, refill_url, refill_time_format,
+           onvif_port, created_us
       from camera order by id";
 
 const GET: &str = "
     select id, name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
            transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
            post_roll_seconds, event_idle_session, record_audio, tls_fingerprint, allow_basic, retention_hours,
-           quota_bytes, mirror_enabled, mirror_mode, created_us
+           quota_bytes, mirror_enabled, mirror_mode, refill_enabled, refill_method, refill_url, refill_time_format,
+           onvif_port, created_us
       from camera where id = ?1";
 
 #[cfg(test)]
@@ -138,7 +142,7 @@ fn none(id: &CameraId) -> Error {
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
-/// Parameters 1 to 27 of [`INSERT`] and [`UPDATE`].
+/// Parameters 1 to 32 of [`INSERT`] and [`UPDATE`].
 fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
     // Without `..`: a new setting must be stored.
     let Camera {
@@ -169,6 +173,11 @@ fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
         quota_bytes,
         mirror_enabled,
         mirror_mode,
+        refill_enabled,
+        refill_method,
+        refill_url,
+        refill_time_format,
+        onvif_port,
     } = camera;
     query
         .bind(id.as_str())
@@ -198,6 +207,11 @@ fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
         .bind(quota_bytes.map(number))
         .bind(mirror_enabled)
         .bind(mirror_mode.word())
+        .bind(refill_enabled)
+        .bind(refill_method.word())
+        .bind(refill_url)
+        .bind(refill_time_format.word())
+        .bind(onvif_port)
 }
 
 #[derive(FromRow)]
@@ -229,6 +243,11 @@ struct CameraRow {
     quota_bytes: Option<i64>,
     mirror_enabled: bool,
     mirror_mode: String,
+    refill_enabled: bool,
+    refill_method: String,
+    refill_url: Option<String>,
+    refill_time_format: String,
+    onvif_port: u16,
     created_us: i64,
 }
 
@@ -264,6 +283,13 @@ impl CameraRow {
                 mirror_enabled: self.mirror_enabled,
                 mirror_mode: MirrorMode::from_word(&self.mirror_mode)
                     .ok_or_else(|| bad("camera.mirror_mode", &self.mirror_mode))?,
+                refill_enabled: self.refill_enabled,
+                refill_method: Method::from_word(&self.refill_method)
+                    .ok_or_else(|| bad("camera.refill_method", &self.refill_method))?,
+                refill_url: self.refill_url,
+                refill_time_format: TimeFormat::from_word(&self.refill_time_format)
+                    .ok_or_else(|| bad("camera.refill_time_format", &self.refill_time_format))?,
+                onvif_port: self.onvif_port,
                 record_enabled: self.record_enabled,
                 segment_seconds: self.segment_seconds,
                 record_mode: Mode::from_word(&self.record_mode)

@@ -1,5 +1,7 @@
 //! Time without footage, and when the service was last alive.
 
+use std::collections::BTreeMap;
+
 use sqlx::{FromRow, SqliteConnection};
 
 use super::{
@@ -13,6 +15,7 @@ use crate::{
         coverage::without,
         event::NewEvent,
         ledger::{Absence, Gap, Stretch},
+        refill::queue::Tried,
         timeline::Range,
     },
 };
@@ -94,6 +97,23 @@ const CHANGE: &str = "update gap set from_us = ?2, to_us = ?3, cause = ?4 where 
 
 const REMOVE: &str = "delete from gap where id = ?1";
 
+const INHERIT: &str = "
+    insert into gap_try (gap_id, attempts, reason, next_us)
+    select ?1, attempts, reason, next_us from gap_try where gap_id = ?2
+    on conflict (gap_id) do nothing";
+
+const TRIED: &str = "
+    insert into gap_try (gap_id, attempts, reason, next_us) select id, ?2, ?3, ?4 from gap where id = ?1
+    on conflict (gap_id) do update
+       set attempts = excluded.attempts, reason = excluded.reason, next_us = excluded.next_us";
+
+const OF_ID: &str = "select id, camera_id, from_us, to_us, cause from gap where id = ?1";
+
+// One search by the key for each gap of a list.
+const TRIES: &str = "
+    select gap_id, attempts, reason, next_us
+      from gap_try where gap_id in (select value from json_each(?1))";
+
 // A camera's stretches do not overlap, as a rule; see `TOUCHING` in segments.rs.
 const IN_RANGE: &str = "
     select id, camera_id, from_us, to_us, cause
@@ -145,8 +165,23 @@ const LIVE: &str = "
 const LIFE: &str = "select since_us, at_us from life";
 
 #[cfg(test)]
-pub(super) const STATEMENTS: &[&str] =
-    &[ADD, CHANGE, REMOVE, IN_RANGE, START, GAPS, GAPS_OF_ALL, ENDS, OPEN, LIVE, LIFE];
+pub(super) const STATEMENTS: &[&str] = &[
+    ADD,
+    CHANGE,
+    REMOVE,
+    INHERIT,
+    TRIED,
+    TRIES,
+    OF_ID,
+    IN_RANGE,
+    START,
+    GAPS,
+    GAPS_OF_ALL,
+    ENDS,
+    OPEN,
+    LIVE,
+    LIFE,
+];
 
 impl Store {
     /// Writes stretches without footage, and when the service was `alive`, in one transaction: all of it or, with an
@@ -205,7 +240,46 @@ impl Store {
         in_range(&mut db, camera, range).await
     }
 
-    /// Gaps, newest first; [`Error::NotFound`] if there is none of the id that they come after.
+    /// One gap.
+    pub async fn gap(&self, id: i64) -> Result<Option<Gap>, Error> {
+        let what = "read a gap";
+        let row: Option<Row> =
+            sqlx::query_as(OF_ID).bind(id).fetch_optional(&self.readers).await.doing(what)?;
+        let mut gaps = Vec::from_iter(row.map(Gap::try_from).transpose().doing(what)?);
+        self.add_tries(&mut gaps).await?;
+        Ok(gaps.pop())
+    }
+
+    /// Adds what was tried to close them: lists do not have it by themselves.
+    async fn add_tries(&self, gaps: &mut [Gap]) -> Result<(), Error> {
+        let what = "read attempts at gaps";
+        let ids: Vec<String> = gaps.iter().map(|gap| gap.id.to_string()).collect();
+        let tries: Vec<(i64, u32, Option<String>, i64)> = sqlx::query_as(TRIES)
+            .bind(format!("[{}]", ids.join(",")))
+            .fetch_all(&self.readers)
+            .await
+            .doing(what)?;
+        let mut tries: BTreeMap<i64, Tried> = tries
+            .into_iter()
+            .map(|(id, attempts, reason, next)| (id, Tried { attempts, reason, next: WallUs(next) }))
+            .collect();
+        gaps.iter_mut().for_each(|gap| gap.tried = tries.remove(&gap.id).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Notes what was tried to close gaps.
+    pub async fn tried(&self, gaps: &[i64], tried: &Tried) -> Result<(), Error> {
+        let what = "note an attempt at a gap";
+        let mut db = self.begin(what).await?;
+        for id in gaps {
+            let query = sqlx::query(TRIED).bind(id).bind(tried.attempts).bind(tried.reason.as_deref());
+            let query = query.bind(tried.next.0);
+            query.execute(&mut *db).await.doing(what)?;
+        }
+        db.commit().await.doing(what)
+    }
+
+    /// Gaps with what was tried to close them, newest first; [`Error::NotFound`] if there is none of the id that they come after.
     pub async fn gaps(&self, page: GapPage<'_>) -> Result<Vec<Gap>, Error> {
         let what = "list gaps";
         let GapPage { camera, range, least_us, now, after, limit } = page;
@@ -229,7 +303,9 @@ impl Store {
             .fetch_all(&self.readers)
             .await
             .doing(what)?;
-        values(what, rows)
+        let mut gaps = values(what, rows)?;
+        self.add_tries(&mut gaps).await?;
+        Ok(gaps)
     }
 }
 
@@ -269,7 +345,10 @@ async fn cover(
         let mut row = Some(gap.id);
         for stretch in without(gap.stretch, footage) {
             let id = put(db, camera, row.take(), &stretch).await.doing(what)?;
-            left.push(Gap { id, camera: camera.clone(), stretch });
+            if id != gap.id {
+                sqlx::query(INHERIT).bind(id).bind(gap.id).execute(&mut *db).await.doing(what)?;
+            }
+            left.push(Gap { id, camera: camera.clone(), stretch, tried: gap.tried.clone() });
         }
         if let Some(id) = row {
             sqlx::query(REMOVE).bind(id).execute(&mut *db).await.doing(what)?;
@@ -314,6 +393,7 @@ impl TryFrom<Row> for Gap {
                 to: row.to_us.map(WallUs),
                 absence: Absence::from_word(&row.cause).ok_or_else(|| bad("gap.cause", &row.cause))?,
             },
+            tried: Tried::default(),
         })
     }
 }
@@ -356,7 +436,10 @@ mod tests {
         let open = stretch(10, None, OFFLINE);
         let [row] = add(&rig, "front", &[open]).await.try_into().unwrap();
         let account = rig.store.account(&id("front")).await.unwrap();
-        assert_eq!(account.open, Some(Gap { id: row, camera: id("front"), stretch: open }));
+        assert_eq!(
+            account.open,
+            Some(Gap { id: row, camera: id("front"), stretch: open, tried: Tried::default() })
+        );
         let closed = stretch(11, 20, Absence::Missing(Cause::Stalled));
         let change = |rows, gone| GapChanges { rows, gone, ..GapChanges::of(&id("front")) };
         let two = change(vec![(Some(row), closed), (None, stretch(20, None, OFFLINE))], vec![]);
@@ -411,6 +494,33 @@ mod tests {
         assert_eq!(starts(GapPage { after: Some(first.id), ..page(None) }).await, [31, 0]);
         let unknown = rig.store.gaps(GapPage { after: Some(99), ..page(None) }).await;
         assert!(matches!(unknown, Err(Error::NotFound { what: "gap", .. })));
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_a_gap_keeps_what_was_tried_and_what_is_gone_leaves_nothing() {
+        let rig = Rig::new().await;
+        let [whole] = add(&rig, "front", &[stretch(10, 20, OFFLINE)]).await.try_into().unwrap();
+        let tried = Tried { attempts: 2, reason: Some("busy".into()), next: WallUs(7) };
+        rig.store.tried(&[whole, 99], &tried).await.unwrap();
+        assert_eq!(rig.store.gap(whole).await.unwrap().unwrap().tried, tried);
+        assert_eq!(rig.store.gap(99).await.unwrap(), None);
+        let found = |range| GapChanges { footage: vec![range], ..GapChanges::of(&id("front")) };
+        rig.store.write_gaps(&[found(seconds(13, 16))], None).await.unwrap();
+        let page = GapPage {
+            camera: Some(&id("front")),
+            range: seconds(0, 100),
+            least_us: 0,
+            now: WallUs(0),
+            after: None,
+            limit: 10,
+        };
+        let left = rig.store.gaps(page).await.unwrap();
+        assert_eq!(left.len(), 2);
+        assert!(left.iter().all(|gap| gap.tried == tried), "{left:#?}");
+        rig.store.write_gaps(&[found(seconds(0, 100))], None).await.unwrap();
+        let rows: i64 =
+            sqlx::query_scalar("select count(*) from gap_try").fetch_one(&rig.store.writer).await.unwrap();
+        assert_eq!(rows, 0);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod gaps;
 mod holds;
+mod refill;
 mod retention;
 mod scrub;
 mod segments;

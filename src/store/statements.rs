@@ -3,8 +3,8 @@
 use sqlx::{AssertSqlSafe, SqlitePool};
 
 use super::{
-    PerPlace, ai, cameras, copies, detections, events, gaps, holds, retention, scrub, segments, tests::Rig,
-    zones,
+    PerPlace, ai, cameras, copies, detections, events, gaps, holds, refill, retention, scrub, segments,
+    tests::Rig, zones,
 };
 
 const SOURCES: &[(&str, &[&str])] = &[
@@ -16,6 +16,7 @@ const SOURCES: &[(&str, &[&str])] = &[
     (include_str!("events.rs"), events::STATEMENTS),
     (include_str!("gaps.rs"), gaps::STATEMENTS),
     (include_str!("holds.rs"), holds::STATEMENTS),
+    (include_str!("refill.rs"), refill::STATEMENTS),
     (include_str!("retention.rs"), retention::STATEMENTS),
     (include_str!("scrub.rs"), scrub::STATEMENTS),
     (include_str!("zones.rs"), zones::STATEMENTS),

@@ -17,6 +17,7 @@ use crate::{
         demand::Mode,
         event::{Kind, NewEvent, Severity},
         naming,
+        refill::way::{Method, TimeFormat},
         schedule::{Row, Schedule, Zone},
         segment::{Codec, Extent, Hash, SegmentFacts, SegmentHead, SegmentState, Source},
         timeline::Range,
@@ -129,6 +130,11 @@ async fn a_camera_comes_back_as_it_went() {
         quota_bytes: Some(5_000_000_000),
         mirror_enabled: false,
         mirror_mode: MirrorMode::Continuous,
+        refill_enabled: true,
+        refill_method: Method::Url,
+        refill_url: Some("rtsp://h/r?a={start}&b={end}".into()),
+        refill_time_format: TimeFormat::Unix,
+        onvif_port: 8000,
     };
     let bare = Camera { username: None, password: None, ..camera("bare") };
     for camera in [&full, &bare] {

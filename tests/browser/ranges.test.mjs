@@ -39,6 +39,19 @@ test("a day's parts become recordings and gaps, and footage ends an open gap", (
   assert.deepEqual(cut(gaps, 90_000, 95_000).at(-1), gaps[1], "footage that begins later than what is known of the gap");
 });
 
+test("what came from the camera's own storage is known apart, and what is to come keeps how it stands", () => {
+  const parts = [
+    { ...range(0, 10_000), state: "recorded" },
+    { ...range(10_000, 14_000), state: "recorded", refill: "filled" },
+    { ...range(14_000, 20_000), state: "missing", cause: "camera_offline", refill: "pending" },
+    { ...range(20_000, 30_000), state: "recorded" },
+  ];
+  const { recorded, gaps, filled } = split(parts, 30_000);
+  assert.deepEqual(recorded, [range(0, 14_000), range(20_000, 30_000)]);
+  assert.deepEqual(filled, [range(10_000, 14_000)]);
+  assert.equal(gaps[0].refill, "pending");
+});
+
 test("a pointer beside a recording means the recording, not its very end", () => {
   const list = [range(100_000, 200_000)];
   assert.equal(snap(list, 150_000, 60_000), 150_000);

@@ -57,6 +57,8 @@ mod recovery;
 #[cfg(test)]
 mod reference_worker;
 #[cfg(test)]
+mod refill;
+#[cfg(test)]
 mod retention;
 #[cfg(test)]
 mod rig;

@@ -47,9 +47,14 @@ pub(crate) struct Rig {
 impl Rig {
     /// A service without cameras.
     pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// [`Self::new`] with other settings.
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         media::init().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings {
+        let mut settings = Settings {
             data_dir: dir.path().join("data"),
             recordings_dir: dir.path().join("recordings"),
             pipelines_dir: None,
@@ -59,7 +64,9 @@ impl Rig {
             scrub_bytes_per_second: 8 << 20,
             ai: Default::default(),
             frames_dir: None,
+            refill: Default::default(),
         };
+        change(&mut settings);
         let service = Watchkeeper::start(&settings).await.unwrap();
         Self { service, settings, scenes: BTreeMap::new(), _dir: dir }
     }
@@ -78,17 +85,27 @@ impl Rig {
 
     /// Starts a camera and adds it to the service.
     pub(crate) async fn add(&mut self, spec: CameraSpec) {
+        self.add_with(spec, |_, _| {}).await;
+    }
+
+    /// [`Self::add`] with other settings of the camera.
+    pub(crate) async fn add_with(
+        &mut self,
+        spec: CameraSpec,
+        change: impl FnOnce(&SimCamera, &mut CameraPatch),
+    ) {
         let name = spec.name.clone();
         let camera = SimCamera::start(spec).unwrap();
         let link = Link::start(camera.port()).unwrap();
         let login = camera.login();
-        let given = CameraPatch {
+        let mut given = CameraPatch {
             main_url: Some(Some(link.url("main"))),
             username: login.as_ref().map(|login| Some(login.user.clone())),
             password: login.map(|login| Some(watchkeeper::base::Secret::new(login.password))),
             segment_seconds: Some(4),
             ..CameraPatch::default()
         };
+        change(&camera, &mut given);
         self.service.add_camera(id(&name), given).await.unwrap();
         self.scenes.insert(name, Scene { camera, link });
     }

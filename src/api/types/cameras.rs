@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::ToSchema;
 
 use super::{
-    CodecWord, Int, MirrorModeWord, ProfileWord, RecordModeWord, StateWord, Time, TransportWord, VendorWord,
-    Word, rounded,
+    CodecWord, Int, MirrorModeWord, ProfileWord, RecordModeWord, RefillMethodWord, StateWord, Time,
+    TimeFormatWord, TransportWord, VendorWord, Word, probe::RefillWay, rounded,
 };
 use crate::{
     base::{CameraId, Secret, mask},
@@ -89,6 +89,18 @@ pub(crate) struct Camera {
     /// Whether it has a second copy on the mirror, where one is configured.
     mirror_enabled: bool,
     mirror_mode: MirrorModeWord,
+    /// Whether what is missing is fetched from its own storage.
+    refill_enabled: bool,
+    refill_method: RefillMethodWord,
+    /// An address of its recordings, with `{start}` and `{end}`; null: the vendor's, if it is known to have one.
+    #[schema(required)]
+    refill_url: Option<String>,
+    refill_time_format: TimeFormatWord,
+    /// TCP port of its ONVIF services.
+    onvif_port: u16,
+    /// How it gives its own recordings away, as it was found out; null before anybody asked, and after its settings changed.
+    #[schema(required)]
+    refill_found: Option<RefillWay>,
     /// When it was added.
     created_at: Time,
     status: CameraStatus,
@@ -96,7 +108,7 @@ pub(crate) struct Camera {
 
 impl From<&CameraNow> for Camera {
     fn from(now: &CameraNow) -> Self {
-        let CameraNow { camera, created_at, status } = now;
+        let CameraNow { camera, created_at, found, status } = now;
         let model::Camera {
             id,
             name,
@@ -125,6 +137,11 @@ impl From<&CameraNow> for Camera {
             quota_bytes,
             mirror_enabled,
             mirror_mode,
+            refill_enabled,
+            refill_method,
+            refill_url,
+            refill_time_format,
+            onvif_port,
         } = camera;
         Self {
             id: id.to_string(),
@@ -154,6 +171,12 @@ impl From<&CameraNow> for Camera {
             quota_bytes: *quota_bytes,
             mirror_enabled: *mirror_enabled,
             mirror_mode: Word(*mirror_mode),
+            refill_enabled: *refill_enabled,
+            refill_method: Word(*refill_method),
+            refill_url: refill_url.clone(),
+            refill_time_format: Word(*refill_time_format),
+            onvif_port: *onvif_port,
+            refill_found: found.as_ref().map(RefillWay::from),
             created_at: Time(*created_at),
             status: status.into(),
         }
@@ -463,6 +486,28 @@ macro_rules! settings {
             #[serde(default, deserialize_with = "given")]
             #[schema(nullable = false)]
             mirror_mode: Option<MirrorModeWord>,
+            /// Whether what is missing is fetched from its own storage. Of a new camera it is not.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false)]
+            refill_enabled: Option<bool>,
+            /// auto: by the address, if there is one for this camera, else by ONVIF. A new camera has auto.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false)]
+            refill_method: Option<RefillMethodWord>,
+            /// An address of its recordings, with `{start}` and `{end}`, UTC on the camera's clock; on the host of its
+            /// streams. null: the vendor's, if it is known to have one.
+            #[serde(default, deserialize_with = "clearable")]
+            #[schema(value_type = Option<String>, max_length = 2048)]
+            refill_url: Option<Option<String>>,
+            /// How the times stand in it: basic (20261127T100000Z), extended (2026-11-27T10:00:00Z), underscores
+            /// (2026_11_27_10_00_00) or unix. A new camera has basic.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(nullable = false)]
+            refill_time_format: Option<TimeFormatWord>,
+            /// TCP port of its ONVIF services. A new camera has 80.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(value_type = u16, required = false, minimum = 1, maximum = 65535)]
+            onvif_port: Option<Port>,
         }
     };
 }
@@ -475,7 +520,7 @@ macro_rules! patch {
             name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
             transport, tls_fingerprint, allow_basic, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
             post_roll_seconds, event_idle_session, record_audio, retention_hours, quota_bytes,
-            mirror_enabled, mirror_mode,
+            mirror_enabled, mirror_mode, refill_enabled, refill_method, refill_url, refill_time_format, onvif_port,
         } = $body;
         let small = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
         CameraPatch {
@@ -505,6 +550,11 @@ macro_rules! patch {
             quota_bytes,
             mirror_enabled,
             mirror_mode: mirror_mode.map(|word| word.0),
+            refill_enabled,
+            refill_method: refill_method.map(|word| word.0),
+            refill_url,
+            refill_time_format: refill_time_format.map(|word| word.0),
+            onvif_port: onvif_port.map(|port| small(port.get())),
         }
     }};
 }

@@ -2,20 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CauseWord, Time, Word};
+use super::{CauseWord, RefillStateWord, Time, Word};
 use crate::{
-    base::WallUs,
+    base::{WallUs, mask},
     model::{
         self,
+        camera::BadField,
         coverage::{Fate, Part, Sums},
         ledger::{Absence, Stretch},
+        refill::queue::RefillState,
         timeline::Range,
     },
-    run::{self, GapTold},
+    run::{self, GapTold, Watchkeeper},
 };
+
+/// Fetched segments closer to each other than this, in microseconds, are one range: a segment's end is known to a frame.
+const JOIN_US: i64 = 100_000;
 
 /// How a gap is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -43,12 +48,31 @@ pub(crate) struct Gap {
     to: Option<Time>,
     /// Of one that goes on: so far.
     duration_s: f64,
+    /// How it stands with fetching it from the camera's own storage; absent if that is not to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    refill: Option<Refill>,
+}
+
+/// How it stands with fetching a gap from the camera's own storage.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Refill {
+    state: RefillStateWord,
+    /// So often it was tried.
+    attempts: u32,
+    /// Why the last attempt did not bring all.
+    #[schema(required)]
+    reason: Option<String>,
+    /// While it is being fetched: up to where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    upto: Option<Time>,
 }
 
 impl Gap {
     /// `None` of what was not wanted, which is no gap.
     fn new(gap: &model::ledger::Gap, now: WallUs, covered: bool) -> Option<Self> {
-        let model::ledger::Gap { id, camera, stretch: Stretch { from, to, absence } } = gap;
+        let model::ledger::Gap { id, camera, stretch: Stretch { from, to, absence }, tried: _ } = gap;
         let state = match to {
             _ if covered => GapState::Covered,
             Some(_) => GapState::Closed,
@@ -63,13 +87,61 @@ impl Gap {
             from: Time(*from),
             to: to.map(Time),
             duration_s: seconds(to.unwrap_or(now).0 - from.0),
+            refill: None,
         })
     }
 
-    /// What the live stream says of it.
-    pub(crate) fn told(told: &GapTold, now: WallUs) -> Option<Self> {
-        Self::new(told.gap(), now, matches!(told, GapTold::Covered(_)))
+    /// One, with how it stands with fetching it.
+    pub(crate) fn now(gap: &model::ledger::Gap, of: &Watchkeeper, now: WallUs) -> Option<Self> {
+        let refill = of.refill_state(gap).map(|state| Refill {
+            state: Word(state),
+            attempts: gap.tried.attempts,
+            reason: of.refill_reason(gap).as_deref().map(mask::urls),
+            upto: of.filling_of(gap).and_then(|filling| filling.upto).map(Time),
+        });
+        Some(Self { refill, ..Self::new(gap, now, false)? })
     }
+
+    /// What the live stream says of it.
+    pub(crate) fn told(told: &GapTold, of: &Watchkeeper, now: WallUs) -> Option<Self> {
+        match told {
+            GapTold::Now(gap) => Self::now(gap, of, now),
+            GapTold::Covered(gap) => Self::new(gap, now, true),
+        }
+    }
+}
+
+/// A time range of which what is missing is to be fetched now.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefillRequest {
+    /// Where it begins; RFC 3339.
+    #[schema(value_type = String, format = DateTime)]
+    from: String,
+    /// Where it ends.
+    #[schema(value_type = String, format = DateTime)]
+    to: String,
+}
+
+impl RefillRequest {
+    /// The range.
+    pub(crate) fn range(&self) -> Result<Range, run::Error> {
+        let time = |field: &'static str, text: &str| {
+            let wrong = || BadField::new(field, "must be an RFC 3339 time such as 2026-11-20T10:00:00Z");
+            WallUs::parse(text).ok_or_else(wrong)
+        };
+        let range = Range { from: time("from", &self.from)?, to: time("to", &self.to)? };
+        if range.from >= range.to {
+            return Err(BadField::new("to", "must be after `from`").into());
+        }
+        Ok(range)
+    }
+}
+
+/// Gaps that are to be fetched now, newest first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct RefillAsked {
+    pub(crate) gaps: Vec<Gap>,
 }
 
 /// Gaps, newest first.
@@ -83,9 +155,9 @@ pub(crate) struct GapList {
 }
 
 impl GapList {
-    pub(crate) fn new(page: &run::GapPage, now: WallUs) -> Self {
+    pub(crate) fn new(page: &run::GapPage, of: &Watchkeeper, now: WallUs) -> Self {
         let run::GapPage { gaps, next } = page;
-        Self { gaps: gaps.iter().filter_map(|gap| Gap::new(gap, now, false)).collect(), next: *next }
+        Self { gaps: gaps.iter().filter_map(|gap| Gap::now(gap, of, now)).collect(), next: *next }
     }
 }
 
@@ -113,6 +185,11 @@ pub(crate) struct CoverageRange {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     cause: Option<CauseWord>,
+    /// Of what is missing: how it stands with fetching it from the camera's own storage. Of footage: `filled`, if it came from
+    /// there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    refill: Option<RefillStateWord>,
 }
 
 /// What became of a stretch of time: ranges without a hole between them, and their sums.
@@ -135,7 +212,13 @@ pub(crate) struct Coverage {
 }
 
 impl Coverage {
-    pub(crate) fn new(camera: String, window: Range, parts: &[Part]) -> Self {
+    /// `states`: ranges that were fetched, or are to be.
+    pub(crate) fn new(
+        camera: String,
+        window: Range,
+        parts: &[Part],
+        states: &[(Range, RefillState)],
+    ) -> Self {
         let sums = Sums::of(parts);
         let percent = sums.percent();
         let Sums { recorded_us, missing_us, not_wanted_us, unknown_us } = sums;
@@ -152,21 +235,58 @@ impl Coverage {
                 .map(|(cause, us)| (cause.word().to_owned(), seconds(us)))
                 .collect(),
             percent,
-            ranges: parts.iter().map(CoverageRange::from).collect(),
+            ranges: parts.iter().flat_map(|part| CoverageRange::of(part, states)).collect(),
         }
     }
 }
 
-impl From<&Part> for CoverageRange {
-    fn from(part: &Part) -> Self {
-        let Part { range: Range { from, to }, fate } = part;
+impl CoverageRange {
+    /// A part, cut where it begins or ends to be fetched.
+    pub(crate) fn of(Part { range, fate }: &Part, states: &[(Range, RefillState)]) -> Vec<Self> {
         let (state, cause) = match fate {
             Fate::Recorded => (CoverageState::Recorded, None),
             Fate::Absent(Absence::NotWanted) => (CoverageState::NotWanted, None),
             Fate::Absent(Absence::Missing(cause)) => (CoverageState::Missing, Some(Word(*cause))),
             Fate::Unknown => (CoverageState::Unknown, None),
         };
-        Self { from: Time(*from), to: Time(*to), state, cause }
+        let concerns = |of: RefillState| match state {
+            CoverageState::Recorded => of == RefillState::Filled,
+            CoverageState::Missing => of != RefillState::Filled,
+            CoverageState::NotWanted | CoverageState::Unknown => false,
+        };
+        let new = |from, to, refill: Option<RefillState>| Self {
+            from: Time(from),
+            to: Time(to),
+            state,
+            cause,
+            refill: refill.map(Word),
+        };
+        let mut within: Vec<_> = states
+            .iter()
+            .filter(|(of, state)| concerns(*state) && of.from < range.to && of.to > range.from)
+            .map(|(of, state)| (of.from.max(range.from), of.to.min(range.to), *state))
+            .collect();
+        within.sort_by_key(|(from, ..)| *from);
+        let (mut ranges, mut at): (Vec<Self>, WallUs) = (Vec::new(), range.from);
+        for (from, to, state) in within {
+            match ranges.last_mut() {
+                // One segment after the other.
+                Some(last) if last.refill == Some(Word(state)) && from.0 - last.to.0.0 < JOIN_US => {
+                    last.to = Time(last.to.0.max(to));
+                }
+                _ => {
+                    if from > at {
+                        ranges.push(new(at, from, None));
+                    }
+                    ranges.push(new(from.max(at), to, Some(state)));
+                }
+            }
+            at = at.max(to);
+        }
+        if at < range.to {
+            ranges.push(new(at, range.to, None));
+        }
+        ranges
     }
 }
 

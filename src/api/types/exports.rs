@@ -100,7 +100,7 @@ impl From<&ExportJob> for Export {
             start: Time(plan.footage.from),
             end: Time(plan.footage.to),
             segments: plan.pieces.len(),
-            gaps: job.gaps.iter().map(CoverageRange::from).collect(),
+            gaps: job.gaps.iter().flat_map(|part| CoverageRange::of(part, &[])).collect(),
             bytes_expected: plan.bytes_expected,
             bytes_sent: job.sent(),
             created_at: Time(job.created_at),
@@ -232,7 +232,7 @@ impl From<&ExportJob> for Manifest {
             start: Time(plan.footage.from),
             end: Time(plan.footage.to),
             clock_offset_ms: job.clock_ahead_us.map(|us| us / 1000),
-            gaps: job.gaps.iter().map(CoverageRange::from).collect(),
+            gaps: job.gaps.iter().flat_map(|part| CoverageRange::of(part, &[])).collect(),
             segments: plan.pieces.iter().enumerate().map(segment).collect(),
             file: written.map(|written| ManifestFile {
                 name: clip::file_name(&job.camera, plan.footage),

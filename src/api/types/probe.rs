@@ -4,9 +4,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{CodecWord, Word, rounded};
+use super::{CodecWord, RefillMethodWord, Time, Word, rounded};
 use crate::{
     base::mask,
+    model::refill::way::Known,
     run::{Probe, ProbeFound},
 };
 
@@ -58,11 +59,32 @@ pub(crate) struct ProbeReport {
     thumbnail: Option<String>,
     /// Where a setting of the camera is known to hurt.
     advice: Vec<String>,
+    /// How the camera gives its own recordings away, to fetch what is missing.
+    #[schema(required)]
+    refill: Option<RefillWay>,
+}
+
+/// What was found out about how a camera gives its own recordings away.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(crate) struct RefillWay {
+    /// `onvif` or `url`; null if neither works.
+    #[schema(required)]
+    method: Option<RefillMethodWord>,
+    /// What tells so, or why not.
+    detail: String,
+    /// When it was found out.
+    at: Time,
+}
+
+impl From<&Known> for RefillWay {
+    fn from(Known { method, detail, at }: &Known) -> Self {
+        Self { method: method.map(Word), detail: mask::urls(detail), at: Time(*at) }
+    }
 }
 
 impl From<&Probe> for ProbeReport {
     fn from(probe: &Probe) -> Self {
-        let Probe { url, certificate, outcome } = probe;
+        let Probe { url, certificate, outcome, refill } = probe;
         let nothing = Self {
             ok: false,
             reason: None,
@@ -82,6 +104,7 @@ impl From<&Probe> for ProbeReport {
             clock_offset_ms: None,
             thumbnail: None,
             advice: Vec::new(),
+            refill: refill.as_ref().map(RefillWay::from),
         };
         match outcome {
             Err((loss, detail)) => {

@@ -63,6 +63,7 @@ impl Rig {
             scrub_bytes_per_second: 8 << 20,
             ai: Default::default(),
             frames_dir: None,
+            refill: Default::default(),
         };
         let volume = Volume::open(&settings.recordings_dir).unwrap();
         fs::create_dir(volume.root().join("a")).unwrap();

@@ -27,6 +27,7 @@ use crate::{
         address::{self, Vendor},
         camera::{BadField, CameraPatch, MirrorMode, Transport},
         demand::Mode,
+        refill::way::{Method, TimeFormat},
         schedule::{Row, Zone},
     },
 };
@@ -76,6 +77,11 @@ struct Entry {
     quota_bytes: Option<u64>,
     mirror_enabled: Option<bool>,
     mirror_mode: Option<String>,
+    refill_enabled: Option<bool>,
+    refill_method: Option<String>,
+    refill_url: Option<String>,
+    refill_time_format: Option<String>,
+    onvif_port: Option<u16>,
 }
 
 /// No error about it quotes it.
@@ -141,6 +147,11 @@ impl Entry {
             quota_bytes,
             mirror_enabled,
             mirror_mode,
+            refill_enabled,
+            refill_method,
+            refill_url,
+            refill_time_format,
+            onvif_port,
         } = self;
         let secret = |Password(secret): &Password| (!secret.reveal().is_empty()).then(|| secret.clone());
         Ok(CameraPatch {
@@ -171,6 +182,11 @@ impl Entry {
             quota_bytes: quota_bytes.map(|bytes| (bytes > 0).then_some(bytes)),
             mirror_enabled: *mirror_enabled,
             mirror_mode: word("mirror_mode", mirror_mode, MirrorMode::from_word)?,
+            refill_enabled: *refill_enabled,
+            refill_method: word("refill_method", refill_method, Method::from_word)?,
+            refill_url: clearable(refill_url),
+            refill_time_format: word("refill_time_format", refill_time_format, TimeFormat::from_word)?,
+            onvif_port: *onvif_port,
         })
     }
 
@@ -208,6 +224,11 @@ impl Entry {
             quota_bytes: Some(camera.quota_bytes.unwrap_or(0)),
             mirror_enabled: Some(camera.mirror_enabled),
             mirror_mode: Some(camera.mirror_mode.clone()),
+            refill_enabled: Some(camera.refill_enabled),
+            refill_method: Some(camera.refill_method.clone()),
+            refill_url: Some(camera.refill_url.clone().unwrap_or_default()),
+            refill_time_format: Some(camera.refill_time_format.clone()),
+            onvif_port: Some(camera.onvif_port),
         }
     }
 }
@@ -318,6 +339,11 @@ fn fields(camera: &Camera) -> Map<String, Value> {
         quota_bytes,
         mirror_enabled,
         mirror_mode,
+        refill_enabled,
+        refill_method,
+        refill_url,
+        refill_time_format,
+        onvif_port,
     } = camera;
     let all = json!({
         "name": name,
@@ -346,6 +372,11 @@ fn fields(camera: &Camera) -> Map<String, Value> {
         "quota_bytes": quota_bytes,
         "mirror_enabled": mirror_enabled,
         "mirror_mode": mirror_mode.word(),
+        "refill_enabled": refill_enabled,
+        "refill_method": refill_method.word(),
+        "refill_url": refill_url,
+        "refill_time_format": refill_time_format.word(),
+        "onvif_port": onvif_port,
     });
     match all {
         Value::Object(all) => all,

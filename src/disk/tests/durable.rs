@@ -70,13 +70,13 @@ fn a_second_copy_is_synced_at_leisure_while_the_first_is_well_and_as_often_as_it
             if bytes.is_some() || began.elapsed() > within {
                 return bytes;
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::park_timeout(Duration::from_millis(10));
         }
     };
     let mut segment = second.open(head("front", START));
     segment.write(file.slice(..ends[0])).unwrap();
     assert_eq!(told(LONG), Some((SegmentState::Open, ends[0])), "a new file is synced at once");
-    std::thread::sleep(Duration::from_millis(1100));
+    std::thread::park_timeout(Duration::from_millis(1100));
     segment.write(file.slice(ends[0]..ends[1])).unwrap();
     assert_eq!(told(Duration::from_millis(1500)), None, "it could wait");
     first.writer.away(Some("unplugged".to_owned()));

@@ -9,15 +9,17 @@ use std::{
 use gstreamer::{self as gst, prelude::*};
 
 use super::{
-    Passing, Shared, Wanted, clock_time, lock,
+    Passing, Placing, RunClock, Shared, Wanted, clock_time, lock,
     pump::Pump,
     stretch::{Branch, Order, Tracks, Unit},
 };
 use crate::{
-    media::{Error, sound::ZERO_NS, source::RtpTimes},
+    base::WallUs,
+    media::{Error, sound::ZERO_NS, source::RtpTimes, tap::camera_time},
     model::{
         gate::{Frame, Gate, Rules, Step, Wish},
         pace::Pace,
+        refill::placing::Verdict,
         reorder::Depth,
     },
 };
@@ -27,6 +29,12 @@ const FRAMES_TO_SETTLE: u32 = 5;
 const SETTLE_WITHIN: Duration = Duration::from_millis(300);
 /// Recording waits so long for sound that the camera announced; what comes later begins another stretch.
 const SOUND_WITHIN: Duration = Duration::from_millis(700);
+/// So many frames of a replay wait until it is known where they belong, and so many bytes: sender reports come every five
+/// seconds or so (RFC 3550, 6.2).
+const HELD_MAX: usize = 400;
+const HELD_BYTES_MAX: usize = 32 << 20;
+/// The camera's clock is looked at with every so manieth frame.
+const CLOCK_EVERY: u32 = 16;
 /// Sound is kept so much longer than pictures, because orders may wait.
 const SOUND_MARGIN_NS: i64 = 2_000_000_000;
 
@@ -51,6 +59,8 @@ pub(super) struct Feed {
     /// Since the first keyframe.
     pub(super) frames: u32,
     steps: Vec<Step<Unit>>,
+    /// Frames of a replay that wait until it is known where they belong.
+    held: Vec<gst::Buffer>,
     /// `None` once it is finished.
     pump: Option<Pump>,
 }
@@ -102,6 +112,7 @@ impl Feed {
             first_keyframe: None,
             frames: 0,
             steps: Vec::new(),
+            held: Vec::new(),
         })
     }
 
@@ -117,8 +128,35 @@ impl Feed {
         self.caps = Some(caps);
     }
 
-    fn frame(&mut self, mut buffer: gst::Buffer) {
-        let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+    fn frame(&mut self, buffer: gst::Buffer) {
+        let Some(placing) = self.shared.settings.placing.clone() else { return self.take(buffer, None) };
+        let known = placing.learn(&buffer);
+        self.held.push(buffer);
+        let bytes: usize = self.held.iter().map(|held| held.size()).sum();
+        if known || self.held.len() >= HELD_MAX || bytes >= HELD_BYTES_MAX {
+            self.replay(&*placing);
+        }
+    }
+
+    /// Takes the frames of a replay that waited.
+    fn replay(&mut self, placing: &dyn Placing) {
+        for buffer in std::mem::take(&mut self.held) {
+            match placing.place(&buffer, is_key(&buffer)) {
+                (at, Verdict::Take) => self.take(buffer, Some(at)),
+                (at, Verdict::TakeAnew) => {
+                    // Another stretch begins with it.
+                    self.tracks_number += 1;
+                    self.depth.forget();
+                    self.take(buffer, Some(at));
+                }
+                (_, Verdict::Leave | Verdict::Done) => {}
+            }
+        }
+    }
+
+    /// Takes a frame: a live one, or one of a replay that was taken `at` this time.
+    fn take(&mut self, mut buffer: gst::Buffer, at: Option<WallUs>) {
+        let key = is_key(&buffer);
         let Some(caps) = self.caps.clone().filter(|_| self.pump.is_some()) else { return };
         if self.first_keyframe.is_none() && !key {
             return;
@@ -127,10 +165,26 @@ impl Feed {
         let since = now - *self.first_keyframe.get_or_insert(now);
         self.frames = self.frames.saturating_add(1);
 
-        let (at_ns, bytes) = (self.place(&buffer, key, now), buffer.size());
+        let at_ns = match at {
+            None => self.place(&buffer, key, now),
+            Some(at) => {
+                let first = *lock(&self.shared.placed).get_or_insert(at);
+                ZERO_NS + (at.0 - first.0) * 1000
+            }
+        };
+        let bytes = buffer.size();
         if self.frames == 1 {
             // It is the anchor of the run, recorded or not.
             self.shared.wall(at_ns);
+        }
+        if at.is_none()
+            && self.frames.is_multiple_of(CLOCK_EVERY)
+            && let Some(camera) = camera_time(&buffer)
+        {
+            let upto = self.shared.wall(at_ns);
+            let ahead_us = camera.0 - upto.0;
+            self.shared.camera_ahead_us.store(ahead_us, Relaxed);
+            self.shared.settings.reached.note_clock(RunClock { run: self.shared.run, upto, ahead_us });
         }
         buffer.make_mut().set_pts(clock_time(at_ns));
         self.show(&buffer, &caps, key, at_ns);
@@ -178,6 +232,9 @@ impl Feed {
 
     /// Gives out what is still to be recorded, and ends the recording. `false` if that is not done by `deadline`.
     pub(super) fn finish(&mut self, deadline: Instant) -> bool {
+        if let Some(placing) = self.shared.settings.placing.clone() {
+            self.replay(&*placing);
+        }
         let (rules, kept) = (self.rules(true), self.gate.bytes());
         self.gate.finish(&rules, &mut self.steps);
         self.shared.settings.memory.changed(kept, self.gate.bytes());
@@ -245,6 +302,10 @@ impl Drop for Feed {
     fn drop(&mut self) {
         self.shared.settings.memory.changed(self.gate.bytes(), 0);
     }
+}
+
+fn is_key(buffer: &gst::BufferRef) -> bool {
+    !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT)
 }
 
 fn same_bytes(a: Option<&gst::Buffer>, b: Option<&gst::Buffer>) -> bool {

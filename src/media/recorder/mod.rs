@@ -16,6 +16,7 @@ mod stretch;
 mod tests;
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -28,7 +29,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     Error,
-    sound::{Sound, Zero},
+    sound::{Sound, ZERO_NS, Zero},
     source::Sourced,
     text,
 };
@@ -39,6 +40,7 @@ use crate::{
         ai::activity::Activity,
         anchor::{Anchor, Jump},
         pipeline::Purpose,
+        refill::placing::Verdict,
         segment::{Codec, SegmentSink},
     },
 };
@@ -65,6 +67,17 @@ pub struct RecordSettings {
     pub lookers: Lookers,
     /// How much moves, over all sessions of the stream.
     pub activity: Arc<Mutex<Activity>>,
+    /// Where frames belong that are no live ones; `None`: they are.
+    pub placing: Option<Arc<dyn Placing>>,
+}
+
+/// Where the frames of a replay belong.
+pub trait Placing: Send + Sync + std::fmt::Debug {
+    /// A frame came. Whether it is known by now where frames belong; until then, they wait.
+    fn learn(&self, unit: &gst::BufferRef) -> bool;
+
+    /// When a frame was taken, on the clock that segments are recorded by, and what becomes of it.
+    fn place(&self, unit: &gst::BufferRef, key: bool) -> (WallUs, Verdict);
 }
 
 /// A frame that passes by, recorded or not.
@@ -113,22 +126,62 @@ impl Lookers {
     }
 }
 
-/// Where a camera's footage ends, in UTC.
+/// Where a camera's footage ends, in UTC, and how its clock stood to it, over all its runs.
 #[derive(Debug, Default)]
-pub struct Reached(AtomicI64);
+pub struct Reached {
+    end: AtomicI64,
+    runs: AtomicU64,
+    clocks: Mutex<VecDeque<RunClock>>,
+}
+
+/// How far a camera's clock was ahead of the footage of a run.
+#[derive(Clone, Copy, Debug)]
+struct RunClock {
+    run: u64,
+    /// The last footage of which that is known.
+    upto: WallUs,
+    ahead_us: i64,
+}
+
+/// The clocks of so many runs are remembered.
+const RUNS: usize = 64;
+/// A run's clock is known this near its end.
+const CLOCK_NEAR_US: i64 = 5_000_000;
 
 impl Reached {
     /// Footage goes until here.
     pub fn new(end: WallUs) -> Self {
-        Self(AtomicI64::new(end.0))
+        Self { end: AtomicI64::new(end.0), ..Self::default() }
+    }
+
+    /// How far the camera's clock was ahead of the footage that ended at `end`, in microseconds: each run is anchored anew, some
+    /// milliseconds beside the one before.
+    pub fn ahead_us(&self, end: WallUs) -> Option<i64> {
+        let clocks = lock(&self.clocks);
+        let near = |of: &&RunClock| {
+            let since_us = end.0 - of.upto.0;
+            (0..CLOCK_NEAR_US).contains(&since_us)
+        };
+        clocks.iter().rev().find(near).map(|clock| clock.ahead_us)
     }
 
     fn set(&self, end: WallUs) {
-        self.0.store(end.0, Relaxed);
+        self.end.store(end.0, Relaxed);
     }
 
     fn get(&self) -> Option<WallUs> {
-        Some(WallUs(self.0.load(Relaxed))).filter(|end| end.0 > 0)
+        Some(WallUs(self.end.load(Relaxed))).filter(|end| end.0 > 0)
+    }
+
+    fn note_clock(&self, clock: RunClock) {
+        let mut clocks = lock(&self.clocks);
+        match clocks.back_mut() {
+            Some(last) if last.run == clock.run => *last = clock,
+            _ => clocks.push_back(clock),
+        }
+        if clocks.len() > RUNS {
+            clocks.pop_front();
+        }
     }
 }
 
@@ -166,6 +219,8 @@ pub struct Memory {
     used: Arc<AtomicUsize>,
 }
 
+/// In place of how far a camera's clock is ahead.
+const UNKNOWN: i64 = i64::MIN;
 /// One camera never keeps more than this: a minute at 6 Mbit/s.
 const CAMERA_BYTES: usize = 48 << 20;
 /// A frame must fit whatever the others keep, or recording could not begin.
@@ -207,6 +262,8 @@ pub struct Recorded {
     pub dropped_frames: u64,
     /// How often the branch failed and was made anew.
     pub failures: u32,
+    /// How far the camera's clock is ahead of the times of its footage, in microseconds, from its sender reports.
+    pub camera_ahead_us: Option<i64>,
     /// How far back the frames kept in memory reach.
     pub pre_roll: Duration,
     /// Whether memory does not suffice for the pre-roll that is wanted.
@@ -222,6 +279,9 @@ struct Shared {
     cut_now: AtomicBool,
     segments: AtomicU64,
     dropped: AtomicU64,
+    camera_ahead_us: AtomicI64,
+    /// Its number among the camera's.
+    run: u64,
     pre_roll_ms: AtomicU64,
     pre_roll_short: AtomicBool,
     /// How often a stretch failed; each is followed by another.
@@ -229,6 +289,8 @@ struct Shared {
     zero: Zero,
     /// Set with the first frame.
     anchor: Mutex<Option<Anchor>>,
+    /// The time of the first frame of a replay.
+    placed: Mutex<Option<WallUs>>,
     /// Stretches that have not ended yet.
     open: Mutex<Vec<Arc<Inside>>>,
 }
@@ -295,7 +357,9 @@ impl Recorder {
         if !parted {
             return Err(Error::Refused("take the record branch out"));
         }
+        let run = settings.reached.runs.fetch_add(1, Relaxed);
         let shared = Arc::new(Shared {
+            run,
             settings,
             codec,
             sink,
@@ -303,11 +367,13 @@ impl Recorder {
             cut_now: AtomicBool::new(false),
             segments: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            camera_ahead_us: AtomicI64::new(UNKNOWN),
             pre_roll_ms: AtomicU64::new(0),
             pre_roll_short: AtomicBool::new(false),
             failures: AtomicU32::new(0),
             zero,
             anchor: Mutex::new(None),
+            placed: Mutex::new(None),
             open: Mutex::default(),
         });
         let feed = Feed::new(pipeline, &tee, pattern, shared.clone(), rtp_times)?;
@@ -323,6 +389,7 @@ impl Recorder {
             segments: shared.segments.load(Relaxed),
             dropped_frames: shared.dropped.load(Relaxed),
             failures: shared.failures.load(Relaxed),
+            camera_ahead_us: Some(shared.camera_ahead_us.load(Relaxed)).filter(|ahead| *ahead != UNKNOWN),
             pre_roll: Duration::from_millis(shared.pre_roll_ms.load(Relaxed)),
             pre_roll_short: shared.pre_roll_short.load(Relaxed),
         }
@@ -359,6 +426,9 @@ impl Shared {
     /// UTC time of a time of this run.
     fn wall(&self, at_ns: i64) -> WallUs {
         let us = at_ns / 1000;
+        if let Some(first) = *lock(&self.placed) {
+            return first.plus_us(us - ZERO_NS / 1000);
+        }
         let mut anchor = lock(&self.anchor);
         let reached = self.settings.reached.get();
         anchor.get_or_insert_with(|| Anchor::new(WallUs::now(), us, reached)).wall(us)
@@ -366,6 +436,9 @@ impl Shared {
 
     /// UTC time of the first frame of a segment.
     fn begins(&self, at_ns: i64) -> WallUs {
+        if self.settings.placing.is_some() {
+            return self.wall(at_ns);
+        }
         let at_us = self.zero.arrival_ns(Instant::now()) / 1000;
         let jump =
             lock(&self.anchor).as_mut().and_then(|anchor| anchor.look(WallUs::now(), at_us, at_ns / 1000));

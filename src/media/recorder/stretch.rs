@@ -387,7 +387,7 @@ fn head(shared: &Shared, at_ns: i64, (width, height): (u32, u32), audio: Option<
         width,
         height,
         audio,
-        source: Source::Live,
+        source: if shared.settings.placing.is_some() { Source::Refill } else { Source::Live },
         only_mirror: false,
     }
 }

@@ -75,6 +75,7 @@ fn segments_begin_with_keyframes_lose_nothing_and_say_what_they_are() {
         lookers: Lookers::default(),
         activity: Arc::default(),
         jumps: tokio::sync::mpsc::unbounded_channel().0,
+        placing: None,
     };
     let recorder = Recorder::new(
         &pipeline,
@@ -197,6 +198,7 @@ impl Bench {
             lookers: Lookers::default(),
             activity: Arc::default(),
             jumps: tokio::sync::mpsc::unbounded_channel().0,
+            placing: None,
         };
         let rtp_times = RtpTimes::default();
         let recorder = Recorder::new(

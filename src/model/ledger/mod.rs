@@ -16,6 +16,7 @@ use super::{
     camera::words,
     coverage::{Sign, Tally},
     pace,
+    refill::queue::Tried,
     status::{Loss, Shown, Written},
     timeline::Range,
 };
@@ -107,6 +108,8 @@ pub struct Gap {
     pub camera: crate::base::CameraId,
     /// When, and why.
     pub stretch: Stretch,
+    /// What was tried to close it.
+    pub tried: Tried,
 }
 
 /// What stands between a camera and the disk.

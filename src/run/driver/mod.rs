@@ -100,6 +100,8 @@ pub(super) struct Driver {
     pub(super) sampled: Arc<AtomicBool>,
     /// Keyframes of the sessions before this one, so that pictures are numbered through.
     pub(super) keyframes_before: Arc<AtomicU64>,
+    /// Where its footage ends, and how its clock stood to it.
+    pub(super) reached: Arc<Reached>,
     task: JoinHandle<()>,
 }
 
@@ -146,6 +148,7 @@ impl Driver {
         let (lookers, sampled) = (Lookers::default(), Arc::new(AtomicBool::new(false)));
         let stream = Arc::new(Semaphore::new(1));
         let in_use = Arc::new(AtomicBool::new(!matches!(demand.want, Want::Nothing(_))));
+        let reached = Arc::new(reached.map(Reached::new).unwrap_or_default());
         let task = Task {
             lookers: lookers.clone(),
             sampled: sampled.clone(),
@@ -159,7 +162,7 @@ impl Driver {
             for_mirror: false,
             record_since: None,
             in_use: in_use.clone(),
-            reached: Arc::new(reached.map(Reached::new).unwrap_or_default()),
+            reached: reached.clone(),
             jumps,
             clocks: Clocks::now(),
             life: Life::default(),
@@ -193,6 +196,7 @@ impl Driver {
             lookers,
             sampled,
             keyframes_before,
+            reached,
             task,
         }
     }
@@ -546,6 +550,7 @@ impl Task {
             jumps: self.jumps.clone(),
             lookers: self.lookers.clone(),
             activity: self.deps.activities.of(&self.camera.id, self.camera.record_profile),
+            placing: None,
         };
         let with_sound = self.camera.record_audio;
         let attempt = async move {
