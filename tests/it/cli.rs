@@ -61,9 +61,11 @@ fn locked() -> SimCamera {
     SimCamera::start(CameraSpec { login: Some(login), ..CameraSpec::new("front") }).unwrap()
 }
 
+/// What is set of a camera, without what is found.
 fn without_status(mut camera: Value) -> Value {
-    camera["status"] = Value::Null;
-    camera["created_at"] = Value::Null;
+    for found in ["status", "created_at", "refill_found"] {
+        camera[found] = Value::Null;
+    }
     camera
 }
 

@@ -58,6 +58,7 @@ mod recovery;
 mod reference_worker;
 #[cfg(test)]
 mod refill;
+mod refill_many;
 #[cfg(test)]
 mod retention;
 #[cfg(test)]

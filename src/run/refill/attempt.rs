@@ -225,6 +225,8 @@ impl Watchkeeper {
 fn refusal(lost: &Lost) -> String {
     match lost.loss {
         Loss::Unauthorised => "its replay does not accept the user name or password".to_owned(),
+        // Invalid Range (RFC 2326, 11.3.8): rtspsrc tells statuses that it does not know in words only.
+        _ if lost.detail.contains("(457)") => "the camera has no more of it (457)".to_owned(),
         _ => format!("its replay: {}", lost.detail),
     }
 }
