@@ -46,9 +46,10 @@ const SHORT_S: u64 = 20;
 const FRAME_US: i64 = 40_000;
 /// Footage is at its true times to this.
 const TRUE_TO_US: i64 = 100_000;
-/// The last frame of a segment has the length of those before it, and the camera's clock is read once for each side of a
-/// border: to this, a fortieth of a frame.
-const ROUNDING_US: i64 = 1_000;
+/// Times in files have 90 ticks a millisecond.
+const ROUNDING_US: i64 = 50;
+/// Within what was fetched, intervals differ by what a camera's times are rounded to.
+const JITTER_US: i64 = 1_000;
 
 /// A service that looks for gaps all the time.
 pub(crate) async fn rig(parallel: usize) -> Rig {
@@ -154,8 +155,11 @@ fn read_segments(name: &str, recordings: &Path, mut segments: Vec<Segment>, hash
     for two in segments.windows(2) {
         let over_us = two[0].facts.end().0 - two[1].facts.head.start.0;
         // A live recording follows the camera's clock at each keyframe, by less than this.
-        let live = two.iter().all(|segment| segment.facts.head.source == Source::Live);
-        let most_us = if live { FRAME_US / 4 } else { ROUNDING_US };
+        let most_us = match (two[0].facts.head.source, two[1].facts.head.source) {
+            (Source::Live, Source::Live) => FRAME_US / 4,
+            (Source::Refill, Source::Refill) => JITTER_US,
+            _ => ROUNDING_US,
+        };
         assert!(over_us <= most_us, "{name}: {over_us} µs of overlap in {all:#?}");
     }
     let (mut live, mut fetched) = (Vec::new(), Vec::new());

@@ -9,6 +9,9 @@ const HOLE_US: i64 = 1_000_000;
 const FRAME_US: i64 = 40_000;
 /// And never less often than this, when it is judged on which side of a border one lies.
 const FRAME_MAX_US: i64 = 100_000;
+/// The last frame ends so long before the range does: what a file says of its length is the interval before it, and intervals differ
+/// by what a camera's times are rounded to.
+const MARGIN_US: i64 = 1_000;
 /// A range begins in the middle of a GOP, whose begin comes as well: GOPs are not longer than this.
 const GOP_MAX_US: i64 = 15_000_000;
 /// More frames than so many in a row that are not of the asked time: the camera sends something else.
@@ -36,12 +39,6 @@ pub struct Placed {
     pub first: Option<WallUs>,
     /// The time up to which frames were taken.
     pub upto: Option<WallUs>,
-    /// Frames before the asked time, which belong to the GOP that it begins in, or to another time altogether.
-    pub before: u64,
-    /// Frames that came out of order, or twice.
-    pub disordered: u64,
-    /// Whether a frame came that lies after the asked time.
-    pub beyond: bool,
 }
 
 impl Placed {
@@ -90,7 +87,7 @@ impl Placer {
     /// it: clocks agree to some milliseconds only, so what lies over a border by less than half a frame is moved to it.
     pub fn place(&mut self, at: WallUs, key: bool) -> (WallUs, Verdict) {
         let verdict = self.judge(at, key);
-        let last = self.range.to.plus_us(-self.frame_us).max(self.range.from);
+        let last = self.range.to.plus_us(-self.frame_us - MARGIN_US).max(self.range.from);
         (at.clamp(self.range.from, last), verdict)
     }
 
@@ -98,27 +95,23 @@ impl Placer {
         self.placed.first.get_or_insert(at);
         let half_us = self.frame_us / 2;
         if at.plus_us(half_us) > self.range.to {
-            self.placed.beyond = true;
-            self.waiting = true;
             // A camera that sends the present in place of the past goes on for ever.
             return self.strayed(at >= self.range.to.plus_us(HOLE_US) || self.placed.taken > 0);
         }
         if at.plus_us(half_us) < self.range.from {
-            self.placed.before += 1;
-            self.waiting = true;
             return self.strayed(false);
         }
         let latest = self.latest;
         if key {
             if latest.is_some_and(|latest| at <= latest) {
-                return self.out_of_order();
+                return self.strayed(false);
             }
             self.key = Some(at);
         } else {
             // Frames that are shown before others that came before them still lie after their keyframe.
             let after_key = self.key.is_some_and(|key| at > key);
             if !self.waiting && !after_key {
-                return self.out_of_order();
+                return self.strayed(false);
             }
             self.waiting |= latest.is_some_and(|latest| at.0 - latest.0 > HOLE_US);
             if self.waiting {
@@ -139,13 +132,9 @@ impl Placer {
         if anew && self.placed.taken > 1 { Verdict::TakeAnew } else { Verdict::Take }
     }
 
-    fn out_of_order(&mut self) -> Verdict {
-        self.placed.disordered += 1;
-        self.waiting = true;
-        self.strayed(false)
-    }
-
+    /// A frame is left out, and with it all up to the next keyframe.
     fn strayed(&mut self, is_the_end: bool) -> Verdict {
+        self.waiting = true;
         self.stray += 1;
         if is_the_end || self.stray > STRAY_MAX { Verdict::Done } else { Verdict::Leave }
     }
@@ -178,9 +167,8 @@ mod tests {
             (25..).zip(&verdicts).filter(|(_, of)| **of == Verdict::Take).map(|(n, _)| n).collect();
         assert_eq!(taken, (50..115).collect::<Vec<_>>());
         assert_eq!(verdicts[115 - 25], Verdict::Done);
-        let Placed { taken, first, upto, before, disordered, beyond } = placer.placed();
+        let Placed { taken, first, upto } = placer.placed();
         assert_eq!((taken, first, upto), (65, Some(ms(1_000)), Some(ms(4_600))));
-        assert_eq!((before, disordered, beyond), (10, 0, true));
     }
 
     #[test]

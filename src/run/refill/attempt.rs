@@ -68,12 +68,11 @@ impl Watchkeeper {
         }) else {
             return Ended::GivenWay;
         };
-        let (settings, times, ahead) = match self.way(&camera, range, ahead_us).await {
+        let (mut settings, times, ahead) = match self.way(&camera, range, ahead_us).await {
             Ok(way) => way,
             Err(why) => return Ended::Failed(why),
         };
         let asked = ahead.asked(range);
-        let mut settings = settings;
         let described = match timeout(SILENT_AFTER, preflight::describe(&settings)).await {
             Ok(Ok(described)) => described,
             Ok(Err(lost)) => return Ended::Failed(refusal(&lost)),
