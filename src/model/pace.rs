@@ -7,7 +7,7 @@
 //! passed here.
 
 /// RTP clock rate of every video payload (RFC 3551, RFC 6184), in ticks a second.
-const VIDEO_RATE: u32 = 90_000;
+pub const VIDEO_RATE: u32 = 90_000;
 /// The camera's clock has jumped if it moved back by more than this, or on by this much more than the time that
 /// passed here. Less than that back is a frame out of its order of display. In nanoseconds.
 const JUMP_NS: i64 = 1_000_000_000;

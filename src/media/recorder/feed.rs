@@ -18,7 +18,7 @@ use crate::{
     media::{Error, sound::ZERO_NS, source::RtpTimes, tap::camera_time},
     model::{
         gate::{Frame, Gate, Rules, Step, Wish},
-        pace::Pace,
+        pace::{Pace, VIDEO_RATE},
         refill::placing::Verdict,
         reorder::Depth,
     },
@@ -35,6 +35,8 @@ const HELD_MAX: usize = 400;
 const HELD_BYTES_MAX: usize = 32 << 20;
 /// The camera's clock is looked at with every so manieth frame.
 const CLOCK_EVERY: u32 = 16;
+/// RTP times that went on by so much more or less than the run did have jumped.
+const RTP_JUMP_US: i64 = 1_000_000;
 /// Sound is kept so much longer than pictures, because orders may wait.
 const SOUND_MARGIN_NS: i64 = 2_000_000_000;
 
@@ -44,6 +46,8 @@ pub(super) struct Feed {
     shared: Arc<Shared>,
     rtp_times: RtpTimes,
     pace: Pace,
+    /// The RTP time of the first frame that has one, and when it was.
+    begun: Option<(u32, WallUs)>,
     /// The first frame's own time.
     first_ns: Option<i64>,
     depth: Depth,
@@ -100,6 +104,7 @@ impl Feed {
             shared,
             rtp_times,
             pace: Pace::default(),
+            begun: None,
             first_ns: None,
             depth: Depth::default(),
             interval_ns: None,
@@ -177,14 +182,8 @@ impl Feed {
             // It is the anchor of the run, recorded or not.
             self.shared.wall(at_ns);
         }
-        if at.is_none()
-            && self.frames.is_multiple_of(CLOCK_EVERY)
-            && let Some(camera) = camera_time(&buffer)
-        {
-            let upto = self.shared.wall(at_ns);
-            let ahead_us = camera.0 - upto.0;
-            self.shared.camera_ahead_us.store(ahead_us, Relaxed);
-            self.shared.settings.reached.note_clock(RunClock { run: self.shared.run, upto, ahead_us });
+        if at.is_none() {
+            self.look_at_clock(&buffer, at_ns);
         }
         buffer.make_mut().set_pts(clock_time(at_ns));
         self.show(&buffer, &caps, key, at_ns);
@@ -208,6 +207,32 @@ impl Feed {
         }
         self.shared.pre_roll_ms.store(u64::try_from(self.gate.reach_ns() / 1_000_000).unwrap_or(0), Relaxed);
         self.shared.pre_roll_short.store(self.gate.is_short(), Relaxed);
+    }
+
+    /// Notes how far the camera's clock is ahead. Its sender report comes after its first frames; how it stood to those is what
+    /// counts for what is missing before them.
+    fn look_at_clock(&mut self, buffer: &gst::BufferRef, at_ns: i64) {
+        let at = self.shared.wall(at_ns);
+        let rtp = self.rtp_times.of(buffer.pts());
+        if self.begun.is_none() {
+            self.begun = rtp.map(|rtp| (rtp, at));
+        }
+        if !self.frames.is_multiple_of(CLOCK_EVERY) {
+            return;
+        }
+        let Some(camera) = camera_time(buffer) else { return };
+        let (run, reached) = (self.shared.run, &self.shared.settings.reached);
+        let clock =
+            |at: WallUs, camera: WallUs| RunClock { run, from: at, upto: at, ahead_us: camera.0 - at.0 };
+        if let (None, Some((first, began)), Some(now)) = (reached.ahead_us(), self.begun, rtp) {
+            let passed_us =
+                i64::from(now.wrapping_sub(first).cast_signed()) * 1_000_000 / i64::from(VIDEO_RATE);
+            // RTP times that jumped meanwhile say nothing.
+            if (at.0 - began.0 - passed_us).abs() < RTP_JUMP_US {
+                reached.note_clock(clock(began, camera.plus_us(-passed_us)));
+            }
+        }
+        reached.note_clock(clock(at, camera));
     }
 
     /// Shows a frame to those who look at all of them, recorded or not.

@@ -134,18 +134,21 @@ pub struct Reached {
     clocks: Mutex<VecDeque<RunClock>>,
 }
 
-/// How far a camera's clock was ahead of the footage of a run.
+/// How far a camera's clock was ahead of a stretch of footage. Each run is anchored anew, some milliseconds beside the one before,
+/// and pulled towards the host's clock as it goes.
 #[derive(Clone, Copy, Debug)]
 struct RunClock {
     run: u64,
-    /// The last footage of which that is known.
+    from: WallUs,
     upto: WallUs,
     ahead_us: i64,
 }
 
-/// The clocks of so many runs are remembered.
-const RUNS: usize = 64;
-/// A run's clock is known this near its end.
+/// So many stretches are remembered: hours of a clock that is 50 millionths off.
+const CLOCKS: usize = 512;
+/// Within a stretch, the clock stays this near, in microseconds.
+const CLOCK_STEP_US: i64 = 2_000;
+/// And it is known this far from the stretch.
 const CLOCK_NEAR_US: i64 = 5_000_000;
 
 impl Reached {
@@ -154,15 +157,22 @@ impl Reached {
         Self { end: AtomicI64::new(end.0), ..Self::default() }
     }
 
-    /// How far the camera's clock was ahead of the footage that ended at `end`, in microseconds: each run is anchored anew, some
-    /// milliseconds beside the one before.
-    pub fn ahead_us(&self, end: WallUs) -> Option<i64> {
-        let clocks = lock(&self.clocks);
-        let near = |of: &&RunClock| {
-            let since_us = end.0 - of.upto.0;
-            (0..CLOCK_NEAR_US).contains(&since_us)
-        };
-        clocks.iter().rev().find(near).map(|clock| clock.ahead_us)
+    /// How far the camera's clock is ahead of what is recorded now, in microseconds.
+    pub fn ahead_us(&self) -> Option<i64> {
+        let run = self.runs.load(Relaxed).checked_sub(1)?;
+        lock(&self.clocks).back().filter(|clock| clock.run == run).map(|clock| clock.ahead_us)
+    }
+
+    /// How far it was ahead of the footage that ended at `end`.
+    pub fn ahead_before_us(&self, end: WallUs) -> Option<i64> {
+        let ended = |of: &&RunClock| of.from <= end && end < of.upto.plus_us(CLOCK_NEAR_US);
+        lock(&self.clocks).iter().rev().find(ended).map(|clock| clock.ahead_us)
+    }
+
+    /// How far it was ahead of the footage that began at `begin`.
+    pub fn ahead_after_us(&self, begin: WallUs) -> Option<i64> {
+        let began = |of: &&RunClock| of.from.plus_us(-CLOCK_NEAR_US) < begin && begin <= of.upto;
+        lock(&self.clocks).iter().find(began).map(|clock| clock.ahead_us)
     }
 
     fn set(&self, end: WallUs) {
@@ -175,11 +185,15 @@ impl Reached {
 
     fn note_clock(&self, clock: RunClock) {
         let mut clocks = lock(&self.clocks);
-        match clocks.back_mut() {
-            Some(last) if last.run == clock.run => *last = clock,
-            _ => clocks.push_back(clock),
+        match clocks.back_mut().filter(|last| last.run == clock.run) {
+            Some(last) if (last.ahead_us - clock.ahead_us).abs() < CLOCK_STEP_US => last.upto = clock.upto,
+            Some(last) => {
+                let from = last.upto;
+                clocks.push_back(RunClock { from, ..clock });
+            }
+            None => clocks.push_back(clock),
         }
-        if clocks.len() > RUNS {
+        if clocks.len() > CLOCKS {
             clocks.pop_front();
         }
     }
@@ -219,8 +233,6 @@ pub struct Memory {
     used: Arc<AtomicUsize>,
 }
 
-/// In place of how far a camera's clock is ahead.
-const UNKNOWN: i64 = i64::MIN;
 /// One camera never keeps more than this: a minute at 6 Mbit/s.
 const CAMERA_BYTES: usize = 48 << 20;
 /// A frame must fit whatever the others keep, or recording could not begin.
@@ -262,8 +274,6 @@ pub struct Recorded {
     pub dropped_frames: u64,
     /// How often the branch failed and was made anew.
     pub failures: u32,
-    /// How far the camera's clock is ahead of the times of its footage, in microseconds, from its sender reports.
-    pub camera_ahead_us: Option<i64>,
     /// How far back the frames kept in memory reach.
     pub pre_roll: Duration,
     /// Whether memory does not suffice for the pre-roll that is wanted.
@@ -279,7 +289,6 @@ struct Shared {
     cut_now: AtomicBool,
     segments: AtomicU64,
     dropped: AtomicU64,
-    camera_ahead_us: AtomicI64,
     /// Its number among the camera's.
     run: u64,
     pre_roll_ms: AtomicU64,
@@ -367,7 +376,6 @@ impl Recorder {
             cut_now: AtomicBool::new(false),
             segments: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-            camera_ahead_us: AtomicI64::new(UNKNOWN),
             pre_roll_ms: AtomicU64::new(0),
             pre_roll_short: AtomicBool::new(false),
             failures: AtomicU32::new(0),
@@ -389,7 +397,6 @@ impl Recorder {
             segments: shared.segments.load(Relaxed),
             dropped_frames: shared.dropped.load(Relaxed),
             failures: shared.failures.load(Relaxed),
-            camera_ahead_us: Some(shared.camera_ahead_us.load(Relaxed)).filter(|ahead| *ahead != UNKNOWN),
             pre_roll: Duration::from_millis(shared.pre_roll_ms.load(Relaxed)),
             pre_roll_short: shared.pre_roll_short.load(Relaxed),
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gstreamer_app::AppSink;
 
 use super::*;
-use crate::media::source::RtpTimes;
+use crate::media::{source::RtpTimes, tap::NTP_EPOCH_US};
 use crate::model::segment::{Next, SegmentHead, SegmentWrite, SinkRefused};
 
 type Kept = Arc<Mutex<HashMap<usize, (SegmentHead, Vec<u8>, bool)>>>;
@@ -425,6 +425,72 @@ fn b_frames_are_recorded_in_both_codecs() {
 /// An RTP header with this timestamp, as far as it is read.
 fn packet(time: u32) -> Vec<u8> {
     [&[0x80, 96, 0, 0][..], &time.to_be_bytes(), &[0; 4]].concat()
+}
+
+#[test]
+fn a_cameras_clock_is_known_at_both_ends_of_what_is_missing() {
+    let reached = Reached::default();
+    let at = |seconds: i64| WallUs(seconds * 1_000_000);
+    let note = |run, from, upto, ahead_us| {
+        reached.note_clock(RunClock { run, from: at(from), upto: at(upto), ahead_us })
+    };
+    reached.runs.store(1, Relaxed);
+    note(0, 10, 10, 37_000_000);
+    note(0, 11, 11, 37_001_000);
+    assert_eq!(reached.ahead_us(), Some(37_000_000), "within a stretch it is near enough");
+    note(0, 60, 60, 37_010_000);
+    reached.runs.store(2, Relaxed);
+    assert_eq!(reached.ahead_us(), None, "of another run nothing is known yet");
+    note(1, 100, 100, 37_040_000);
+    note(1, 105, 105, 37_040_000);
+    note(1, 160, 160, 37_020_000);
+    assert_eq!(
+        (reached.ahead_before_us(at(61)), reached.ahead_after_us(at(100))),
+        (Some(37_010_000), Some(37_040_000))
+    );
+    assert_eq!(
+        (reached.ahead_before_us(at(130)), reached.ahead_after_us(at(130))),
+        (Some(37_020_000), Some(37_020_000))
+    );
+    assert_eq!((reached.ahead_before_us(at(80)), reached.ahead_after_us(at(80))), (None, None));
+    assert_eq!(reached.ahead_us(), Some(37_020_000));
+}
+
+#[test]
+fn a_cameras_clock_is_known_at_a_runs_begin_although_it_is_told_later_and_the_run_moved_meanwhile() {
+    const AHEAD_US: i64 = 37_000_000;
+    let (caps, units) = encoded(160, 32);
+    let mut bench = Bench::new(3600);
+    bench.input.set_caps(Some(&caps));
+    let (shared, ntp) = (bench.recorder.shared.clone(), gst::Caps::new_empty_simple("timestamp/x-ntp"));
+    let mut begin = None;
+    for (n, unit) in (0..).zip(&units) {
+        let mut unit = unit.copy();
+        let mut header = gst::Buffer::from_slice(packet(90_000 / 25 * n));
+        header.make_mut().set_pts(FRAME * u64::from(n));
+        bench.rtp_times.note(&header);
+        if let Some(begin) = begin.filter(|_| n > 16) {
+            let camera = WallUs::plus_us(begin, AHEAD_US + 40_000 * i64::from(n) + NTP_EPOCH_US);
+            let camera = gst::ClockTime::from_useconds(camera.0.try_into().unwrap());
+            gst::ReferenceTimestampMeta::add(unit.make_mut(), &ntp, camera, None);
+        }
+        bench.push(&unit);
+        if n == 0 || n == 16 {
+            bench.taken();
+            let at_ns = ZERO_NS + 40_000_000 * i64::from(n);
+            let at = shared.wall(at_ns);
+            begin.get_or_insert(at);
+            if n == 16 {
+                *lock(&shared.anchor) = Some(Anchor::new(at.plus_us(25_000), at_ns / 1000, None));
+            }
+        }
+    }
+    bench.taken();
+    let reached = &shared.settings.reached;
+    let near = |ahead: Option<i64>, expected: i64| (ahead.unwrap() - expected).abs() < 1000;
+    assert!(near(reached.ahead_after_us(begin.unwrap()), AHEAD_US), "{reached:?}");
+    assert!(near(reached.ahead_us(), AHEAD_US - 25_000), "{reached:?}");
+    assert_eq!(bench.end(), [32]);
 }
 
 /// A trigger's segment holds the pre-roll, and after it nothing is written until the next.

@@ -62,13 +62,12 @@ pub(super) enum Ended {
 impl Watchkeeper {
     /// Has the camera replay a range, and records what it sends.
     pub(super) async fn fetch(&self, id: &CameraId, gap: &Gap, range: Range) -> Ended {
-        let Ok((camera, ahead_us)) = self.with(id, |entry| {
-            let session = entry.driver.session.borrow().clone();
-            (entry.camera.clone(), session.and_then(|session| session.recorded().camera_ahead_us))
-        }) else {
+        let Ok((camera, reached)) =
+            self.with(id, |entry| (entry.camera.clone(), entry.driver.reached.clone()))
+        else {
             return Ended::GivenWay;
         };
-        let (mut settings, times, ahead) = match self.way(&camera, range, ahead_us).await {
+        let (mut settings, times, ahead) = match self.way(&camera, range, &reached).await {
             Ok(way) => way,
             Err(why) => return Ended::Failed(why),
         };
@@ -191,29 +190,27 @@ impl Watchkeeper {
         }
     }
 
-    /// How this camera is asked for a range, and how far its clock is ahead. `ahead_us` is what the live session says.
+    /// How this camera is asked for a range, and how far its clock is ahead of the footage on both sides of it.
     async fn way(
         &self,
         camera: &Camera,
         range: Range,
-        ahead_us: Option<i64>,
+        reached: &Reached,
     ) -> Result<(SourceSettings, Times, Ahead), String> {
-        // Of the footage before the gap; a clock that was set meanwhile has nothing to do with it any more.
-        let before = self.with(&camera.id, |entry| entry.driver.reached.ahead_us(range.from)).ok().flatten();
-        let ahead = |after_us: i64| {
+        let (before, after) = (reached.ahead_before_us(range.from), reached.ahead_after_us(range.to));
+        let after = after.or_else(|| reached.ahead_us());
+        let ahead = |otherwise_us: i64| {
+            let after_us = after.unwrap_or(otherwise_us);
+            // A clock that was set meanwhile has nothing to do with what it was before.
             let before_us = before.filter(|us| (us - after_us).abs() <= STEADY_US).unwrap_or(after_us);
             Ahead { before_us, after_us }
         };
         if self.method_of(camera).await? == Method::Onvif {
             let offer = finding::offer(camera).await?;
-            return Ok((
-                source(camera, offer.url),
-                Times::Packets,
-                ahead(ahead_us.unwrap_or(offer.ahead_us)),
-            ));
+            return Ok((source(camera, offer.url), Times::Packets, ahead(offer.ahead_us)));
         }
         let template = way::template(camera).ok_or("no address with times is known of it")?;
-        let ahead = ahead(ahead_us.unwrap_or_default());
+        let ahead = ahead(0);
         let asked = ahead.asked(range);
         let url =
             way::address(&template, camera.refill_time_format, asked).map_err(|error| error.to_string())?;
