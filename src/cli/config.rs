@@ -61,6 +61,8 @@ pub struct Config {
     pub refill_interval_seconds: u32,
     /// Gaps that began so many hours ago are not fetched any more.
     pub refill_max_gap_hours: u32,
+    /// A gap is given up after so many attempts.
+    pub refill_max_attempts: u32,
     /// A replay takes no more than so many bytes a second.
     pub refill_bytes_per_second: u64,
     /// So many cameras at once.
@@ -91,6 +93,7 @@ impl Default for Config {
             ai_max_decode_mpps: None,
             refill_interval_seconds: 300,
             refill_max_gap_hours: 24,
+            refill_max_attempts: 3,
             refill_bytes_per_second: 4 << 20,
             refill_parallel: 2,
             frames_dir: None,
@@ -155,9 +158,15 @@ pub enum ConfigError {
         /// Where they are.
         recordings: PathBuf,
     },
+    /// Nothing would come.
+    #[error("refill_bytes_per_second: 0 fetches nothing; set it to 1 or more, or leave it out")]
+    RefillRate,
     /// None would be asked, or all at once.
     #[error("refill_parallel: {0} is not 1 to 16")]
     RefillParallel(u32),
+    /// No gap would be fetched, or a camera asked for one for weeks.
+    #[error("refill_max_attempts: {0} is not 1 to 100")]
+    RefillAttempts(u32),
     /// Cameras would be asked without end.
     #[error("refill_interval_seconds: {0} is less than 10")]
     RefillInterval(u32),
@@ -201,8 +210,14 @@ impl Config {
         if config.refill_interval_seconds < 10 {
             return Err(ConfigError::RefillInterval(config.refill_interval_seconds));
         }
+        if !(1..=100).contains(&config.refill_max_attempts) {
+            return Err(ConfigError::RefillAttempts(config.refill_max_attempts));
+        }
         if !(1..=16).contains(&config.refill_parallel) {
             return Err(ConfigError::RefillParallel(config.refill_parallel));
+        }
+        if config.refill_bytes_per_second == 0 {
+            return Err(ConfigError::RefillRate);
         }
         if config.resync_bytes_per_second == 0 {
             return Err(ConfigError::Resync);
@@ -267,6 +282,7 @@ impl Config {
                 "AI_MAX_DECODE_MPPS" => self.ai_max_decode_mpps = Some(number(&value).map_err(wrong)?),
                 "REFILL_INTERVAL_SECONDS" => self.refill_interval_seconds = number(&value).map_err(wrong)?,
                 "REFILL_MAX_GAP_HOURS" => self.refill_max_gap_hours = number(&value).map_err(wrong)?,
+                "REFILL_MAX_ATTEMPTS" => self.refill_max_attempts = number(&value).map_err(wrong)?,
                 "REFILL_BYTES_PER_SECOND" => self.refill_bytes_per_second = bytes(&value).map_err(wrong)?,
                 "REFILL_PARALLEL" => self.refill_parallel = number(&value).map_err(wrong)?,
                 "FRAMES_DIR" => self.frames_dir = Some(value.into()),
@@ -302,6 +318,7 @@ impl Config {
             refill: RefillLimits {
                 interval: Duration::from_secs(self.refill_interval_seconds.into()),
                 max_gap: Duration::from_secs(u64::from(self.refill_max_gap_hours) * 3600),
+                max_attempts: self.refill_max_attempts,
                 bytes_per_second: self.refill_bytes_per_second,
                 parallel: self.refill_parallel as usize,
             },
@@ -345,6 +362,7 @@ mod tests {
             "ai_max_decode_mpps",
             "refill_interval_seconds",
             "refill_max_gap_hours",
+            "refill_max_attempts",
             "refill_bytes_per_second",
             "refill_parallel",
             "frames_dir",
@@ -420,6 +438,53 @@ mod tests {
         assert_eq!(mirror.storage, StorageLimits { max_bytes: Some(1_000_000), min_free_bytes: Some(0) });
         assert_eq!(all.storage, StorageLimits::default());
         assert_eq!((all.resync_bytes_per_second, all.scrub_bytes_per_second), (1, 0));
+    }
+
+    #[test]
+    fn refill_has_bounds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.toml");
+        let load = |text: &str| {
+            fs::write(&path, text).unwrap();
+            Config::load(Some(&path))
+                .map(|config| config.settings().refill)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(load(""), Ok(RefillLimits::default()));
+        let key = "refill_";
+        for (name, bad, said) in [
+            ("interval_seconds", "9", "9 is less than 10"),
+            ("max_attempts", "0", "0 "),
+            ("max_attempts", "101", "101 is not 1 to 100"),
+            ("bytes_per_second", "0", "0 "),
+            ("parallel", "0", "0 "),
+            ("parallel", "17", "17 is not 1 to 16"),
+        ] {
+            let error = load(&format!("{key}{name} = {bad}")).unwrap_err();
+            assert!(error.starts_with(&format!("{key}{name}: {said}")), "{error}");
+        }
+        let mut config = Config::default();
+        for (name, value) in [
+            ("INTERVAL_SECONDS", "10"),
+            ("MAX_GAP_HOURS", "48"),
+            ("MAX_ATTEMPTS", "5"),
+            ("BYTES_PER_SECOND", "1000"),
+            ("PARALLEL", "16"),
+        ] {
+            let mut set = |value: &str| {
+                config.apply([(format!("WATCHKEEPER_REFILL_{name}"), value.to_owned())].into_iter())
+            };
+            assert!(set(value).is_ok(), "{name}");
+            assert!(set("x").unwrap_err().to_string().contains(name));
+        }
+        let expected = RefillLimits {
+            interval: Duration::from_secs(10),
+            max_gap: Duration::from_secs(48 * 3600),
+            max_attempts: 5,
+            bytes_per_second: 1000,
+            parallel: 16,
+        };
+        assert_eq!(config.settings().refill, expected);
     }
 
     #[test]

@@ -37,6 +37,7 @@ use crate::{
         proof,
         storage::{Modes, Rtsp, Sends, Sessions, Soap, Storage},
     },
+    volumes::until_equal,
     wait,
 };
 
@@ -476,8 +477,11 @@ fn a_service_killed_while_it_fetches_leaves_nothing_wrong_and_goes_on_with_it() 
     let camera = SimCamera::start(storing("front", 25)).unwrap();
     let link = Link::start(camera.port()).unwrap();
     camera.storage().set(|modes| modes.real_time_only = true);
-    let start =
-        || Process::start_with(dir.path(), &[("WATCHKEEPER_REFILL_INTERVAL_SECONDS", Path::new("10"))]);
+    let mirror = dir.path().join("mirror");
+    fs::create_dir(&mirror).unwrap();
+    let settings =
+        [("WATCHKEEPER_REFILL_INTERVAL_SECONDS", Path::new("10")), ("WATCHKEEPER_MIRROR_DIR", &mirror)];
+    let start = || Process::start_with(dir.path(), &settings);
     let process = start();
     let given = json!({
         "id": "front", "main_url": link.url("main"), "segment_seconds": 4, "refill_enabled": true,
@@ -531,6 +535,7 @@ fn a_service_killed_while_it_fetches_leaves_nothing_wrong_and_goes_on_with_it() 
     let is_filled = |range: &&Value| range["refill"] == "filled" && range["state"] == "recorded";
     assert!(covered["ranges"].as_array().unwrap().iter().filter(is_filled).count() >= 1, "{covered:#}");
     cli(&["export", "front", "--from", "-1h", "-o", "clip.mp4"]);
+    until_equal(&process, dir.path(), &["front"], wait::PATIENCE);
     process.stop(STOPS_WITHIN);
     let checked = command(dir.path(), "127.0.0.1:1").arg("check").arg("--deep").output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
@@ -543,7 +548,14 @@ fn a_service_killed_while_it_fetches_leaves_nothing_wrong_and_goes_on_with_it() 
         store.close().await;
         segments
     });
-    let read = read_segments("front", &dir.path().join("recordings"), segments, false);
+    let recordings = dir.path().join("recordings");
+    let copied = |segment: &Segment| {
+        let read = |dir: &Path| fs::read(dir.join(&segment.facts.path)).unwrap();
+        read(&recordings) == read(&mirror)
+    };
+    let fetched = |segment: &&Segment| segment.facts.head.source == Source::Refill;
+    assert!(segments.iter().filter(fetched).all(copied), "what was fetched is mirrored: {segments:#?}");
+    let read = read_segments("front", &recordings, segments, false);
     // A clip over all borders plays from its first frame to its last.
     let clip = frames::played(&dir.path().join("clip.mp4")).unwrap();
     let clip: Vec<u64> = clip.iter().map(|stamp| stamp.number).collect();

@@ -10,8 +10,6 @@ use crate::{
 
 /// Nothing shorter is fetched: a camera answers in whole GOPs, and what is left at a gap's begin is less than one.
 pub const LEAST_US: i64 = 1_000_000;
-/// Attempts at one gap.
-pub const ATTEMPTS: u32 = 3;
 
 /// How it stands with a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,14 +46,14 @@ pub fn is_fetchable(cause: Cause) -> bool {
 }
 
 /// How it stands with a gap; `None`, if it is not to be fetched at all: it goes on, is too short or too old, or the camera
-/// cannot have it. `least_us` is what a camera of long GOPs cannot answer with.
-pub fn state(gap: &Gap, oldest: WallUs, least_us: i64) -> Option<RefillState> {
+/// cannot have it. `least_us` is what a camera of long GOPs cannot answer with; it is tried `most` times.
+pub fn state(gap: &Gap, oldest: WallUs, least_us: i64, most: u32) -> Option<RefillState> {
     let (Absence::Missing(cause), Some(to)) = (gap.stretch.absence, gap.stretch.to) else { return None };
     let length_us = to.0 - gap.stretch.from.0;
     if !is_fetchable(cause) || length_us < least_us.max(LEAST_US) || gap.stretch.from < oldest {
         return None;
     }
-    Some(if gap.tried.attempts < ATTEMPTS { RefillState::Pending } else { RefillState::Failed })
+    Some(if gap.tried.attempts < most { RefillState::Pending } else { RefillState::Failed })
 }
 
 #[cfg(test)]
@@ -77,14 +75,15 @@ mod tests {
         };
         let of = |gap: &Gap, attempts| {
             let tried = Tried { attempts, ..Tried::default() };
-            state(&Gap { tried, ..gap.clone() }, WallUs(100_000_000), 0)
+            state(&Gap { tried, ..gap.clone() }, WallUs(100_000_000), 0, 3)
         };
         let offline = gap(Cause::CameraOffline, 200, Some(300));
         assert_eq!(of(&offline, 0), Some(RefillState::Pending));
-        assert_eq!(of(&offline, ATTEMPTS), Some(RefillState::Failed));
+        assert_eq!(of(&offline, 2), Some(RefillState::Pending));
+        assert_eq!(of(&offline, 3), Some(RefillState::Failed));
         assert_eq!(of(&gap(Cause::CameraOffline, 200, None), 0), None, "it goes on");
         let short = gap(Cause::CameraOffline, 200, Some(201));
-        assert_eq!(state(&short, WallUs(0), 1_040_000), None, "too short");
+        assert_eq!(state(&short, WallUs(0), 1_040_000, 3), None, "too short");
         assert_eq!(of(&gap(Cause::CameraOffline, 99, Some(300)), 0), None, "too old");
         assert_eq!(of(&gap(Cause::DiskFull, 200, Some(300)), 0), None);
         assert_eq!(of(&gap(Cause::Operator, 200, Some(300)), 0), None);

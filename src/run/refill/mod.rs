@@ -57,6 +57,8 @@ pub struct RefillLimits {
     pub interval: Duration,
     /// Gaps that began longer ago are left.
     pub max_gap: Duration,
+    /// So many attempts at one gap.
+    pub max_attempts: u32,
     /// A replay takes no more than so many bytes a second.
     pub bytes_per_second: u64,
     /// So many attempts at one moment, of all cameras together.
@@ -68,6 +70,7 @@ impl Default for RefillLimits {
         Self {
             interval: Duration::from_secs(300),
             max_gap: Duration::from_secs(24 * 3600),
+            max_attempts: 3,
             bytes_per_second: 4 << 20,
             parallel: 2,
         }
@@ -158,7 +161,8 @@ impl Watchkeeper {
             (state.asked.contains(&gap.id), state.suffers(&gap.camera))
         };
         let oldest = if asked { WallUs(0) } else { self.oldest_gap() };
-        let state = queue::state(gap, oldest, self.least_us(&gap.camera))?;
+        let most = self.0.settings.refill.max_attempts;
+        let state = queue::state(gap, oldest, self.least_us(&gap.camera), most)?;
         Some(match state {
             _ if filling => RefillState::Filling,
             _ if suffers => RefillState::Failed,
@@ -202,7 +206,7 @@ impl Watchkeeper {
             return Err(Error::NotFetchable(id));
         }
         let tried = Tried {
-            attempts: gap.tried.attempts.max(queue::ATTEMPTS),
+            attempts: gap.tried.attempts.max(self.0.settings.refill.max_attempts),
             reason: Some("somebody gave it up".to_owned()),
             next: WallUs(0),
         };
@@ -397,7 +401,7 @@ impl Watchkeeper {
             log(Kind::RefillDone, Severity::Info, detail);
         }
         let why = tried.reason.clone().unwrap_or_default();
-        if missing > 0 && tried.attempts >= queue::ATTEMPTS {
+        if missing > 0 && tried.attempts >= self.0.settings.refill.max_attempts {
             let detail = format!("{} from {} stay missing: {why}", seconds(missing), range.from.rfc3339());
             log(Kind::RefillFailed, Severity::Warning, detail);
         } else if missing > 0 {
