@@ -186,7 +186,8 @@ class Triggers {
   }
 }
 
-const stateOf = ({ state }) => ({ open: "recording", closed: "complete" }[state] ?? state);
+const STATES = { live: { open: "recording", closed: "complete" }, refill: { open: "being fetched", closed: "fetched" } };
+const stateOf = ({ state, source }) => STATES[source]?.[state] ?? state;
 
 /** The newest segments, kept up by `segment` messages. */
 class Segments {
