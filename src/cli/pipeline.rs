@@ -195,6 +195,16 @@ fn needs(purpose: Purpose) -> (Vec<Binding>, &'static [&'static str]) {
 fn flaw(texts: &Texts, purpose: Purpose) -> Option<(String, String)> {
     let (bindings, names) = needs(purpose);
     let file = purpose.file();
+    if matches!(purpose, Purpose::Record(_) | Purpose::Probe(_))
+        && texts.filters_source(purpose).is_ok_and(|filters| filters)
+    {
+        return Some((
+            format!(
+                "`{file}` links `src` through caps, which may leave the pictures unlinked when sound comes at the same moment"
+            ),
+            "link it to the depayloader itself, which takes nothing else: src. ! rtph264depay".to_owned(),
+        ));
+    }
     let wrong = match texts.pipeline(purpose, &bindings) {
         Ok(pipeline) => names.iter().find_map(|name| text::named(&pipeline, purpose, name).err()),
         Err(error) => Some(error),

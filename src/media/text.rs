@@ -64,6 +64,14 @@ impl Texts {
         Ok(pipeline)
     }
 
+    /// Whether the text for `purpose` links `src` through caps. The parser then tries a capsfilter of its own for each pad that comes,
+    /// in that pad's thread: where pictures and sound come at once, the two take the depayloader from each other, and now and then
+    /// it ends up with no source, or with a freed pad for a peer (`gst_element_link_pads_filtered`, 1.22).
+    pub fn filters_source(&self, purpose: Purpose) -> Result<bool, Error> {
+        let words = split_words(&without_comments(&self.get(purpose)?));
+        Ok(words.windows(3).any(|of| of[0] == "src." && of[1] == "!" && of[2].contains('/')))
+    }
+
     /// The text for `purpose` on one line, with the bound values in it, to paste after `gst-launch-1.0`. Secrets
     /// stand as `***` unless `reveal` is set.
     pub fn render(&self, purpose: Purpose, bindings: &[Binding], reveal: bool) -> Result<String, Error> {
@@ -195,6 +203,7 @@ mod tests {
             let src = named(&pipeline, purpose, "src").unwrap();
             assert_eq!(src.property::<String>("user-pw"), "x");
             named(&pipeline, purpose, "split").unwrap();
+            assert!(!texts.filters_source(purpose).unwrap());
         }
         Codec::ALL.iter().for_each(|codec| drop(texts.pipeline(Purpose::Snapshot(*codec), &[]).unwrap()));
     }

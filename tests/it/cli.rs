@@ -171,6 +171,10 @@ fn what_was_recorded_and_what_happened_is_listed() {
     let (code, said, _) = line.run("", &["pipeline", "check", "--pipelines", "texts"]);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("record-h264"), "{said}");
+    let racy = "rtspsrc name=src src. ! application/x-rtp,media=video ! rtph264depay name=depay ! fakesink";
+    fs::write(texts.join("record-h264.launch"), racy).unwrap();
+    let (code, said, _) = line.run("", &["pipeline", "check", "--pipelines", "texts"]);
+    assert!(code == 1 && said.contains("through caps"), "{said}");
 
     let doctor = line.json(&["doctor"]);
     assert_eq!(doctor["ok"], true, "{doctor:#}");
