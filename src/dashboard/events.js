@@ -4,12 +4,14 @@
 import * as api from "./api.js";
 import { arrange, h, icon, setText } from "./dom.js";
 import { ago, dateKey, dateShort, clock, full, sentence } from "./format.js";
+import { causeWords } from "./gaps.js";
 import { isReason, severityMark } from "./state.js";
 import { store } from "./store.js";
 
 const KINDS = {
   camera_offline: "Camera offline", camera_online: "Camera online", recorder_error: "Recorder error",
   recording_gap: "Gap in the recording", disk_pressure: "Disk is filling up", clock_step: "Clock was set",
+  refill_done: "Fetched from the camera", refill_failed: "Not fetched from the camera",
   retention_shortage: "Not enough space to keep what was asked",
   mirror_degraded: "The mirror takes nothing", mirror_behind: "The mirror is behind", mirror_resyncing: "The mirror is being brought up to date",
   mirror_restored: "The mirror has all again", segment_damaged: "Damaged copy found", segment_healed: "Damaged copy mended",
@@ -127,7 +129,7 @@ export class EventLog {
             event.camera_id && !this.fixed ? h("a", { href: `#/cameras/${encodeURIComponent(event.camera_id)}`, text: nameOf(event.camera_id), data: { nameOf: event.camera_id } }) : null),
           h("time", { class: "muted", datetime: event.at, title: full(at), data: { at: String(at) } })),
         h("div", { class: "event-foot" },
-          event.detail ? h("p", { class: "event-detail", title: event.detail, text: detailWords(event.detail) }) : null,
+          event.detail ? h("p", { class: "event-detail", title: event.detail, text: detailWords(event) }) : null,
           event.sight ? h("button", { class: "button small", type: "button", "aria-label": `Play: ${kindWords(event.kind)}, ${clock(at)}`, data: { testid: "event-play" },
             on: { click: () => this.play(event.camera_id, playFrom(event)) } }, icon("play"), "Play") : null)));
   }
@@ -141,10 +143,15 @@ export class EventLog {
   }
 }
 
-/** The detail as a sentence; the reason's code in front of it is for those who search, and stays in the title. */
-function detailWords(detail) {
+/**
+ * The detail as a sentence, with its times in the browser's zone; the code in front of it, of a reason or of a gap's cause, is for
+ * those who search, and stays in the title.
+ */
+function detailWords({ kind, detail, at }) {
+  const time = (ms) => `${dateKey(ms) === dateKey(Date.parse(at)) ? "" : `${dateKey(ms)} `}${clock(ms)}`;
   const [, code, rest] = /^([a-z_]+): (.+)$/s.exec(detail) ?? [];
-  return sentence(isReason(code) ? rest : detail);
+  const said = code && kind === "recording_gap" ? `${causeWords(code)}: ${rest}` : isReason(code) ? rest : detail;
+  return sentence(said.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, (when) => time(Date.parse(when))));
 }
 
 /**

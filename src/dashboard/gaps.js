@@ -26,6 +26,9 @@ const REFILL = { pending: "queued to be fetched from the camera", filling: "bein
 
 const kindOf = ({ state, cause }) => CAUSES[cause] ?? OTHERS[state] ?? { word: cause ?? state, look: "offline" };
 
+/** A cause in words. */
+export const causeWords = (cause) => kindOf({ cause }).word;
+
 /** The class of a part's look. */
 export const lookOf = (part) => `look-${kindOf(part).look}`;
 

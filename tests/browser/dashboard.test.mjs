@@ -339,6 +339,8 @@ test("days on which the clocks change have 23 and 25 hours", async () => {
 test("events can be filtered", async () => {
   await onPage(browser, { route: "/#/events" }, async (page) => {
     await page.locator("[data-testid=event]").first().waitFor();
+    const gap = page.locator("[data-testid=event][data-kind=recording_gap] .event-detail").first();
+    assert.match(await gap.textContent(), /^[A-Z][a-z ]+: nothing was recorded for [\d.]+ s, from (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\.$/);
     await page.getByTestId("event-camera").selectOption("front");
     await page.locator('[data-testid=event][data-camera="yard"]').first().waitFor({ state: "detached" });
     await page.getByTestId("event-severity").selectOption("warning");
