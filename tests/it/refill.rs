@@ -459,7 +459,8 @@ async fn whatever_else_a_camera_does_ends_in_a_clear_state_and_leaves_nothing_wr
 
     let came = BAD.iter().map(|bad| (bad.name, bad.came)).chain([("part", 98), ("silent", 0)]);
     for (name, expected) in came {
-        if expected == 0 {
+        // A replay that costs the live recording is ended when that is noticed, and what came until then is right.
+        if expected == 0 && name != "newest" {
             let segments = rig.segments(name).await;
             let fetched = segments.iter().filter(|segment| segment.facts.head.source == Source::Refill);
             assert_eq!(fetched.count(), 0, "{name}: {segments:#?}");
