@@ -51,6 +51,8 @@ mod primary_faults;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod read_back;
+#[cfg(test)]
 mod record;
 #[cfg(test)]
 mod recovery;
@@ -58,6 +60,7 @@ mod recovery;
 mod reference_worker;
 #[cfg(test)]
 mod refill;
+#[cfg(test)]
 mod refill_many;
 #[cfg(test)]
 mod retention;

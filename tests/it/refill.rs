@@ -16,7 +16,7 @@ use watchkeeper::{
         event::Kind,
         ledger::Gap,
         refill::{queue::RefillState, way::Method},
-        segment::{Segment, SegmentState, Source},
+        segment::{Segment, Source},
         status::Shown,
         timeline::Range,
     },
@@ -27,6 +27,7 @@ use watchkeeper::{
 use crate::{
     outside::{STOPS_WITHIN, cli, frames_more, path_of},
     process::{Process, command, pause},
+    read_back::{FRAME_US, read_back, read_segments},
     rig::{Rig, id},
     sim::{
         camera::{CameraSpec, Channel, Login, SimCamera},
@@ -43,14 +44,6 @@ use crate::{
 
 /// How long the cable is cut unless `REFILL_SECS` says it: `scripts/refill-trial`.
 const SHORT_S: u64 = 20;
-/// Frames come 25 times a second.
-const FRAME_US: i64 = 40_000;
-/// Footage is at its true times to this.
-const TRUE_TO_US: i64 = 100_000;
-/// Times in files have 90 ticks a millisecond.
-const ROUNDING_US: i64 = 50;
-/// Within what was fetched, intervals differ by what a camera's times are rounded to.
-const JITTER_US: i64 = 1_000;
 
 /// A service that looks for gaps all the time.
 pub(crate) async fn rig(parallel: usize) -> Rig {
@@ -135,76 +128,6 @@ pub(crate) fn are_filled(seen: &[(Gap, Option<RefillState>)]) -> bool {
     seen.iter().all(|(gap, state)| state.is_none() && gap.stretch.to.is_some())
 }
 
-/// What is in the index of a camera, read back with other tools: no two segments overlap, every frame stands in one place, at
-/// its true time, and every file plays alone. The numbers of what was live and of what was fetched, in order.
-pub(crate) struct Read {
-    pub(crate) live: Vec<u64>,
-    fetched: Vec<u64>,
-}
-
-pub(crate) async fn read_back(rig: &Rig, name: &str) -> Read {
-    let segments = rig.segments(name).await;
-    assert_eq!(rig.files(name).len(), segments.len(), "{name}: a row for each file");
-    read_segments(name, &rig.settings.recordings_dir, segments, true)
-}
-
-/// `hashed`: nothing was killed, so that all are.
-fn read_segments(name: &str, recordings: &Path, mut segments: Vec<Segment>, hashed: bool) -> Read {
-    segments.sort_by_key(|segment| segment.facts.head.start);
-    let at = |segment: &Segment| (segment.facts.head.start, segment.facts.end(), segment.facts.head.source);
-    let all: Vec<_> = segments.iter().map(at).collect();
-    for two in segments.windows(2) {
-        let over_us = two[0].facts.end().0 - two[1].facts.head.start.0;
-        // A live recording follows the camera's clock at each keyframe, by less than this.
-        let most_us = match (two[0].facts.head.source, two[1].facts.head.source) {
-            (Source::Live, Source::Live) => FRAME_US / 4,
-            (Source::Refill, Source::Refill) => JITTER_US,
-            _ => ROUNDING_US,
-        };
-        assert!(over_us <= most_us, "{name}: {over_us} µs of overlap in {all:#?}");
-    }
-    let (mut live, mut fetched) = (Vec::new(), Vec::new());
-    for segment in &segments {
-        assert_eq!(segment.facts.state, SegmentState::Closed, "{name}: {segment:#?}");
-        assert!(segment.facts.hash.is_some() || !hashed, "{name}: {segment:#?}");
-        let path = recordings.join(&segment.facts.path);
-        let numbers: Vec<u64> = frames::played(&path).unwrap().iter().map(|stamp| stamp.number).collect();
-        proof::prove_contiguous(&numbers).unwrap_or_else(|wrong| panic!("{}: {wrong}", path.display()));
-        assert_eq!(segment.facts.extent.frames, numbers.len() as u64, "{name}: {segment:#?}");
-        match segment.facts.head.source {
-            Source::Live => live.extend(numbers),
-            Source::Refill => {
-                assert_true_times(name, segment, &path);
-                fetched.extend(numbers);
-            }
-        }
-    }
-    let mut both = [&live[..], &fetched].concat();
-    both.sort_unstable();
-    assert!(both.windows(2).all(|two| two[0] < two[1]), "{name}: a frame stands twice: {both:?}");
-    let temporary = fs::read_dir(recordings.join(name)).unwrap();
-    let other: Vec<_> = temporary.map(|entry| entry.unwrap().path()).collect();
-    assert!(other.iter().all(|path| path.extension().is_some_and(|end| end == "mp4")), "{other:?}");
-    Read { live, fetched }
-}
-
-fn assert_true_times(name: &str, segment: &Segment, path: &Path) {
-    for frame in frames::timeline_in(path).unwrap() {
-        let at = segment.facts.head.start.0 + (frame.pts_s * 1e6) as i64;
-        let off = at - i64::try_from(frame.stamp.capture_us).unwrap();
-        assert!(off.abs() <= TRUE_TO_US, "{name}: frame {} is {off} µs off", frame.stamp.number);
-    }
-}
-
-impl Read {
-    /// The frames between the last live one before an outage and the first after it: how many, and how many came.
-    pub(crate) fn missing(&self) -> (u64, u64) {
-        let holes = self.live.windows(2).map(|two| two[0] + 1..two[1]);
-        let numbers: Vec<u64> = holes.flatten().collect();
-        (numbers.len() as u64, numbers.iter().filter(|number| self.fetched.contains(number)).count() as u64)
-    }
-}
-
 /// What the index says is missing of a camera up to the end of its footage, in microseconds.
 async fn missing_us(rig: &Rig, name: &str) -> i64 {
     let store = Store::open_read_only(&rig.settings.database()).await.unwrap();
@@ -255,6 +178,7 @@ async fn a_cut_cable_leaves_no_hole_when_the_camera_kept_recording() {
 
     for (name, resumed) in ["url", "onvif"].into_iter().zip(resumed) {
         let read = read_back(&rig, name).await;
+        read.assert_true_times(name);
         let (missing, came) = read.missing();
         println!("{name}: {came} of {missing} missing frames");
         assert!(missing * 10 >= frames * 9 && came * 100 >= missing * 99, "{name}: {came} of {missing}");
@@ -466,7 +390,9 @@ async fn whatever_else_a_camera_does_ends_in_a_clear_state_and_leaves_nothing_wr
             assert_eq!(fetched.count(), 0, "{name}: {segments:#?}");
             continue;
         }
-        let (missing, came) = read_back(&rig, name).await.missing();
+        let read = read_back(&rig, name).await;
+        read.assert_true_times(name);
+        let (missing, came) = read.missing();
         println!("{name}: {came} of {missing} missing frames");
         assert!(missing > 100 && came * 100 >= missing * expected, "{name}: {came} of {missing}");
     }
@@ -557,6 +483,7 @@ fn a_service_killed_while_it_fetches_leaves_nothing_wrong_and_goes_on_with_it() 
     let fetched = |segment: &&Segment| segment.facts.head.source == Source::Refill;
     assert!(segments.iter().filter(fetched).all(copied), "what was fetched is mirrored: {segments:#?}");
     let read = read_segments("front", &recordings, segments, false);
+    read.assert_true_times("front");
     // A clip over all borders plays from its first frame to its last.
     let clip = frames::played(&dir.path().join("clip.mp4")).unwrap();
     let clip: Vec<u64> = clip.iter().map(|stamp| stamp.number).collect();

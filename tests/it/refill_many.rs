@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use watchkeeper::model::{camera::CameraPatch, status::Shown};
 
 use crate::{
-    refill::{are_filled, by_onvif, outage, read_back, rig, storing, until_gaps, until_recording},
+    read_back::read_back,
+    refill::{are_filled, by_onvif, outage, rig, storing, until_gaps, until_recording},
     rig::{Rig, id},
     sim::{
         camera::{CameraSpec, Channel},
@@ -24,9 +25,8 @@ const GOP: u32 = 25;
 /// All are recorded by then, and so all have as much.
 async fn frames_of_all(rig: &Rig) {
     until_recording(rig).await;
-    if let Some((first, _)) = rig.scenes.first_key_value() {
-        rig.frames_more(first, 50).await;
-    }
+    let (first, _) = rig.scenes.first_key_value().unwrap();
+    rig.frames_more(first, 50).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,6 +77,8 @@ async fn twenty_cameras_are_fetched_from_the_newest_first_a_few_at_a_time_and_lo
         let camera = &rig.scene(name).camera;
         assert_eq!(camera.storage().max_replay_sessions(), 1, "{name}");
         assert_eq!(camera.max_sessions(Channel::Main), 1, "{name}");
+        // How true the times are is not looked at: twenty cameras that begin at once are late themselves on two busy cores, and what
+        // is fetched has to fit between.
         let read = read_back(&rig, name).await;
         let (missing, came) = read.missing();
         assert!(missing >= 2 * (OUTAGE - 25), "{name}: {missing}");
