@@ -77,8 +77,6 @@ async fn twenty_cameras_are_fetched_from_the_newest_first_a_few_at_a_time_and_lo
         let camera = &rig.scene(name).camera;
         assert_eq!(camera.storage().max_replay_sessions(), 1, "{name}");
         assert_eq!(camera.max_sessions(Channel::Main), 1, "{name}");
-        // How true the times are is not looked at: twenty cameras that begin at once are late themselves on two busy cores, and what
-        // is fetched has to fit between.
         let read = read_back(&rig, name).await;
         let (missing, came) = read.missing();
         assert!(missing >= 2 * (OUTAGE - 25), "{name}: {missing}");
