@@ -212,12 +212,14 @@ impl Feed {
     /// Notes how far the camera's clock is ahead. Its sender report comes after its first frames; how it stood to those is what
     /// counts for what is missing before them.
     fn look_at_clock(&mut self, buffer: &gst::BufferRef, at_ns: i64) {
+        let due = self.frames.is_multiple_of(CLOCK_EVERY);
+        if !due && self.begun.is_some() {
+            return;
+        }
         let at = self.shared.wall(at_ns);
         let rtp = self.rtp_times.of(buffer.pts());
-        if self.begun.is_none() {
-            self.begun = rtp.map(|rtp| (rtp, at));
-        }
-        if !self.frames.is_multiple_of(CLOCK_EVERY) {
+        self.begun = self.begun.or(rtp.map(|rtp| (rtp, at)));
+        if !due {
             return;
         }
         let Some(camera) = camera_time(buffer) else { return };
