@@ -2,22 +2,16 @@
 
 use gstreamer::{self as gst, glib, prelude::*};
 
-use crate::{base::mask, model::status::Loss};
-
-/// A loss and a sentence about it, secrets masked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost {
-    /// What kind.
-    pub loss: Loss,
-    /// In words.
-    pub detail: String,
-}
+use crate::{
+    base::mask,
+    model::status::{StreamError, StreamErrorKind},
+};
 
 /// Reads a message; `None` if it tells of no loss.
 ///
 /// EOS is a loss: when the TCP connection is cut, rtspsrc warns and sends EOS, not an error. But it is heard where it leaves
 /// the source ([`ended`]), and not here: the pipeline says it as well when its only sink, a recording, has ended.
-pub fn loss(message: &gst::MessageRef) -> Option<Lost> {
+pub fn loss(message: &gst::MessageRef) -> Option<StreamError> {
     match message.view() {
         gst::MessageView::Error(error) if is_of_a_packet(error) => None,
         gst::MessageView::Error(error) => {
@@ -29,7 +23,7 @@ pub fn loss(message: &gst::MessageRef) -> Option<Lost> {
             } else {
                 format!("{}: {debug}", error.error())
             };
-            Some(Lost { loss, detail: mask::urls(&text) })
+            Some(StreamError { kind: loss, detail: mask::urls(&text) })
         }
         _ => None,
     }
@@ -44,30 +38,34 @@ fn is_of_a_packet(error: &gst::message::Error) -> bool {
 }
 
 /// The stream ended.
-pub fn ended() -> Lost {
-    Lost { loss: Loss::Ended, detail: "the camera closed the connection".to_owned() }
+pub fn ended() -> StreamError {
+    StreamError { kind: StreamErrorKind::Ended, detail: "the camera closed the connection".to_owned() }
 }
 
 /// By status code where there is one (401 comes as `NOT_AUTHORIZED`, 454 of SETUP only as text), else by what was
 /// being done: refused, unreachable and unknown names all look like `OPEN_READ_WRITE` here, which is why they are
 /// told apart before, in `preflight`.
-fn of_error(error: &glib::Error, status: Option<u32>) -> Loss {
+fn of_error(error: &glib::Error, status: Option<u32>) -> StreamErrorKind {
     match status {
-        Some(401 | 403) => return Loss::Unauthorised,
-        Some(404 | 410 | 454) => return Loss::NoSuchStream,
-        Some(415) => return Loss::UnsupportedCodec,
-        Some(300..=399) => return Loss::Redirected,
+        Some(401 | 403) => return StreamErrorKind::Unauthorised,
+        Some(404 | 410 | 454) => return StreamErrorKind::NoSuchStream,
+        Some(415) => return StreamErrorKind::UnsupportedCodec,
+        Some(300..=399) => return StreamErrorKind::Redirected,
         _ => {}
     }
     match error.kind::<gst::ResourceError>() {
-        Some(gst::ResourceError::NotAuthorized) => Loss::Unauthorised,
-        Some(gst::ResourceError::NotFound) => Loss::NoSuchStream,
-        Some(gst::ResourceError::OpenReadWrite | gst::ResourceError::OpenRead) => Loss::Unreachable,
-        Some(gst::ResourceError::Read | gst::ResourceError::Write) => Loss::Ended,
-        Some(_) => Loss::Protocol,
+        Some(gst::ResourceError::NotAuthorized) => StreamErrorKind::Unauthorised,
+        Some(gst::ResourceError::NotFound) => StreamErrorKind::NoSuchStream,
+        Some(gst::ResourceError::OpenReadWrite | gst::ResourceError::OpenRead) => {
+            StreamErrorKind::Unreachable
+        }
+        Some(gst::ResourceError::Read | gst::ResourceError::Write) => StreamErrorKind::Ended,
+        Some(_) => StreamErrorKind::Protocol,
         None => match error.kind::<gst::StreamError>() {
-            Some(gst::StreamError::CodecNotFound | gst::StreamError::WrongType) => Loss::UnsupportedCodec,
-            _ => Loss::Internal,
+            Some(gst::StreamError::CodecNotFound | gst::StreamError::WrongType) => {
+                StreamErrorKind::UnsupportedCodec
+            }
+            _ => StreamErrorKind::Internal,
         },
     }
 }

@@ -17,14 +17,14 @@ use tokio::{
     time::timeout,
 };
 
-use super::{bus::Lost, tls::TlsPipe};
+use super::tls::TlsPipe;
 use crate::{
     base::{Secret, mask},
     model::{
         address::StreamUrl,
         pipeline::SourceSettings,
         segment::{AudioCodec, Codec},
-        status::Loss,
+        status::{StreamError, StreamErrorKind},
     },
 };
 
@@ -71,13 +71,13 @@ impl Described {
     }
 }
 
-/// Asks the camera to describe the stream. A stream that we could not record is a [`Lost`] already here.
-pub async fn describe(settings: &SourceSettings) -> Result<Described, Lost> {
-    let silent = lost(Loss::Silent, "the camera accepts the connection but does not answer");
+/// Asks the camera to describe the stream. A stream that we could not record is a [`StreamError`] already here.
+pub async fn describe(settings: &SourceSettings) -> Result<Described, StreamError> {
+    let silent = lost(StreamErrorKind::Silent, "the camera accepts the connection but does not answer");
     timeout(ANSWER_WITHIN, describe_unbounded(settings)).await.unwrap_or(Err(silent))
 }
 
-async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, Lost> {
+async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, StreamError> {
     let mut url = settings.url.clone();
     let mut redirected = false;
     let mut log_in = false;
@@ -97,7 +97,7 @@ async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, Lost
                 let Some(codec) = video.iter().find_map(known) else {
                     let offers = if video.is_empty() { "no video".to_owned() } else { video.join(", ") };
                     let text = format!("the stream offers {offers}; only H.264 and H.265 can be recorded");
-                    return Err(lost(Loss::UnsupportedCodec, &text));
+                    return Err(lost(StreamErrorKind::UnsupportedCodec, &text));
                 };
                 return Ok(Described { url, codec, audio, fingerprint: asker.fingerprint(), log_in });
             }
@@ -107,21 +107,27 @@ async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, Lost
                     let text = format!(
                         "the camera redirects to {location:?}; one redirect on the same host is followed"
                     );
-                    lost(Loss::Redirected, &text)
+                    lost(StreamErrorKind::Redirected, &text)
                 })?;
                 redirected = true;
                 asker = Asker::connect(&next, settings).await?;
                 url = next;
             }
             401 | 403 => {
-                return Err(lost(Loss::Unauthorised, "the camera refuses the user name and password"));
+                return Err(lost(
+                    StreamErrorKind::Unauthorised,
+                    "the camera refuses the user name and password",
+                ));
             }
             404 | 410 | 454 => {
-                return Err(lost(Loss::NoSuchStream, "the camera has no stream at this URL"));
+                return Err(lost(StreamErrorKind::NoSuchStream, "the camera has no stream at this URL"));
             }
             _ => {
                 let reason = answer.reason_phrase();
-                return Err(lost(Loss::Protocol, &format!("the camera answers {status} {reason}")));
+                return Err(lost(
+                    StreamErrorKind::Protocol,
+                    &format!("the camera answers {status} {reason}"),
+                ));
             }
         }
     }
@@ -140,12 +146,16 @@ pub async fn knock(url: &StreamUrl) -> bool {
     timeout(KNOCK_WITHIN, answered).await.ok().flatten().is_some()
 }
 
-fn lost(loss: Loss, detail: &str) -> Lost {
-    Lost { loss, detail: mask::urls(detail) }
+fn lost(loss: StreamErrorKind, detail: &str) -> StreamError {
+    StreamError { kind: loss, detail: mask::urls(detail) }
 }
 
-fn authorize(settings: &SourceSettings, url: &StreamUrl, answer: &Response<Vec<u8>>) -> Result<String, Lost> {
-    let refused = |detail: &str| lost(Loss::Unauthorised, detail);
+fn authorize(
+    settings: &SourceSettings,
+    url: &StreamUrl,
+    answer: &Response<Vec<u8>>,
+) -> Result<String, StreamError> {
+    let refused = |detail: &str| lost(StreamErrorKind::Unauthorised, detail);
     let Some(username) = &settings.username else {
         return Err(refused("the camera asks for a user name and password, and none is set"));
     };
@@ -158,7 +168,7 @@ fn authorize(settings: &SourceSettings, url: &StreamUrl, answer: &Response<Vec<u
         .map_err(|error| refused(&format!("the camera asks for a log-in we do not know: {error}")))?;
     if matches!(client, PasswordClient::Basic(_)) && !url.tls() && !settings.allow_basic {
         return Err(lost(
-            Loss::BasicRefused,
+            StreamErrorKind::BasicRefused,
             "the camera takes the password only in clear (Basic); it was not sent",
         ));
     }
@@ -223,16 +233,16 @@ impl Wire {
     }
 }
 
-async fn connect(url: &StreamUrl) -> Result<TcpStream, Lost> {
+async fn connect(url: &StreamUrl) -> Result<TcpStream, StreamError> {
     let (host, port) = (url.host(), url.port());
     timeout(CONNECT_WITHIN, TcpStream::connect((host, port)))
         .await
-        .map_err(|_| lost(Loss::Unreachable, &format!("{host}:{port} does not answer")))?
+        .map_err(|_| lost(StreamErrorKind::Unreachable, &format!("{host}:{port} does not answer")))?
         .map_err(|error| match error.kind() {
             io::ErrorKind::ConnectionRefused => {
-                lost(Loss::Refused, &format!("nothing listens at {host}:{port}"))
+                lost(StreamErrorKind::Refused, &format!("nothing listens at {host}:{port}"))
             }
-            _ => lost(Loss::Unreachable, &format!("cannot connect to {host}:{port}: {error}")),
+            _ => lost(StreamErrorKind::Unreachable, &format!("cannot connect to {host}:{port}: {error}")),
         })
 }
 
@@ -243,10 +253,11 @@ struct Asker {
 }
 
 impl Asker {
-    async fn connect(url: &StreamUrl, settings: &SourceSettings) -> Result<Self, Lost> {
+    async fn connect(url: &StreamUrl, settings: &SourceSettings) -> Result<Self, StreamError> {
         let stream = connect(url).await?;
         let wire = if url.tls() {
-            let stream = stream.into_std().map_err(|error| lost(Loss::Internal, &error.to_string()))?;
+            let stream =
+                stream.into_std().map_err(|error| lost(StreamErrorKind::Internal, &error.to_string()))?;
             Wire::Tls(TlsPipe::open(stream, settings.tls_fingerprint.clone()).await?)
         } else {
             Wire::Plain(stream)
@@ -266,11 +277,15 @@ impl Asker {
         method: Method,
         url: &StreamUrl,
         authorization: Option<String>,
-    ) -> Result<Response<Vec<u8>>, Lost> {
-        let ended =
-            |error: io::Error| lost(Loss::Ended, &format!("the camera broke the connection: {error}"));
+    ) -> Result<Response<Vec<u8>>, StreamError> {
+        let ended = |error: io::Error| {
+            lost(StreamErrorKind::Ended, &format!("the camera broke the connection: {error}"))
+        };
         self.asked += 1;
-        let uri = url.as_str().parse().map_err(|_| lost(Loss::Internal, "the URL does not parse twice"))?;
+        let uri = url
+            .as_str()
+            .parse()
+            .map_err(|_| lost(StreamErrorKind::Internal, "the URL does not parse twice"))?;
         let mut request = Request::builder(method, Version::V1_0)
             .request_uri::<rtsp_types::Url>(uri)
             .header(CSEQ, self.asked.to_string())
@@ -283,7 +298,7 @@ impl Asker {
         request
             .empty()
             .write(&mut bytes)
-            .map_err(|error| lost(Loss::Internal, &format!("cannot write a request: {error}")))?;
+            .map_err(|error| lost(StreamErrorKind::Internal, &format!("cannot write a request: {error}")))?;
         let mut answer = self.wire.exchange(bytes).await.map_err(ended)?;
         let mut over = answer.is_empty();
         loop {
@@ -296,15 +311,21 @@ impl Asker {
                 }
                 Err(ParseError::Incomplete(missing)) => {
                     if answer.len() + missing.map_or(1, |n| n.get()) > ANSWER_MAX {
-                        return Err(lost(Loss::Protocol, "the camera announces an answer of absurd size"));
+                        return Err(lost(
+                            StreamErrorKind::Protocol,
+                            "the camera announces an answer of absurd size",
+                        ));
                     }
                 }
                 Err(ParseError::Error) => {
-                    return Err(lost(Loss::Protocol, "what answers there does not speak RTSP"));
+                    return Err(lost(StreamErrorKind::Protocol, "what answers there does not speak RTSP"));
                 }
             }
             if over {
-                return Err(lost(Loss::Ended, "the camera closed the connection instead of answering"));
+                return Err(lost(
+                    StreamErrorKind::Ended,
+                    "the camera closed the connection instead of answering",
+                ));
             }
             let more = self.wire.exchange(Vec::new()).await.map_err(ended)?;
             over = more.is_empty();

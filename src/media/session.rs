@@ -12,9 +12,7 @@ use std::{
 use gstreamer::{self as gst, prelude::*};
 
 use super::{
-    Error, bus,
-    bus::Lost,
-    gstlog,
+    Error, bus, gstlog,
     recorder::{RecordSettings, Recorded, Recorder},
     replay,
     source::{RtspSource, Source, Streams},
@@ -24,6 +22,7 @@ use super::{
 use crate::model::{
     pipeline::{Purpose, SourceSettings},
     segment::SegmentSink,
+    status::StreamError,
     timeline::Range,
 };
 
@@ -59,7 +58,7 @@ impl Session {
         settings: &SourceSettings,
         streams: Streams,
         on: Use,
-        lost: impl Fn(Lost) + Clone + Send + Sync + 'static,
+        lost: impl Fn(StreamError) + Clone + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let purpose = match on {
             Use::Record(..) => Purpose::Record(streams.0),
@@ -70,7 +69,7 @@ impl Session {
         let seek = if let Use::Replay(_, _, Some(range)) = on { Some(range) } else { None };
         let closing = Arc::new(AtomicBool::new(false));
         let quiet = closing.clone();
-        let lost = move |told: Lost| {
+        let lost = move |told: StreamError| {
             if !quiet.load(Relaxed) {
                 lost(told);
             }

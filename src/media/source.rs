@@ -14,14 +14,13 @@ use gstreamer::{self as gst, glib, prelude::*};
 
 use super::{
     Error,
-    bus::Lost,
     sound::{Sound, Zero},
     text::{self, Texts},
 };
 use crate::model::{
     pipeline::{Purpose, SourceSettings},
     segment::{AudioCodec, Codec},
-    status::Loss,
+    status::{StreamError, StreamErrorKind},
 };
 
 /// What a session needs of a source of access units.
@@ -123,7 +122,7 @@ impl RtspSource {
         purpose: Purpose,
         (codec, audio): Streams,
         settings: &SourceSettings,
-        lost: impl Fn(Lost) + Send + Sync + 'static,
+        lost: impl Fn(StreamError) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let src = text::named(pipeline, purpose, "src")?;
         let parser = text::named(pipeline, purpose, "units")?;
@@ -201,7 +200,7 @@ impl RtspSource {
                 } else {
                     "the camera asks for one request after another and never plays".to_owned()
                 };
-                lost(Lost { loss: Loss::Redirected, detail });
+                lost(StreamError { kind: StreamErrorKind::Redirected, detail });
             }
             Some(allowed.to_value())
         });

@@ -15,8 +15,7 @@ use gio::prelude::*;
 use gstreamer as gst;
 use tokio::sync::{mpsc, oneshot};
 
-use super::bus::Lost;
-use crate::model::status::Loss;
+use crate::model::status::{StreamError, StreamErrorKind};
 
 /// Why nothing can be done through TLS, and what to do about it.
 pub const MISSING: &str = "GLib has no TLS; install the package glib-networking";
@@ -38,11 +37,11 @@ fn fingerprint(certificate: &gio::TlsCertificate) -> Option<String> {
 }
 
 /// The camera's certificate is another one than the one that is pinned.
-fn changed(pinned: &str, shown: &str) -> Lost {
+fn changed(pinned: &str, shown: &str) -> StreamError {
     let detail = format!(
         "the camera shows the certificate with the fingerprint {shown}, and {pinned} is pinned; nothing was sent to it"
     );
-    Lost { loss: Loss::CertificateChanged, detail }
+    StreamError { kind: StreamErrorKind::CertificateChanged, detail }
 }
 
 /// A connection through TLS, on a thread of its own, as GIO's steps block. Dropping it ends whatever step is under way.
@@ -70,7 +69,7 @@ type Step = (Vec<u8>, oneshot::Sender<std::io::Result<Vec<u8>>>);
 
 impl TlsPipe {
     /// Shakes hands on a connection. The camera must show the certificate that is pinned, if one is.
-    pub(super) async fn open(stream: TcpStream, pinned: Option<String>) -> Result<Self, Lost> {
+    pub(super) async fn open(stream: TcpStream, pinned: Option<String>) -> Result<Self, StreamError> {
         let hang_up = stream.try_clone().map_err(|error| internal(error.to_string()))?;
         let _hang_up = HangUp(hang_up);
         let (steps, ordered) = mpsc::unbounded_channel();
@@ -100,13 +99,16 @@ impl TlsPipe {
     }
 }
 
-fn internal(detail: String) -> Lost {
-    Lost { loss: Loss::Internal, detail }
+fn internal(detail: String) -> StreamError {
+    StreamError { kind: StreamErrorKind::Internal, detail }
 }
 
-fn handshake(stream: TcpStream, pinned: Option<&str>) -> Result<(gio::TlsClientConnection, String), Lost> {
-    let failed = |error: glib::Error| Lost {
-        loss: Loss::Protocol,
+fn handshake(
+    stream: TcpStream,
+    pinned: Option<&str>,
+) -> Result<(gio::TlsClientConnection, String), StreamError> {
+    let failed = |error: glib::Error| StreamError {
+        kind: StreamErrorKind::Protocol,
         detail: format!("no TLS with the camera: {}", error.message()),
     };
     if !available() {
@@ -170,7 +172,7 @@ fn serve(connection: &gio::TlsClientConnection, mut steps: mpsc::UnboundedReceiv
 pub(super) fn guard(
     src: &gst::Element,
     pinned: &str,
-    lost: impl Fn(Lost) + Send + Sync + 'static,
+    lost: impl Fn(StreamError) + Send + Sync + 'static,
 ) -> Result<(), super::Error> {
     let database = nobody().ok_or(super::Error::Refused("use TLS; install the package glib-networking"))?;
     src.set_property("tls-database", &database);

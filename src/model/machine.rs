@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     backoff,
-    status::{Loss, Shown},
+    status::{Shown, StreamErrorKind},
 };
 
 /// From the start of an attempt to the first frame, whatever the camera does.
@@ -40,7 +40,7 @@ pub struct Life {
     /// Refused passwords in a row.
     refusals: u32,
     /// When frames stopped, and why, while that has not been made good.
-    outage: Option<(Instant, Loss)>,
+    outage: Option<(Instant, StreamErrorKind)>,
     /// Whether frames fell silent, and no attempt has failed since.
     stalled: bool,
     /// How often it came back.
@@ -104,7 +104,7 @@ pub enum Event {
         interval: Duration,
     },
     /// The session is lost. `jitter` is a random number of 0.0 to 1.0.
-    Lost(Loss),
+    Lost(StreamErrorKind),
     /// The pipeline has ended, or was given up on: a new one may be opened.
     Closed,
     /// Somebody opened, or did not open, at a knock.
@@ -122,7 +122,7 @@ pub enum Action {
     /// Stop the session; [`Event::Closed`] follows.
     Close,
     /// Tell that frames stopped, once for each outage.
-    TellOffline(Loss),
+    TellOffline(StreamErrorKind),
     /// Tell that frames are back after this long.
     TellOnline(Duration),
 }
@@ -172,13 +172,13 @@ impl Life {
                 (State::Recording { since: now }, None)
             }
             (State::Connecting { since }, Event::Tick { .. }) if now - since >= CONNECT_DEADLINE => {
-                (self.lost(now, jitter, Loss::Silent, &mut actions), Some(Action::Close))
+                (self.lost(now, jitter, StreamErrorKind::Silent, &mut actions), Some(Action::Close))
             }
             (State::Recording { since }, Event::Tick { last_frame, interval })
                 if now.saturating_duration_since(last_frame.unwrap_or(since))
                     >= STALL_AFTER.max(interval * 3) =>
             {
-                (self.lost(now, jitter, Loss::Silent, &mut actions), Some(Action::Close))
+                (self.lost(now, jitter, StreamErrorKind::Silent, &mut actions), Some(Action::Close))
             }
             (State::Connecting { .. } | State::Recording { .. }, Event::Lost(loss)) => {
                 (self.lost(now, jitter, loss, &mut actions), Some(Action::Close))
@@ -220,7 +220,7 @@ impl Life {
         self.refusals = 0;
     }
 
-    fn lost(&mut self, now: Instant, jitter: f64, loss: Loss, actions: &mut Vec<Action>) -> State {
+    fn lost(&mut self, now: Instant, jitter: f64, loss: StreamErrorKind, actions: &mut Vec<Action>) -> State {
         let attempt_since = match self.state {
             State::Recording { since } => {
                 if now - since >= backoff::HEALTHY {
@@ -231,9 +231,9 @@ impl Life {
             State::Connecting { since } => since,
             _ => now,
         };
-        self.stalled = loss == Loss::Silent && matches!(self.state, State::Recording { .. });
+        self.stalled = loss == StreamErrorKind::Silent && matches!(self.state, State::Recording { .. });
         self.failures += 1;
-        self.refusals = if loss == Loss::Unauthorised { self.refusals + 1 } else { 0 };
+        self.refusals = if loss == StreamErrorKind::Unauthorised { self.refusals + 1 } else { 0 };
         match &mut self.outage {
             Some((_, why)) => *why = loss,
             None => {
@@ -255,7 +255,7 @@ impl Life {
 
     /// Whether it makes sense to knock now: the camera may be away, and knocking costs it no failed log-in.
     pub fn knocks(&self) -> bool {
-        let reachable = |loss| !matches!(loss, Loss::Unauthorised);
+        let reachable = |loss| !matches!(loss, StreamErrorKind::Unauthorised);
         matches!(self.state, State::Waiting { .. }) && self.outage.is_some_and(|(_, loss)| reachable(loss))
     }
 
@@ -268,7 +268,7 @@ impl Life {
     }
 
     /// The word for it and, where there is one, the cause. An outage is shown as such through all its attempts.
-    pub fn shown(&self) -> (Shown, Option<Loss>) {
+    pub fn shown(&self) -> (Shown, Option<StreamErrorKind>) {
         match (self.state, self.outage) {
             (State::Disabled | State::Closing { then: Then::Rest }, _) => (Shown::Disabled, None),
             (State::Recording { .. }, _) => (Shown::Recording, None),
@@ -323,7 +323,7 @@ mod tests {
             done,
             [
                 (0, Action::Open),
-                (4_700, Action::TellOffline(Loss::Silent)),
+                (4_700, Action::TellOffline(StreamErrorKind::Silent)),
                 (4_700, Action::Close),
                 (5_800, Action::Open),
                 (6_000, Action::TellOnline(Duration::from_millis(1_300))),
@@ -340,18 +340,19 @@ mod tests {
         let (life, _) = run(t, &[(0, Event::Wanted), (100, slow), (11_900, slow)]);
         assert_eq!(life.shown().0, Shown::Recording);
         let (life, _) = run(t, &[(0, Event::Wanted), (100, slow), (12_000, slow)]);
-        assert_eq!(life.shown(), (Shown::Stalled, Some(Loss::Silent)));
+        assert_eq!(life.shown(), (Shown::Stalled, Some(StreamErrorKind::Silent)));
     }
 
     #[test]
     fn a_camera_that_never_sent_a_frame_is_offline_and_not_stalled() {
         let t = Instant::now();
-        let (life, _) = run(t, &[(0, Event::Wanted), (12_000, Event::Lost(Loss::Silent))]);
-        assert_eq!(life.shown(), (Shown::Offline, Some(Loss::Silent)));
+        let (life, _) = run(t, &[(0, Event::Wanted), (12_000, Event::Lost(StreamErrorKind::Silent))]);
+        assert_eq!(life.shown(), (Shown::Offline, Some(StreamErrorKind::Silent)));
         // And one that stalls soon after it came back is stalled again, whatever was before.
         let script = [(12_100, Event::Closed), (14_000, QUIET), (14_100, frame(t)), (20_000, frame(t))];
-        let script = [&[(0, Event::Wanted), (12_000, Event::Lost(Loss::Silent))], &script[..]].concat();
-        assert_eq!(run(t, &script).0.shown(), (Shown::Stalled, Some(Loss::Silent)));
+        let script =
+            [&[(0, Event::Wanted), (12_000, Event::Lost(StreamErrorKind::Silent))], &script[..]].concat();
+        assert_eq!(run(t, &script).0.shown(), (Shown::Stalled, Some(StreamErrorKind::Silent)));
     }
 
     #[test]
@@ -361,7 +362,7 @@ mod tests {
         let (mut now, mut attempts) = (start, 1);
         while now - start < Duration::from_secs(3600) {
             now += TICK;
-            for event in [Event::Lost(Loss::Unauthorised), Event::Closed, QUIET] {
+            for event in [Event::Lost(StreamErrorKind::Unauthorised), Event::Closed, QUIET] {
                 let (next, actions) = life.step(now, 0.5, event);
                 life = next;
                 attempts += actions.iter().filter(|action| **action == Action::Open).count();
@@ -371,7 +372,7 @@ mod tests {
         assert!((4..=3 + 4).contains(&attempts), "{attempts} attempts in an hour");
         let (life, actions) = life.step(now, 0.0, Event::Changed);
         assert_eq!(actions, [Action::Open]);
-        assert_eq!(life.shown(), (Shown::Offline, Some(Loss::Unauthorised)));
+        assert_eq!(life.shown(), (Shown::Offline, Some(StreamErrorKind::Unauthorised)));
     }
 
     #[test]
@@ -381,23 +382,23 @@ mod tests {
         for attempt in 0..6 {
             let at = 40_000 * attempt;
             script.extend([
-                (at + 1, Event::Lost(Loss::Refused)),
+                (at + 1, Event::Lost(StreamErrorKind::Refused)),
                 (at + 2, Event::Closed),
                 (at + 39_999, QUIET),
             ]);
         }
-        script.extend([(240_001, Event::Lost(Loss::Refused)), (240_002, Event::Closed)]);
+        script.extend([(240_001, Event::Lost(StreamErrorKind::Refused)), (240_002, Event::Closed)]);
         script.push((241_000, Event::Knocked { answered: false }));
         let (waiting, _) = run(t, &script);
         assert_eq!(waiting.next_attempt(), Some(t + Duration::from_millis(270_002)));
         script.push((242_000, Event::Knocked { answered: true }));
         let (life, done) = run(t, &script);
         assert_eq!(done.last(), Some(&(242_000, Action::Open)));
-        assert_eq!(life.shown(), (Shown::Offline, Some(Loss::Refused)));
+        assert_eq!(life.shown(), (Shown::Offline, Some(StreamErrorKind::Refused)));
         // One that answers all the time gets no attempt for it: the delay holds.
         let always = [
             (0, Event::Wanted),
-            (1, Event::Lost(Loss::NoSuchStream)),
+            (1, Event::Lost(StreamErrorKind::NoSuchStream)),
             (2, Event::Closed),
             (500, Event::Knocked { answered: true }),
         ];
@@ -411,13 +412,13 @@ mod tests {
             let mut script = vec![(0, Event::Wanted)];
             for _ in 0..4 {
                 let at = script.last().unwrap().0;
-                script.extend([(at + 10, Event::Lost(Loss::Ended)), (at + 20, Event::Closed)]);
+                script.extend([(at + 10, Event::Lost(StreamErrorKind::Ended)), (at + 20, Event::Closed)]);
                 script.push((at + 60_000, QUIET));
             }
             let at = script.last().unwrap().0;
             let seen = |ms| frame(t + Duration::from_millis(ms));
             script.extend([(at + 1, seen(at)), (at + recorded_s * 1000, seen(at + recorded_s * 1000))]);
-            script.extend([(at + recorded_s * 1000 + 1, Event::Lost(Loss::Ended))]);
+            script.extend([(at + recorded_s * 1000 + 1, Event::Lost(StreamErrorKind::Ended))]);
             match run(t, &script).0.state {
                 State::Closing { then: Then::Wait(delay) } => delay.as_secs(),
                 state => panic!("{state:?}"),
@@ -435,7 +436,7 @@ mod tests {
             Just(QUIET),
             Just(QUIET),
             Just(frame(Instant::now())),
-            proptest::sample::select(Loss::ALL).prop_map(Event::Lost),
+            proptest::sample::select(StreamErrorKind::ALL).prop_map(Event::Lost),
             Just(Event::Closed),
             any::<bool>().prop_map(|answered| Event::Knocked { answered }),
         ]

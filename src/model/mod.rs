@@ -26,6 +26,7 @@ pub mod schedule;
 pub mod segment;
 pub mod status;
 pub mod timeline;
+pub mod unit;
 pub mod volume;
 
 pub use camera::{Camera, Profile};

@@ -8,7 +8,7 @@ use crate::base::WallUs;
 
 /// Why there are no frames. The right reaction differs, so it is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Loss {
+pub enum StreamErrorKind {
     /// Nothing listens at the address.
     Refused,
     /// The camera did not accept the user name and password.
@@ -35,7 +35,7 @@ pub enum Loss {
     Internal,
 }
 
-words!(Loss {
+words!(StreamErrorKind {
     Refused = "refused",
     Unauthorised = "unauthorised",
     BasicRefused = "basic_refused",
@@ -50,7 +50,7 @@ words!(Loss {
     Internal = "internal",
 });
 
-impl Loss {
+impl StreamErrorKind {
     /// What the operator can do about it.
     pub fn remedy(self) -> &'static str {
         match self {
@@ -74,6 +74,22 @@ impl Loss {
             Self::Protocol => "is this address really an RTSP camera?",
             Self::Internal => "the log has the details; `watchkeeper doctor` checks the installation",
         }
+    }
+}
+
+/// Why a stream ended or could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamError {
+    /// The kind, which decides when the next attempt is made.
+    pub kind: StreamErrorKind,
+    /// One sentence for the operator, without secrets.
+    pub detail: String,
+}
+
+impl StreamError {
+    /// An error of this kind.
+    pub fn new(kind: StreamErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
     }
 }
 

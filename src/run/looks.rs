@@ -17,9 +17,7 @@ use super::{Error, Picture, Probe, ProbeFound, Watchkeeper, threads::on_thread};
 use crate::{
     base::{CameraId, Secret, error::Chain, mask},
     media::{
-        self,
-        bus::Lost,
-        look,
+        self, look,
         preflight::{self, Described},
         session::{Session, Use},
         snapshot,
@@ -29,7 +27,7 @@ use crate::{
         Camera,
         pipeline::{Purpose, SourceSettings, by_hand},
         segment::Codec,
-        status::{Loss, Shown},
+        status::{Shown, StreamError, StreamErrorKind},
     },
 };
 
@@ -45,7 +43,7 @@ const PROBE_WITHIN: Duration = Duration::from_secs(15 + 6);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What was found, or why nothing was.
-type Outcome = Result<ProbeFound, (Loss, String)>;
+type Outcome = Result<ProbeFound, (StreamErrorKind, String)>;
 
 /// The session of a look. It is closed when this is dropped, also when whoever asked has gone; on a thread, because
 /// stopping blocks.
@@ -161,7 +159,7 @@ impl Watchkeeper {
         let began = Instant::now();
         let described = match preflight::describe(&settings).await {
             Ok(described) => described,
-            Err(Lost { loss, detail }) => {
+            Err(StreamError { kind: loss, detail }) => {
                 return Ok(Probe { url, certificate: None, outcome: Err((loss, detail)), refill: None });
             }
         };
@@ -234,7 +232,8 @@ impl Watchkeeper {
             }
             let away = matches!(status.shown, Shown::Offline | Shown::Stalled | Shown::Error);
             if away || now >= deadline {
-                let loss = status.reason.and_then(Loss::from_word).unwrap_or(Loss::Silent);
+                let loss =
+                    status.reason.and_then(StreamErrorKind::from_word).unwrap_or(StreamErrorKind::Silent);
                 let detail = status.detail.unwrap_or_else(|| "no frame came in time".to_owned());
                 return Ok(Some(Err((loss, detail))));
             }
@@ -255,7 +254,7 @@ impl Watchkeeper {
         let texts = self.0.deps.texts.clone();
         let password = settings.password.clone();
         let opened = on_thread("probe", move || {
-            let lost = move |lost: Lost| {
+            let lost = move |lost: StreamError| {
                 let _ = tell.send(lost);
             };
             let session = Session::open(&texts, &settings, streams, Use::Look("probe".to_owned()), lost)?;
@@ -265,13 +264,13 @@ impl Watchkeeper {
         let looking = match opened.await.map_err(|_| Error::Internal("a thread died"))? {
             Ok(looking) => looking,
             Err(error) => {
-                return Ok(Some(Err((Loss::Internal, Chain(&error).to_string()))));
+                return Ok(Some(Err((StreamErrorKind::Internal, Chain(&error).to_string()))));
             }
         };
         let mut ticks = interval(LOOK_EVERY);
         let outcome = loop {
             tokio::select! {
-                Some(Lost { loss, detail }) = told.recv() => {
+                Some(StreamError { kind: loss, detail }) = told.recv() => {
                     let password = password.as_ref().map(Secret::reveal).unwrap_or_default();
                     break Err((loss, mask::secret(&detail, password)));
                 }
@@ -286,7 +285,7 @@ impl Watchkeeper {
                         return Ok(None);
                     }
                     if began.elapsed() > PROBE_WITHIN {
-                        break Err((Loss::Silent, "no frame came in time".to_owned()));
+                        break Err((StreamErrorKind::Silent, "no frame came in time".to_owned()));
                     }
                 }
             }

@@ -61,7 +61,7 @@ use crate::{
         refill::way::{self, Known},
         schedule::Zone,
         segment::Segment,
-        status::{CameraStatus, Loss},
+        status::{CameraStatus, StreamErrorKind},
         timeline::Range,
     },
     store::{self, Store},
@@ -229,7 +229,7 @@ pub struct Probe {
     /// SHA-256 of the camera's certificate, if it answered over TLS.
     pub certificate: Option<String>,
     /// What was found, or why nothing was.
-    pub outcome: Result<ProbeFound, (Loss, String)>,
+    pub outcome: Result<ProbeFound, (StreamErrorKind, String)>,
     /// How the camera gives its own recordings away.
     pub refill: Option<Known>,
 }

@@ -8,9 +8,7 @@ use std::{
 use watchkeeper::{
     base::Secret,
     media::{
-        self,
-        bus::Lost,
-        preflight,
+        self, preflight,
         session::{Session, Use},
         text::Texts,
     },
@@ -19,7 +17,7 @@ use watchkeeper::{
         camera::{CameraPatch, Transport},
         pipeline::SourceSettings,
         segment::Codec,
-        status::{Loss, Shown},
+        status::{Shown, StreamError, StreamErrorKind},
     },
 };
 
@@ -195,7 +193,7 @@ fn rtspsrc_itself_talks_to_no_other_certificate() {
     };
     let (tell, told) = mpsc::channel();
     let tell = Mutex::new(tell);
-    let lost = Arc::new(move |lost: Lost| drop(tell.lock().unwrap().send(lost)));
+    let lost = Arc::new(move |lost: StreamError| drop(tell.lock().unwrap().send(lost)));
     let session = Session::open(
         &Texts::default(),
         &settings,
@@ -206,7 +204,7 @@ fn rtspsrc_itself_talks_to_no_other_certificate() {
     .unwrap();
     let lost = told.recv_timeout(FIRST_FRAME_WITHIN).unwrap();
     session.close();
-    assert_eq!(lost.loss, Loss::CertificateChanged, "{lost:?}");
+    assert_eq!(lost.kind, StreamErrorKind::CertificateChanged, "{lost:?}");
     assert_eq!(camera.max_sessions(Channel::Main), 0);
 }
 
@@ -229,7 +227,10 @@ async fn rtspsrc_has_no_password_for_a_camera_that_asks_for_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_speak_tls_is_told_apart_and_keeps_no_thread() {
     media::init().unwrap();
-    let cases = [(Misbehaviour::NeverAnswers, Loss::Silent), (Misbehaviour::ClosesOnAccept, Loss::Protocol)];
+    let cases = [
+        (Misbehaviour::NeverAnswers, StreamErrorKind::Silent),
+        (Misbehaviour::ClosesOnAccept, StreamErrorKind::Protocol),
+    ];
     for (misbehaviour, loss) in cases {
         let peer = Peer::start(misbehaviour).unwrap();
         let settings = SourceSettings {
@@ -241,7 +242,7 @@ async fn who_does_not_speak_tls_is_told_apart_and_keeps_no_thread() {
             allow_basic: false,
         };
         let began = Instant::now();
-        assert_eq!(preflight::describe(&settings).await.unwrap_err().loss, loss);
+        assert_eq!(preflight::describe(&settings).await.unwrap_err().kind, loss);
         assert!(began.elapsed() < FIRST_FRAME_WITHIN, "{:?}", began.elapsed());
     }
     let threads = || {

@@ -230,7 +230,7 @@ impl From<ScheduleRow> for Row {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct CameraStatus {
     state: StateWord,
-    /// A word for why: of a camera that is offline or stalled one of `Loss`, of an error `disk`, `no_keyframe` or
+    /// A word for why: of a camera that is offline or stalled one of `StreamErrorKind`, of an error `disk`, `no_keyframe` or
     /// `bad_config`, of an idle one `armed`, `outside_schedule` or `waits_for_trigger`.
     #[schema(required)]
     reason: Option<String>,

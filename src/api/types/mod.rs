@@ -45,7 +45,7 @@ use crate::{
         },
         retention::Limit,
         segment::{AudioCodec, Codec, SegmentState, Source},
-        status::{Loss, Shown},
+        status::{Shown, StreamErrorKind},
     },
     run::SamplerState,
 };
@@ -103,7 +103,7 @@ wire_words!(
     RecordModeWord = RecordMode,
     MirrorModeWord = MirrorMode,
     StateWord = Shown,
-    LossWord = Loss,
+    LossWord = StreamErrorKind,
     AudioWord = AudioCodec,
     CodecWord = Codec,
     SourceWord = Source,

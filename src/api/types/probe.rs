@@ -16,7 +16,7 @@ use crate::{
 pub(crate) struct ProbeReport {
     /// Whether pictures came.
     ok: bool,
-    /// A word for why not; one of `Loss`.
+    /// A word for why not; one of `StreamErrorKind`.
     #[schema(required)]
     reason: Option<super::LossWord>,
     /// Why not, and what to do next.

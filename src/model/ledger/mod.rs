@@ -17,7 +17,7 @@ use super::{
     coverage::{Sign, Tally},
     pace,
     refill::queue::Tried,
-    status::{Loss, Shown, Written},
+    status::{Shown, StreamErrorKind, Written},
     timeline::Range,
 };
 use crate::base::WallUs;
@@ -136,7 +136,7 @@ pub enum Disk {
 
 impl Standing {
     /// What a camera's driver sees. `written` is what becomes of frames while they come.
-    pub fn of(shown: Shown, loss: Option<Loss>, written: Option<Written>, disk: Disk) -> Self {
+    pub fn of(shown: Shown, loss: Option<StreamErrorKind>, written: Option<Written>, disk: Disk) -> Self {
         let late = match disk {
             Disk::Full => Cause::DiskFull,
             Disk::Ok | Disk::Failing => Cause::DiskError,
@@ -149,9 +149,9 @@ impl Standing {
             (Some(Written::Late), _) => Self::Missing(late),
             (None, _) if shown == Shown::Disabled => Self::Pending,
             (None, None) => Self::Pending,
-            (None, Some(Loss::Silent)) => Self::Missing(Cause::Stalled),
-            (None, Some(Loss::Unauthorised)) => Self::Missing(Cause::Auth),
-            (None, Some(Loss::Internal)) => Self::Missing(Cause::ServiceDown),
+            (None, Some(StreamErrorKind::Silent)) => Self::Missing(Cause::Stalled),
+            (None, Some(StreamErrorKind::Unauthorised)) => Self::Missing(Cause::Auth),
+            (None, Some(StreamErrorKind::Internal)) => Self::Missing(Cause::ServiceDown),
             (None, Some(_)) => Self::Missing(Cause::CameraOffline),
         }
     }

@@ -163,9 +163,9 @@ fn each_cause_has_its_reason() {
     assert_eq!(frames(Written::Late, Disk::Ok), Missing(Cause::DiskError));
     assert_eq!(frames(Written::Yes, Disk::Full), Missing(Cause::DiskFull));
     let lost = |loss| Standing::of(Shown::Offline, Some(loss), None, Disk::Full);
-    assert_eq!(lost(Loss::Refused), OFFLINE);
-    assert_eq!(lost(Loss::Silent), STALLED);
-    assert_eq!(lost(Loss::Unauthorised), Missing(Cause::Auth));
+    assert_eq!(lost(StreamErrorKind::Refused), OFFLINE);
+    assert_eq!(lost(StreamErrorKind::Silent), STALLED);
+    assert_eq!(lost(StreamErrorKind::Unauthorised), Missing(Cause::Auth));
     assert_eq!(Standing::of(Shown::Disabled, None, None, Disk::Ok), Pending);
     for absence in Cause::ALL.iter().map(|cause| Absence::Missing(*cause)).chain([Absence::NotWanted]) {
         assert_eq!(Absence::from_word(absence.word()), Some(absence));

@@ -13,7 +13,7 @@ use crate::{
         demand::{Idle, Want},
         ledger::{Disk, Standing},
         machine::State,
-        status::{self, CameraStatus, Loss, Observed, Shown, Written},
+        status::{self, CameraStatus, Observed, Shown, StreamErrorKind, Written},
     },
     run::Change,
 };
@@ -86,7 +86,7 @@ impl Task {
             }
         };
         let (mut shown, loss) = self.life.shown();
-        let mut reason = loss.map(Loss::word);
+        let mut reason = loss.map(StreamErrorKind::word);
         let mut detail = loss.map(|loss| {
             let said = self.detail.clone().unwrap_or_else(|| loss.word().to_owned());
             format!("{said}; {}", loss.remedy())

@@ -25,7 +25,6 @@ use crate::{
     base::{CameraId, Secret, WallUs, error::Chain, mask},
     disk::{Health, Targets, VolumeWriter, Volumes},
     media::{
-        bus::Lost,
         preflight,
         recorder::{Lookers, Memory, Reached, RecordSettings, Want as Wanting, Wanted},
         session::{CLOSE_DEADLINE, Session, Use},
@@ -42,7 +41,7 @@ use crate::{
         machine::{self, Action, Event, Life, State},
         pipeline::SourceSettings,
         schedule::Zone,
-        status::{CameraStatus, Loss, Observed},
+        status::{CameraStatus, Observed, StreamError, StreamErrorKind},
     },
 };
 
@@ -113,8 +112,8 @@ enum Command {
 /// What comes back from work that runs elsewhere. Each carries the number of its run: what an old run has to say does
 /// not concern the new one.
 enum Told {
-    Lost(Lost),
-    Opened(Result<(Session, OwnedSemaphorePermit), Lost>),
+    Lost(StreamError),
+    Opened(Result<(Session, OwnedSemaphorePermit), StreamError>),
     Closed,
     Knocked(bool),
 }
@@ -455,15 +454,15 @@ impl Task {
         }
     }
 
-    fn lost(&mut self, lost: Lost) {
+    fn lost(&mut self, lost: StreamError) {
         if !matches!(self.life.state, State::Connecting { .. } | State::Recording { .. }) {
             return;
         }
         let password = self.camera.password.as_ref().map(Secret::reveal).unwrap_or_default();
         let detail = mask::secret(&lost.detail, password);
-        self.last_error = Some(format!("{}: {detail}", lost.loss.word()));
+        self.last_error = Some(format!("{}: {detail}", lost.kind.word()));
         self.detail = Some(detail);
-        self.step(Event::Lost(lost.loss));
+        self.step(Event::Lost(lost.kind));
     }
 
     fn tick(&mut self) {
@@ -490,7 +489,7 @@ impl Task {
                 && matches!(self.life.state, State::Recording { since } if now - since >= HOPELESS_AFTER)
             {
                 let detail = "the stream cannot be put into a file; it may be damaged on its way".to_owned();
-                self.lost(Lost { loss: Loss::Internal, detail });
+                self.lost(StreamError { kind: StreamErrorKind::Internal, detail });
             }
         }
         if self.camera.tls_fingerprint.is_none() && matches!(self.life.state, State::Recording { .. }) {
@@ -554,7 +553,7 @@ impl Task {
         };
         let with_sound = self.camera.record_audio;
         let attempt = async move {
-            let internal = |detail: String| Lost { loss: Loss::Internal, detail };
+            let internal = |detail: String| StreamError { kind: StreamErrorKind::Internal, detail };
             let mut settings = settings.map_err(|bad| internal(bad.to_string()))?;
             // Only the question can be given up. A session that is being opened is waited for and then closed, so
             // that it never overlaps the next one.
@@ -644,10 +643,10 @@ impl Task {
     fn silent(&mut self, after_frames: bool) {
         let text = if after_frames { "no frame came for 5 s" } else { "no frame came within 15 s" };
         self.detail = Some(text.to_owned());
-        self.last_error = Some(format!("{}: {text}", Loss::Silent.word()));
+        self.last_error = Some(format!("{}: {text}", StreamErrorKind::Silent.word()));
     }
 
-    fn tell_offline(&mut self, loss: Loss) {
+    fn tell_offline(&mut self, loss: StreamErrorKind) {
         let last = self.session.borrow().as_ref().and_then(|session| session.seen().last);
         self.outage_from = Some(last.unwrap_or_else(Instant::now));
         let said = self.detail.clone().unwrap_or_default();

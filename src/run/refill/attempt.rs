@@ -16,8 +16,7 @@ use crate::{
     base::{CameraId, WallUs, error::Chain},
     disk::Targets,
     media::{
-        bus::{self, Lost},
-        preflight,
+        bus, preflight,
         recorder::{Reached, RecordSettings},
         replay::{Ahead, Replayed, Replaying, Times},
         session::{Session, Use},
@@ -28,7 +27,7 @@ use crate::{
         ledger::Gap,
         pipeline::SourceSettings,
         refill::way::{self, Method},
-        status::Loss,
+        status::{StreamError, StreamErrorKind},
         timeline::Range,
     },
     run::{Watchkeeper, threads::on_thread},
@@ -101,7 +100,7 @@ impl Watchkeeper {
         let seek = (times == Times::Packets).then_some(asked);
         let on = Use::Replay(record, Arc::new(self.0.deps.volumes.sink(targets)), seek);
         let (texts, codec) = (self.0.deps.texts.clone(), described.codec);
-        let lost = move |lost: Lost| {
+        let lost = move |lost: StreamError| {
             let _ = tell.send(Some(lost));
         };
         let opened = on_thread("replay", move || Session::open(&texts, &settings, (codec, None), on, lost));
@@ -139,7 +138,7 @@ impl Watchkeeper {
         range: Range,
         session: &Session,
         replaying: &Replaying,
-        told: &mut mpsc::UnboundedReceiver<Option<Lost>>,
+        told: &mut mpsc::UnboundedReceiver<Option<StreamError>>,
     ) -> Ended {
         let (id, began) = (&gap.camera, Instant::now());
         let length = Duration::from_micros((range.to.0 - range.from.0).unsigned_abs());
@@ -218,9 +217,9 @@ impl Watchkeeper {
     }
 }
 
-fn refusal(lost: &Lost) -> String {
-    match lost.loss {
-        Loss::Unauthorised => "its replay does not accept the user name or password".to_owned(),
+fn refusal(lost: &StreamError) -> String {
+    match lost.kind {
+        StreamErrorKind::Unauthorised => "its replay does not accept the user name or password".to_owned(),
         // Invalid Range (RFC 2326, 11.3.8): rtspsrc tells statuses that it does not know in words only.
         _ if lost.detail.contains("(457)") => "the camera has no more of it (457)".to_owned(),
         _ => format!("its replay: {}", lost.detail),
@@ -228,7 +227,10 @@ fn refusal(lost: &Lost) -> String {
 }
 
 /// Why a replay ended: an error may come after the end that it makes.
-async fn reason(mut lost: Lost, told: &mut mpsc::UnboundedReceiver<Option<Lost>>) -> Lost {
+async fn reason(
+    mut lost: StreamError,
+    told: &mut mpsc::UnboundedReceiver<Option<StreamError>>,
+) -> StreamError {
     while lost == bus::ended() {
         match timeout(TICK, told.recv()).await {
             Ok(Some(Some(more))) => lost = more,
@@ -240,7 +242,7 @@ async fn reason(mut lost: Lost, told: &mut mpsc::UnboundedReceiver<Option<Lost>>
 }
 
 /// What became of a replay of a range that has ended, by the camera (`lost`), or because nothing more of it is wanted.
-fn verdict(Replayed { placed, bytes, .. }: &Replayed, range: Range, lost: Option<&Lost>) -> Ended {
+fn verdict(Replayed { placed, bytes, .. }: &Replayed, range: Range, lost: Option<&StreamError>) -> Ended {
     let lost = lost.filter(|lost| **lost != bus::ended());
     match (placed.elsewhere(range), lost) {
         _ if placed.taken > 0 => lost.map_or(Ended::Over, |lost| Ended::Failed(refusal(lost))),
