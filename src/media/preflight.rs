@@ -51,6 +51,9 @@ pub struct Described {
     pub fingerprint: Option<String>,
     /// Whether it asked for a password, in a way that keeps it secret or is allowed nevertheless.
     pub log_in: bool,
+    /// The absolute URL of the session-level `a=control`, if there is one (RFC 2326, C.1.1). It often differs from the URL that was
+    /// asked for: by a slash (Hikvision), a port or a query (Axis), or the host (behind NAT).
+    pub session_control: Option<String>,
 }
 
 impl Described {
@@ -65,6 +68,7 @@ impl Described {
     pub fn settle(&self, settings: &mut SourceSettings) {
         settings.url = self.url.clone();
         settings.tls_fingerprint = self.fingerprint.clone();
+        settings.session_control = self.session_control.clone();
         if !self.log_in {
             (settings.username, settings.password) = (None, None);
         }
@@ -92,14 +96,16 @@ async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, Stre
         let status = u16::from(answer.status());
         match status {
             200 => {
-                let (video, audio) = encodings(&String::from_utf8_lossy(answer.body()));
+                let description = String::from_utf8_lossy(answer.body());
+                let (video, audio) = encodings(&description);
                 let known = |name: &String| Codec::ALL.iter().copied().find(|codec| codec.rtp_name() == name);
                 let Some(codec) = video.iter().find_map(known) else {
                     let offers = if video.is_empty() { "no video".to_owned() } else { video.join(", ") };
                     let text = format!("the stream offers {offers}; only H.264 and H.265 can be recorded");
                     return Err(lost(StreamErrorKind::UnsupportedCodec, &text));
                 };
-                return Ok(Described { url, codec, audio, fingerprint: asker.fingerprint(), log_in });
+                let (fingerprint, session_control) = (asker.fingerprint(), session_control(&description));
+                return Ok(Described { url, codec, audio, fingerprint, log_in, session_control });
             }
             300..=399 => {
                 let location = answer.header(&LOCATION).map(|value| value.as_str()).unwrap_or_default();
@@ -210,6 +216,13 @@ fn encodings(description: &str) -> (Vec<String>, Vec<String>) {
         }
     }
     (video, audio)
+}
+
+/// The absolute URL among the `a=control` lines before the first `m=` line, found as rtspsrc finds it.
+fn session_control(description: &str) -> Option<String> {
+    let session = description.lines().map(str::trim).take_while(|line| !line.starts_with("m="));
+    let mut controls = session.filter_map(|line| line.strip_prefix("a=control:"));
+    controls.find(|control| control.starts_with("rtsp://")).map(str::to_owned)
 }
 
 /// What carries questions and answers.
@@ -348,5 +361,8 @@ mod tests {
         assert_eq!(audio, ["PCMA", "MPEG4-GENERIC"]);
         assert_eq!(encodings("m=video 0 RTP/AVP 26\n"), (vec!["JPEG".to_owned()], vec![]));
         assert_eq!(encodings("\u{0}garbage"), (vec![], vec![]));
+        let text = "v=0\r\na=control:*\r\na=control:rtsp://192.0.2.7/101/\r\nm=video 0 RTP/AVP 96\r\na=control:rtsp://192.0.2.7/1";
+        assert_eq!(session_control(text).as_deref(), Some("rtsp://192.0.2.7/101/"));
+        assert_eq!(session_control("m=video 0 RTP/AVP 96\na=control:rtsp://192.0.2.7/1"), None);
     }
 }

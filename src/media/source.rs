@@ -184,7 +184,7 @@ impl RtspSource {
         }
 
         let asked = AtomicU32::new(0);
-        let wanted = settings.url.as_str().to_owned();
+        let (wanted, control) = (settings.url.as_str().to_owned(), settings.session_control.clone());
         src.connect("before-send", false, move |values| {
             let src = values.first()?.get::<gst::Element>().ok()?;
             // Everything after the first frame is keep-alive and TEARDOWN.
@@ -192,7 +192,7 @@ impl RtspSource {
                 return Some(true.to_value());
             }
             let location = src.property::<Option<String>>("location").unwrap_or_default();
-            let stray = location != wanted;
+            let stray = location != wanted && control.as_ref() != Some(&location);
             let allowed = !stray && asked.fetch_add(1, Relaxed) < REQUESTS_BEFORE_PLAY;
             if !allowed {
                 let detail = if stray {
@@ -242,6 +242,7 @@ mod tests {
             password: None,
             tls_fingerprint: None,
             allow_basic: false,
+            session_control: None,
         };
         let (texts, purpose) = (Texts::default(), Purpose::Probe(Codec::H265));
         let pipeline = texts.pipeline(purpose, &settings.bindings()).unwrap();

@@ -190,6 +190,7 @@ mod tests {
             password: Some(Secret::new(password)),
             tls_fingerprint: None,
             allow_basic: false,
+            session_control: None,
         }
     }
 

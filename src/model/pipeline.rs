@@ -99,6 +99,9 @@ pub struct SourceSettings {
     pub tls_fingerprint: Option<String>,
     /// Whether the password may be sent in clear to a camera that takes nothing else.
     pub allow_basic: bool,
+    /// The absolute URL that the session description controls the whole session by, if it names one. rtspsrc takes it for its
+    /// own location, which is no redirect.
+    pub session_control: Option<String>,
 }
 
 impl SourceSettings {
@@ -111,6 +114,7 @@ impl SourceSettings {
             password: camera.password.clone(),
             tls_fingerprint: camera.tls_fingerprint.clone(),
             allow_basic: camera.allow_basic,
+            session_control: None,
         })
     }
 

@@ -190,6 +190,7 @@ fn rtspsrc_itself_talks_to_no_other_certificate() {
         password: Some(Secret::new(SECRET)),
         tls_fingerprint: Some("00".repeat(32)),
         allow_basic: false,
+        session_control: None,
     };
     let (tell, told) = mpsc::channel();
     let tell = Mutex::new(tell);
@@ -240,6 +241,7 @@ async fn who_does_not_speak_tls_is_told_apart_and_keeps_no_thread() {
             password: None,
             tls_fingerprint: None,
             allow_basic: false,
+            session_control: None,
         };
         let began = Instant::now();
         assert_eq!(preflight::describe(&settings).await.unwrap_err().kind, loss);

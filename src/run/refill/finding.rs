@@ -35,6 +35,7 @@ pub(super) fn source(camera: &Camera, url: crate::model::address::StreamUrl) -> 
         password: camera.password.clone(),
         tls_fingerprint: camera.tls_fingerprint.clone(),
         allow_basic: camera.allow_basic,
+        session_control: None,
     }
 }
 
