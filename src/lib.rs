@@ -8,5 +8,7 @@ pub mod cli;
 pub mod disk;
 pub mod media;
 pub mod model;
+pub mod rtsp;
 pub mod run;
+pub mod source;
 pub mod store;

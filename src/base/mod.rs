@@ -6,6 +6,7 @@ pub mod ids;
 pub mod log;
 pub mod mask;
 pub mod secret;
+pub mod threads;
 pub mod time;
 
 pub use ids::CameraId;

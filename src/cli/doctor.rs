@@ -27,6 +27,7 @@ use crate::{
     base::{WallUs, error::Chain},
     media,
     model::copies::Place,
+    source::gio_tls,
     store::{self, Store},
 };
 
@@ -171,10 +172,10 @@ fn gstreamer() -> Vec<Finding> {
         ];
     }
     let mut all = vec![Finding::new("gstreamer", Level::Ok, media::version())];
-    all.push(match media::tls::available() {
+    all.push(match gio_tls::available() {
         true => Finding::new("tls", Level::Ok, "rtsps cameras can be reached"),
         false => {
-            Finding::new("tls", Level::Warning, "rtsps cameras cannot be reached").remedy(media::tls::MISSING)
+            Finding::new("tls", Level::Warning, "rtsps cameras cannot be reached").remedy(gio_tls::MISSING)
         }
     });
     let missing = media::missing();

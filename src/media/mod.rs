@@ -1,23 +1,18 @@
-//! Everything that touches GStreamer, and the RTSP questions asked before it does.
-//!
-//! A [`session::Session`] is one connection to one stream of a camera: a pipeline made of a text below `pipelines/`.
-//! It hands segments to a [`crate::model::segment::SegmentSink`] and losses to whoever opened it; it decides nothing.
+//! What is made of access units with GStreamer: segments, samples, snapshots, sound. Pipelines are made of the texts below
+//! `pipelines/`. Where access units come from is not known here (`source`).
 
 pub mod bus;
 pub mod gstlog;
 pub mod look;
 pub mod onvif;
-pub mod preflight;
 pub mod recorder;
 pub mod replay;
 pub mod sampler;
-pub mod session;
 pub mod snapshot;
 pub mod sound;
-pub mod source;
 pub mod tap;
 pub mod text;
-pub mod tls;
+pub mod units;
 
 use gstreamer as gst;
 

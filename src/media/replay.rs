@@ -9,20 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gstreamer::{self as gst, prelude::*};
-
-use super::{
-    Error,
-    recorder::Placing,
-    tap::{NTP_EPOCH_US, camera_time},
-    text,
-};
+use super::recorder::Placing;
 use crate::{
     base::WallUs,
     model::{
-        pipeline::Purpose,
+        pace::VIDEO_RATE,
         refill::placing::{Placed, Placer, Verdict},
         timeline::Range,
+        unit::AccessUnit,
     },
 };
 
@@ -81,7 +75,9 @@ pub struct Replaying {
 #[derive(Debug)]
 struct Inside {
     placer: Placer,
-    /// What makes a PTS the camera's time, in microseconds.
+    /// The last RTP time, and what it is without wraps.
+    rtp: Option<(u32, i64)>,
+    /// What makes a stream time the camera's time, in microseconds.
     offset_us: Option<i64>,
     /// What the sender reports tell, if that is another time than was asked for.
     elsewhere: Option<WallUs>,
@@ -116,8 +112,14 @@ impl Replaying {
         bytes_per_second: u64,
         on_done: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        let inside =
-            Inside { placer: Placer::new(range), offset_us: None, elsewhere: None, began: None, bytes: 0 };
+        let inside = Inside {
+            placer: Placer::new(range),
+            rtp: None,
+            offset_us: None,
+            elsewhere: None,
+            began: None,
+            bytes: 0,
+        };
         Self {
             times,
             range,
@@ -138,105 +140,67 @@ impl Replaying {
         let inside = self.lock();
         Replayed { placed: inside.placer.placed(), bytes: inside.bytes, elsewhere: inside.elsewhere }
     }
+}
 
-    /// A pause, if more came than should have by now.
-    fn hold_back(&self, bytes: usize) {
-        let pause = {
-            let mut inside = self.lock();
-            inside.bytes += bytes as u64;
-            let began = *inside.began.get_or_insert_with(Instant::now);
-            let due = Duration::from_secs_f64(inside.bytes as f64 / self.bytes_per_second as f64);
-            due.saturating_sub(began.elapsed())
+impl Inside {
+    /// The RTP time of a frame in microseconds, wraps counted; that of the frame before where it has none.
+    fn stream_us(&mut self, unit: &AccessUnit) -> i64 {
+        let ticks = match (self.rtp, unit.rtp_time) {
+            (None, rtp) => i64::from(rtp.unwrap_or_default()),
+            (Some((_, ticks)), None) => ticks,
+            (Some((last, ticks)), Some(rtp)) => ticks + i64::from(rtp.wrapping_sub(last).cast_signed()),
         };
-        if !pause.is_zero() && !self.done.load(Relaxed) {
-            std::thread::park_timeout(pause.min(PAUSE_MAX));
-        }
+        let last = unit.rtp_time.or(self.rtp.map(|(last, _)| last)).unwrap_or_default();
+        self.rtp = Some((last, ticks));
+        ticks.saturating_mul(1_000_000) / i64::from(VIDEO_RATE)
     }
 }
 
-fn pts_us(unit: &gst::BufferRef) -> Option<i64> {
-    unit.pts().and_then(|pts| i64::try_from(pts.useconds()).ok())
-}
-
 impl Placing for Replaying {
-    fn learn(&self, unit: &gst::BufferRef) -> bool {
-        self.hold_back(unit.size());
+    fn pause(&self, bytes: usize) -> Duration {
+        let mut inside = self.lock();
+        inside.bytes += bytes as u64;
+        let began = *inside.began.get_or_insert_with(Instant::now);
+        let due = Duration::from_secs_f64(inside.bytes as f64 / self.bytes_per_second as f64);
+        if self.done.load(Relaxed) {
+            Duration::ZERO
+        } else {
+            due.saturating_sub(began.elapsed()).min(PAUSE_MAX)
+        }
+    }
+
+    fn learn(&self, unit: &AccessUnit) -> bool {
         let Times::Reports(asked) = self.times else { return true };
         let mut inside = self.lock();
         if inside.offset_us.is_none()
-            && let (Some(camera), Some(pts)) = (camera_time(unit), pts_us(unit))
+            && let Some(camera) = unit.camera_time
         {
+            // Frames before it have waited, and are placed by their distance from it.
+            let us = inside.stream_us(unit);
             if (camera.0 - asked.0).abs() > PLAUSIBLE_US {
                 inside.elsewhere = Some(camera);
             }
-            inside.offset_us = Some(camera.0 - pts);
+            inside.offset_us = Some(camera.0 - us);
         }
         inside.offset_us.is_some()
     }
 
-    fn place(&self, unit: &gst::BufferRef, key: bool) -> (WallUs, Verdict) {
-        let Some(pts) = pts_us(unit) else { return (WallUs(0), Verdict::Leave) };
+    fn place(&self, unit: &AccessUnit) -> (WallUs, Verdict) {
         let mut inside = self.lock();
-        let offset_us = match self.times {
-            // From 1900, where NTP begins.
-            Times::Packets => -NTP_EPOCH_US,
-            Times::Reports(asked) => *inside.offset_us.get_or_insert(asked.0 - pts),
+        let camera = match (self.times, unit.camera_time) {
+            (Times::Packets, Some(camera)) => camera,
+            (Times::Packets, None) => return (WallUs(0), Verdict::Leave),
+            (Times::Reports(asked), _) => {
+                let us = inside.stream_us(unit);
+                let offset_us = *inside.offset_us.get_or_insert(asked.0 - us);
+                WallUs(us + offset_us)
+            }
         };
-        let at = self.ahead.wall(self.range, WallUs(pts + offset_us));
-        let (at, verdict) = inside.placer.place(at, key);
+        let (at, verdict) = inside.placer.place(self.ahead.wall(self.range, camera), unit.key);
         drop(inside);
         if verdict == Verdict::Done && !self.done.swap(true, Relaxed) {
             (self.on_done)();
         }
         (at, verdict)
     }
-}
-
-/// Gives each packet of a picture the time of its first. `rtponvifparse` takes it from the extension, which need not stand on the
-/// others (ONVIF Streaming Specification, 6.3); those keep times of rtspsrc, which count from the asked range as if the first picture
-/// were of its begin, or none; and a picture in several packets has the time of a later one.
-fn carry_times(packets: &gst::Pad) {
-    let last = Mutex::new(None);
-    packets.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        let Some(packet) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if has_extension(packet) {
-            *last = packet.pts();
-        } else if last.is_some() {
-            packet.make_mut().set_pts(*last);
-        }
-        gst::PadProbeReturn::Ok
-    });
-}
-
-/// Whether an RTP packet has the replay header extension: the bit for one, and its profile after the sources that contributed
-/// (RFC 3550, 5.3.1; ONVIF Streaming Specification, 6.3).
-fn has_extension(packet: &gst::BufferRef) -> bool {
-    let mut first = [0];
-    let mut profile = [0; 2];
-    let read = packet.copy_to_slice(0, &mut first).is_ok()
-        && packet.copy_to_slice(12 + 4 * usize::from(first[0] & 0x0f), &mut profile).is_ok();
-    read && first[0] & 0x10 != 0 && profile == [0xab, 0xac]
-}
-
-/// Has rtspsrc ask for this range, on the camera's clock, as fast as it goes (ONVIF Streaming Specification, 6.4 and 6.5). To be
-/// called before the pipeline plays.
-pub(super) fn seek(pipeline: &gst::Pipeline, purpose: Purpose, range: Range) -> Result<(), Error> {
-    let src = text::named(pipeline, purpose, "src")?;
-    text::set(&src, "onvif-mode", "true")?;
-    text::set(&src, "onvif-rate-control", "false")?;
-    let depay = text::named(pipeline, purpose, "depay")?;
-    carry_times(&depay.static_pad("sink").ok_or(Error::Refused("find the pad of the RTP packets"))?);
-    src.set_state(gst::State::Ready).map_err(|_| Error::Refused("get the source ready"))?;
-    let since_1900 =
-        |at: WallUs| gst::ClockTime::from_useconds(u64::try_from(at.0 + NTP_EPOCH_US).unwrap_or_default());
-    let event = gst::event::Seek::new(
-        1.0,
-        gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE,
-        gst::SeekType::Set,
-        since_1900(range.from),
-        gst::SeekType::Set,
-        since_1900(range.to),
-    );
-    if src.send_event(event) { Ok(()) } else { Err(Error::Refused("ask for a range of the recording")) }
 }

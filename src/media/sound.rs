@@ -1,22 +1,35 @@
-//! The sound beside a stream that is recorded. It has threads of its own and never stands in the way of the pictures:
-//! what came is kept here for as long as pictures before it may still be written, and goes into whichever stretch of the
-//! recording asks for it. Sound that falls silent or changes is a reason for another stretch, not for a stop.
+//! The sound beside a stream that is recorded. It has a thread of its own and never stands in the way of the pictures: what came is
+//! kept here for as long as pictures before it may still be written, and goes into whichever stretch of the recording asks for it.
+//! Sound that falls silent or changes is a reason for another stretch, not for a stop. G.711 becomes AAC in a pipeline of its own.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc::{Receiver, Sender, channel},
+    },
     thread,
     time::Instant,
 };
 
 use gstreamer::{self as gst, prelude::*};
-use gstreamer_app::{AppSink, AppSinkCallbacks};
+use gstreamer_app::{AppSink, AppSinkCallbacks, AppSrc};
 
 use super::{
-    Error,
+    Error, bus, gstlog,
     text::{self, Texts},
+    units,
 };
-use crate::model::{pace::Pace, pipeline::Purpose, segment::AudioCodec};
+use crate::{
+    base::error::Chain,
+    model::{
+        pace::Pace,
+        pipeline::Purpose,
+        segment::AudioCodec,
+        unit::{AudioFormat, AudioUnit},
+    },
+};
 
 /// Where the timeline of a run begins: decoding times stand a little before the times of showing.
 pub(super) const ZERO_NS: i64 = 10_000_000_000;
@@ -26,8 +39,6 @@ const SILENT_NS: i64 = 1_500_000_000;
 const STEADY_NS: i64 = 1_000_000_000;
 /// So much sound is kept at most, in bytes: four minutes of 128 kbit/s.
 const KEPT_BYTES: usize = 4 << 20;
-/// Longer than any chain of a text.
-const CHAIN_MAX: usize = 16;
 
 /// The zero of a run's timeline, which pictures and sound share: when the first of either came.
 #[derive(Clone, Debug, Default)]
@@ -48,8 +59,11 @@ pub struct Sound(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     codec: AudioCodec,
-    chain: Vec<glib::WeakRef<gst::Element>>,
     kept: Mutex<Kept>,
+    /// To the thread; `None` once nothing more is wanted.
+    queue: Mutex<Option<Sender<AudioUnit>>>,
+    /// Bytes in that queue.
+    waiting: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -81,63 +95,87 @@ struct Entry {
 }
 
 impl Sound {
-    /// Puts what the text for `codec` does with sound beside the stream of `pipeline`, which `src` feeds.
-    pub fn beside(
-        pipeline: &gst::Pipeline,
-        texts: &Texts,
-        codec: AudioCodec,
-        src: &gst::Element,
-        zero: Zero,
-    ) -> Result<Self, Error> {
-        let purpose = Purpose::Audio(codec);
-        let text = texts.pipeline(purpose, &[])?;
-        let (first, last) = (text::named(&text, purpose, "sound")?, text::named(&text, purpose, "track")?);
-        let mut chain = vec![first.clone()];
-        while let Some(end) = chain.last().filter(|end| **end != last && chain.len() < CHAIN_MAX) {
-            let next = end.static_pad("src").and_then(|pad| pad.peer()).and_then(|pad| pad.parent_element());
-            chain.push(next.ok_or(Error::Refused("follow the text of the sound from `sound` to `track`"))?);
-        }
-        let refused = |_| Error::Refused("put the sound beside the pictures");
-        chain.iter().try_for_each(|element| text.remove(element)).map_err(refused)?;
-        let out = AppSink::builder().sync(false).async_(false).enable_last_sample(false).build();
-        chain.push(out.clone().upcast());
-        pipeline.add_many(&chain).map_err(refused)?;
-        gst::Element::link_many(&chain).map_err(refused)?;
-        let entry = first.static_pad("sink").ok_or(Error::Refused("find the pad of the sound"))?;
-        retime(&entry, zero);
-        src.connect_pad_added(move |_, pad| {
-            let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-            let media = caps.structure(0).and_then(|structure| structure.get::<String>("media").ok());
-            if media.as_deref() == Some("audio")
-                && let Err(error) = pad.link(&entry)
-            {
-                tracing::warn!("the sound cannot be linked: {error}");
-            }
-        });
+    /// Starts the thread of the sound of a session whose timeline begins at `zero`. `None` if that fails: pictures go on without.
+    pub fn start(texts: Texts, owner: &str, codec: AudioCodec, zero: Zero) -> Option<Self> {
+        let (queue, units) = channel();
         let sound = Self(Arc::new(Shared {
             codec,
-            chain: chain.iter().map(gst::Element::downgrade).collect(),
             kept: Mutex::default(),
+            queue: Mutex::new(Some(queue)),
+            waiting: AtomicUsize::new(0),
         }));
-        let takes = sound.clone();
-        let callbacks = AppSinkCallbacks::builder().new_sample(move |out| {
-            let sample = out.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-            if let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) {
-                takes.take(buffer, caps);
+        let (keeper, owner) = (sound.clone(), owner.to_owned());
+        let work = move || {
+            if let Err(error) = keeper.work(&units, &texts, &owner, &zero) {
+                tracing::warn!(camera.id = owner, "the sound failed, the pictures go on: {}", Chain(&error));
             }
-            Ok(gst::FlowSuccess::Ok)
-        });
-        out.set_callbacks(callbacks.build());
-        Ok(sound)
+        };
+        thread::Builder::new().name("sound".into()).spawn(work).ok().map(|_| sound)
     }
 
-    /// Whether a message of the bus comes from the sound.
-    pub fn owns(&self, message: &gst::MessageRef) -> bool {
-        let from = message.src();
-        self.0.chain.iter().any(|element| {
-            let element = element.upgrade();
-            element.is_some_and(|element| from == Some(element.upcast_ref()))
-        })
+    /// Takes sound in the thread of its source. What the thread cannot keep up with is dropped.
+    pub fn take(&self, unit: AudioUnit) {
+        let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = unit.data.len();
+        if let Some(queue) = &*queue
+            && self.0.waiting.load(Relaxed) + bytes <= KEPT_BYTES
+        {
+            self.0.waiting.fetch_add(bytes, Relaxed);
+            // A thread that ended has said why.
+            let _ = queue.send(unit);
+        }
+    }
+
+    /// Ends the thread once it has seen to what waits.
+    pub(super) fn close(&self) {
+        *self.0.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn work(
+        &self,
+        units: &Receiver<AudioUnit>,
+        texts: &Texts,
+        owner: &str,
+        zero: &Zero,
+    ) -> Result<(), Error> {
+        let mut pace: Option<(u32, Pace)> = None;
+        let mut format: Option<(Arc<AudioFormat>, gst::Caps)> = None;
+        let mut transcoder: Option<Transcoder> = None;
+        for unit in units {
+            self.0.waiting.fetch_sub(unit.data.len(), Relaxed);
+            let rate = unit.format.rate.max(1);
+            if pace.as_ref().is_none_or(|(of, _)| *of != rate) {
+                pace = Some((rate, Pace::new(rate)));
+            }
+            let caps = match &format {
+                Some((known, caps)) if Arc::ptr_eq(known, &unit.format) => caps.clone(),
+                _ => {
+                    let caps = units::audio_caps(&unit.format);
+                    format = Some((unit.format.clone(), caps.clone()));
+                    caps
+                }
+            };
+            let Some((_, pace)) = &mut pace else { continue };
+            pace.place(unit.rtp_time, zero.arrival_ns(unit.arrived));
+            let at = gst::ClockTime::from_nseconds(u64::try_from(pace.pull()).unwrap_or_default());
+            let mut buffer = gst::Buffer::from_slice(unit.data);
+            {
+                let buffer = buffer.make_mut();
+                buffer.set_pts(at);
+                let length_ns = u64::from(unit.ticks) * 1_000_000_000 / u64::from(rate);
+                buffer.set_duration((length_ns > 0).then(|| gst::ClockTime::from_nseconds(length_ns)));
+            }
+            if self.0.codec.stored() == self.0.codec {
+                self.keep(buffer, caps);
+                continue;
+            }
+            let transcoder = match &mut transcoder {
+                Some(transcoder) => transcoder,
+                None => transcoder.insert(Transcoder::start(self, texts, owner)?),
+            };
+            transcoder.push(buffer, &caps)?;
+        }
+        Ok(())
     }
 
     /// What it is in a segment.
@@ -190,8 +228,8 @@ impl Sound {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// In the thread of the sound, which may wait for the pictures.
-    fn take(&self, buffer: gst::Buffer, caps: gst::Caps) {
+    /// In the thread of the sound or of its transcoder, which may wait for the pictures.
+    fn keep(&self, buffer: gst::Buffer, caps: gst::Caps) {
         let (pad, ready) = {
             let mut kept = self.kept();
             kept.note(buffer, caps);
@@ -261,39 +299,69 @@ fn end(pad: gst::Pad) {
     let _ = ending.spawn(move || pad.send_event(gst::event::Eos::new()));
 }
 
-/// Puts the packets that enter `pad` onto the run's timeline, before anything reckons with their times.
-fn retime(pad: &gst::Pad, zero: Zero) {
-    let mut pace: Option<Pace> = None;
-    let state = Mutex::new(move |info: &mut gst::PadProbeInfo| {
-        let mut place = |packet: &mut gst::BufferRef| {
-            let arrival_ns = zero.arrival_ns(Instant::now());
-            let (Some(pace), Some(time)) = (&mut pace, super::source::rtp_time(packet)) else { return };
-            pace.place(Some(time), arrival_ns);
-            let placed = u64::try_from(pace.pull()).unwrap_or_default();
-            packet.set_pts(gst::ClockTime::from_nseconds(placed));
-            packet.set_dts(gst::ClockTime::NONE);
-        };
-        match &mut info.data {
-            Some(gst::PadProbeData::Buffer(packet)) => place(packet.make_mut()),
-            Some(gst::PadProbeData::BufferList(packets)) => {
-                packets.make_mut().foreach_mut(|mut packet, _| {
-                    place(packet.make_mut());
-                    std::ops::ControlFlow::Continue(Some(packet))
-                });
+/// Makes G.711 into AAC: what the text for the codec has between its depayloader and `track`.
+#[derive(Debug)]
+struct Transcoder {
+    pipeline: gst::Pipeline,
+    input: AppSrc,
+}
+
+impl Transcoder {
+    fn start(sound: &Sound, texts: &Texts, owner: &str) -> Result<Self, Error> {
+        let purpose = Purpose::Audio(sound.0.codec);
+        let text = texts.pipeline(purpose, &[])?;
+        let depay = text::named(&text, purpose, "depay")?;
+        let mut chain = text::chain(&text, purpose, &depay, "track")?;
+        chain.remove(0);
+        let refused = |_| Error::Refused("make the pipeline that turns G.711 into AAC");
+        chain.iter().try_for_each(|element| text.remove(element)).map_err(refused)?;
+        let input = AppSrc::builder().format(gst::Format::Time).is_live(true).build();
+        let output = AppSink::builder().sync(false).async_(false).enable_last_sample(false).build();
+        chain.insert(0, input.clone().upcast());
+        chain.push(output.clone().upcast());
+        let pipeline = gst::Pipeline::new();
+        pipeline.add_many(&chain).map_err(refused)?;
+        gst::Element::link_many(&chain).map_err(refused)?;
+        let keeper = sound.clone();
+        let callbacks = AppSinkCallbacks::builder().new_sample(move |output| {
+            let sample = output.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            if let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) {
+                keeper.keep(buffer, caps);
             }
-            Some(gst::PadProbeData::Event(event)) => {
-                if let gst::EventView::Caps(caps) = event.view() {
-                    let rate = caps.caps().structure(0).and_then(|s| s.get::<i32>("clock-rate").ok());
-                    pace = rate.and_then(|rate| u32::try_from(rate).ok()).map(Pace::new);
-                }
+            Ok(gst::FlowSuccess::Ok)
+        });
+        output.set_callbacks(callbacks.build());
+        gstlog::own(&pipeline, owner);
+        let of = owner.to_owned();
+        let bus = pipeline.bus().ok_or(Error::Refused("find the pipeline's bus"))?;
+        bus.set_sync_handler(move |_, message| {
+            if let Some(error) = bus::loss(message) {
+                tracing::warn!(camera.id = of, "the sound failed, the pictures go on: {}", error.detail);
             }
-            _ => {}
+            gst::BusSyncReply::Drop
+        });
+        let transcoder = Self { pipeline, input };
+        let playing = transcoder.pipeline.set_state(gst::State::Playing);
+        playing.map(|_| transcoder).map_err(|_| Error::Refused("start the pipeline that makes AAC"))
+    }
+
+    fn push(&self, buffer: gst::Buffer, caps: &gst::Caps) -> Result<(), Error> {
+        if self.input.caps().as_ref() != Some(caps) {
+            self.input.set_caps(Some(caps));
         }
-    });
-    let types =
-        gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST | gst::PadProbeType::EVENT_DOWNSTREAM;
-    pad.add_probe(types, move |_, info| {
-        (*state.lock().unwrap_or_else(PoisonError::into_inner))(info);
-        gst::PadProbeReturn::Ok
-    });
+        let pushed = self.input.push_buffer(buffer);
+        pushed.map(drop).map_err(|_| Error::Refused("feed the pipeline that makes AAC"))
+    }
+}
+
+impl Drop for Transcoder {
+    fn drop(&mut self) {
+        if self.pipeline.set_state(gst::State::Null).is_err() {
+            tracing::error!("the pipeline that makes AAC did not stop");
+        }
+        if let Some(bus) = self.pipeline.bus() {
+            bus.unset_sync_handler();
+        }
+        gstlog::disown(&self.pipeline);
+    }
 }

@@ -1,31 +1,29 @@
-//! What passes by: counts, rates and the last keyframe, read from a probe on the access units. The probe only
-//! counts and keeps references; others look when they want to know.
+//! What a session has received so far: counts, rates and the last keyframe. Readers poll it; nothing is computed for them.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use gstreamer::{self as gst, prelude::*};
+use crate::{
+    base::WallUs,
+    model::{segment::Codec, unit::AccessUnit},
+};
 
-use crate::{base::WallUs, model::segment::Codec};
-
-/// The camera's clock is looked at with every so manieth frame.
+/// The camera's clock is compared with the host's at every frame of this count.
 const CLOCK_EVERY: u64 = 16;
-/// From 1900, where NTP begins, to 1970, in microseconds.
-pub(super) const NTP_EPOCH_US: i64 = 2_208_988_800_000_000;
-/// Rates are measured over about so long.
+/// Rates are measured over about this time.
 const WINDOW: Duration = Duration::from_secs(4);
+/// Cameras begin a session with the frames that they held back; rates are measured after them.
+const BURST: Duration = Duration::from_millis(500);
 
 /// The last keyframe, as it came.
 #[derive(Clone, Debug)]
 pub struct Keyframe {
     /// Counts keyframes from 1.
     pub number: u64,
-    /// What it is encoded in.
-    pub caps: gst::Caps,
     /// The access unit.
-    pub unit: gst::Buffer,
+    pub unit: AccessUnit,
 }
 
 /// What was seen so far.
@@ -58,22 +56,14 @@ pub struct Seen {
     pub b_frames: bool,
     /// The last keyframe.
     pub keyframe: Option<Keyframe>,
-    caps: Option<gst::Caps>,
-    last_pts: Option<gst::ClockTime>,
+    last_rtp: Option<u32>,
     keyframe_at: Option<Instant>,
     window: Option<(Instant, u64, u64)>,
 }
 
-/// The camera's own time of a frame: rtspsrc attaches it once sender reports have come, in nanoseconds of NTP
-/// (RFC 3550, 6.4.1), to all frames but those that a parser put together.
-pub(super) fn camera_time(buffer: &gst::BufferRef) -> Option<WallUs> {
-    let metas = buffer.iter_meta::<gst::ReferenceTimestampMeta>();
-    let ntp = metas
-        .into_iter()
-        .find(|meta| meta.reference().structure(0).is_some_and(|of| of.name() == "timestamp/x-ntp"))?;
-    let us = i64::try_from(ntp.timestamp().useconds()).ok()?;
-    Some(WallUs(us - NTP_EPOCH_US))
-}
+/// RTP times that go back by at most this much are out of their order of display; further back, the camera's clock jumped. In ticks of
+/// 90 kHz: 1 s.
+const REORDER_TICKS: u32 = 90_000;
 
 impl Seen {
     /// Time between frames, as measured; zero before that is known.
@@ -81,19 +71,27 @@ impl Seen {
         self.fps.filter(|fps| *fps > 0.0).map_or(Duration::ZERO, |fps| Duration::from_secs_f64(1.0 / fps))
     }
 
-    fn frame(&mut self, buffer: &gst::BufferRef, now: Instant) {
+    fn frame(&mut self, unit: &AccessUnit) {
+        let now = unit.arrived;
         self.frames += 1;
-        self.bytes += buffer.size() as u64;
-        self.first.get_or_insert(now);
+        self.bytes += unit.data.len() as u64;
+        let first = *self.first.get_or_insert(now);
         self.last = Some(now);
-        if let (Some(last), Some(pts)) = (self.last_pts, buffer.pts()) {
-            self.b_frames |= pts < last;
+        if let (Some(last), Some(rtp)) = (self.last_rtp, unit.rtp_time) {
+            self.b_frames |= (1..=REORDER_TICKS).contains(&last.wrapping_sub(rtp));
         }
-        self.last_pts = buffer.pts();
+        self.last_rtp = unit.rtp_time;
+        if self.video.is_none() || unit.key {
+            self.video = Some((unit.format.codec, unit.format.width, unit.format.height));
+            self.fps_declared = unit.format.fps_declared;
+        }
         if self.frames.is_multiple_of(CLOCK_EVERY)
-            && let Some(camera) = camera_time(buffer)
+            && let Some(camera) = unit.camera_time
         {
-            self.clock_ahead_us = Some(camera.0 - WallUs::now().0);
+            self.clock_ahead_us = Some(camera.0 - WallUs::now().minus(now.elapsed()).0);
+        }
+        if now - first < BURST {
+            return;
         }
         let (since, frames, bytes) = *self.window.get_or_insert((now, self.frames, self.bytes));
         let passed = now - since;
@@ -105,62 +103,28 @@ impl Seen {
         }
     }
 
-    fn keyframe(&mut self, unit: &gst::Buffer, now: Instant) {
+    fn keyframe(&mut self, unit: &AccessUnit) {
+        let now = unit.arrived;
         self.keyframe_interval = self.keyframe_at.map(|before| now - before);
         self.keyframe_at = Some(now);
         self.first_keyframe.get_or_insert(now);
-        if let Some(caps) = &self.caps {
-            let number = self.keyframe.as_ref().map_or(0, |last| last.number) + 1;
-            self.keyframe = Some(Keyframe { number, caps: caps.clone(), unit: unit.clone() });
-        }
-    }
-
-    fn caps(&mut self, caps: &gst::CapsRef) {
-        self.caps = Some(caps.to_owned());
-        let Some(structure) = caps.structure(0) else { return };
-        let size = |field| structure.get::<i32>(field).ok().and_then(|n| u32::try_from(n).ok());
-        let codec = if structure.name() == "video/x-h265" { Codec::H265 } else { Codec::H264 };
-        if let (Some(width), Some(height)) = (size("width"), size("height")) {
-            self.video = Some((codec, width, height));
-        }
-        self.fps_declared = structure
-            .get::<gst::Fraction>("framerate")
-            .ok()
-            .filter(|rate| rate.numer() > 0)
-            .map(|rate| f64::from(rate.numer()) / f64::from(rate.denom()));
+        let number = self.keyframe.as_ref().map_or(0, |last| last.number) + 1;
+        self.keyframe = Some(Keyframe { number, unit: unit.clone() });
     }
 }
 
-/// The probe's side and the readers' side of [`Seen`].
+/// The receiving side and the readers' side of [`Seen`].
 #[derive(Clone, Debug, Default)]
 pub struct Tap(Arc<Mutex<Seen>>);
 
 impl Tap {
-    /// Watches the access units that leave `pad`.
-    pub fn on(pad: &gst::Pad) -> Self {
-        let tap = Self::default();
-        let watch = tap.clone();
-        let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
-        pad.add_probe(types, move |_, info| {
-            match &info.data {
-                Some(gst::PadProbeData::Buffer(buffer)) => {
-                    let now = Instant::now();
-                    let mut seen = watch.lock();
-                    seen.frame(buffer, now);
-                    if !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {
-                        seen.keyframe(buffer, now);
-                    }
-                }
-                Some(gst::PadProbeData::Event(event)) => {
-                    if let gst::EventView::Caps(caps) = event.view() {
-                        watch.lock().caps(caps.caps());
-                    }
-                }
-                _ => {}
-            }
-            gst::PadProbeReturn::Ok
-        });
-        tap
+    /// Counts a frame.
+    pub fn video(&self, unit: &AccessUnit) {
+        let mut seen = self.lock();
+        seen.frame(unit);
+        if unit.key {
+            seen.keyframe(unit);
+        }
     }
 
     /// What was seen so far.

@@ -159,6 +159,25 @@ pub fn named(pipeline: &gst::Pipeline, purpose: Purpose, element: &str) -> Resul
         .ok_or_else(|| Error::NoElement { file: purpose.file(), element: element.to_owned() })
 }
 
+/// Longer than any chain of elements in a text.
+const CHAIN_MAX: usize = 16;
+
+/// The elements from `first` to the one named `last`, along the source pads.
+pub fn chain(
+    pipeline: &gst::Pipeline,
+    purpose: Purpose,
+    first: &gst::Element,
+    last: &str,
+) -> Result<Vec<gst::Element>, Error> {
+    let last = named(pipeline, purpose, last)?;
+    let mut chain = vec![first.clone()];
+    while let Some(end) = chain.last().filter(|end| **end != last && chain.len() < CHAIN_MAX) {
+        let next = end.static_pad("src").and_then(|pad| pad.peer()).and_then(|pad| pad.parent_element());
+        chain.push(next.ok_or(Error::Refused("follow the elements of a text"))?);
+    }
+    Ok(chain)
+}
+
 /// Sets a property from text. Strings are taken as they are; every other type is read as `gst-launch-1.0` reads it.
 /// A wrong name or value is an error, never a panic.
 pub fn set(element: &gst::Element, property: &str, value: &str) -> Result<(), Error> {
@@ -178,19 +197,15 @@ mod tests {
     use super::*;
     use crate::{
         base::Secret,
-        model::{address::StreamUrl, camera::Transport, pipeline::SourceSettings},
+        model::{address::StreamUrl, pipeline::SourceSettings},
     };
     use proptest::prelude::*;
 
     fn source(password: &str) -> SourceSettings {
         SourceSettings {
-            url: StreamUrl::parse("rtsp://192.0.2.7/a!b?c=%22").unwrap(),
-            transport: Transport::Tcp,
             username: Some("admin".into()),
             password: Some(Secret::new(password)),
-            tls_fingerprint: None,
-            allow_basic: false,
-            session_control: None,
+            ..SourceSettings::new(StreamUrl::parse("rtsp://192.0.2.7/a!b?c=%22").unwrap())
         }
     }
 

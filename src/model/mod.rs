@@ -24,6 +24,7 @@ pub mod reorder;
 pub mod retention;
 pub mod schedule;
 pub mod segment;
+pub mod source;
 pub mod status;
 pub mod timeline;
 pub mod unit;

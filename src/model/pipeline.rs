@@ -4,6 +4,8 @@ use super::{
     address::{BadAddress, StreamUrl},
     camera::{Camera, Transport},
     segment::{AudioCodec, Codec},
+    source::SourceChoice,
+    timeline::Range,
 };
 use crate::base::Secret;
 
@@ -99,23 +101,57 @@ pub struct SourceSettings {
     pub tls_fingerprint: Option<String>,
     /// Whether the password may be sent in clear to a camera that takes nothing else.
     pub allow_basic: bool,
-    /// The absolute URL that the session description controls the whole session by, if it names one. rtspsrc takes it for its
-    /// own location, which is no redirect.
-    pub session_control: Option<String>,
+    /// Whether sound is received as well.
+    pub audio: bool,
+    /// Which implementation receives it.
+    pub source: SourceChoice,
+    /// What the camera is asked to play.
+    pub play: Play,
+}
+
+/// What a camera is asked to play.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Play {
+    /// What it sees now.
+    #[default]
+    Live,
+    /// What it recorded; the URL says which time.
+    Recording,
+    /// What it recorded in this range of its own clock, as fast as it can send it (ONVIF Streaming Specification, 6).
+    OnvifReplay(Range),
 }
 
 impl SourceSettings {
-    /// What opens the stream of `camera` that is recorded.
-    pub fn of(camera: &Camera) -> Result<Self, BadAddress> {
-        Ok(Self {
-            url: camera.url(camera.record_profile)?,
-            transport: camera.transport,
+    /// What opens a stream without log-in, over TCP.
+    pub fn new(url: StreamUrl) -> Self {
+        Self {
+            url,
+            transport: Transport::Tcp,
+            username: None,
+            password: None,
+            tls_fingerprint: None,
+            allow_basic: false,
+            audio: false,
+            source: SourceChoice::Auto,
+            play: Play::Live,
+        }
+    }
+
+    /// What opens another stream of `camera`, over TCP.
+    pub fn at(camera: &Camera, url: StreamUrl) -> Self {
+        Self {
             username: camera.username.clone(),
             password: camera.password.clone(),
             tls_fingerprint: camera.tls_fingerprint.clone(),
             allow_basic: camera.allow_basic,
-            session_control: None,
-        })
+            ..Self::new(url)
+        }
+    }
+
+    /// What opens the stream of `camera` that is recorded.
+    pub fn of(camera: &Camera) -> Result<Self, BadAddress> {
+        let url = camera.url(camera.record_profile)?;
+        Ok(Self { transport: camera.transport, audio: camera.record_audio, ..Self::at(camera, url) })
     }
 
     /// The bindings of the element `src` that every text with a camera has.

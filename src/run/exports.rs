@@ -19,9 +19,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Watchkeeper, threads::on_thread};
+use super::{Error, Watchkeeper};
 use crate::{
-    base::{CameraId, WallUs, error::Chain},
+    base::{CameraId, WallUs, error::Chain, threads::on_thread},
     disk::{self, ClipError, Source, Stopped, Volumes, Written, write_clip},
     model::{
         clip::{self, Plan, Refused},

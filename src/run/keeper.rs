@@ -18,9 +18,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::{clock::Clocks, hub::Hub, ledger::Ledgers, threads::on_thread};
+use super::{clock::Clocks, hub::Hub, ledger::Ledgers};
 use crate::{
-    base::{CameraId, WallUs, error::Chain},
+    base::{CameraId, WallUs, error::Chain, threads::on_thread},
     disk::{self, Gone, Health, Space, Volume, VolumeWriter, remove},
     model::{
         copies::Place,

@@ -4,11 +4,9 @@ use std::{fs::File, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{
-    CameraNow, Check, Error, EventQuery, SegmentPage, SegmentQuery, Watchkeeper, threads::on_thread,
-};
+use super::{CameraNow, Check, Error, EventQuery, SegmentPage, SegmentQuery, Watchkeeper};
 use crate::{
-    base::CameraId,
+    base::{CameraId, threads::on_thread},
     disk::{self, OpenFile},
     model::{
         camera::BadField,

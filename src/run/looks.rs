@@ -13,22 +13,21 @@ use tokio::{
     time::{interval, timeout},
 };
 
-use super::{Error, Picture, Probe, ProbeFound, Watchkeeper, threads::on_thread};
+use super::{Error, Picture, Probe, ProbeFound, Watchkeeper};
 use crate::{
-    base::{CameraId, Secret, error::Chain, mask},
+    base::{CameraId, Secret, error::Chain, mask, threads::on_thread},
     media::{
-        self, look,
-        preflight::{self, Described},
-        session::{Session, Use},
-        snapshot,
+        look, snapshot,
         tap::{Keyframe, Seen},
     },
     model::{
         Camera,
         pipeline::{Purpose, SourceSettings, by_hand},
         segment::Codec,
+        source::{Description, SourceEvent},
         status::{Shown, StreamError, StreamErrorKind},
     },
+    source::session::{Session, Use},
 };
 
 /// Pictures are no wider than this, in pixels.
@@ -154,20 +153,13 @@ impl Watchkeeper {
 
     async fn probe_stream(&self, camera: &Camera) -> Result<Probe, Error> {
         let _turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
-        let mut settings = source(camera)?;
+        let settings = source(camera)?;
         let url = settings.url.as_str().to_owned();
         let began = Instant::now();
-        let described = match preflight::describe(&settings).await {
-            Ok(described) => described,
-            Err(StreamError { kind: loss, detail }) => {
-                return Ok(Probe { url, certificate: None, outcome: Err((loss, detail)), refill: None });
-            }
-        };
         // The stream may be one of a camera that we have; there is never a second session of it.
         let ours = self.entries().iter().find_map(|(id, entry)| {
             source(&entry.camera).is_ok_and(|of| of.url == settings.url).then(|| id.clone())
         });
-        described.settle(&mut settings);
         loop {
             let held = match &ours {
                 Some(id) => self.stream(id, began + PROBE_WITHIN).await?,
@@ -175,15 +167,15 @@ impl Watchkeeper {
             };
             if ours.is_none() || held.is_some() {
                 let ours = ours.as_ref().zip(held);
-                let look = self.look_afresh(settings.clone(), described.clone(), began, ours);
-                if let Some(outcome) = look.await? {
-                    return Ok(Probe { url, certificate: described.fingerprint, outcome, refill: None });
+                if let Some((certificate, outcome)) = self.look_afresh(settings.clone(), began, ours).await? {
+                    return Ok(Probe { url, certificate, outcome, refill: None });
                 }
             }
             if let Some(id) = &ours
                 && let Some(outcome) = self.look_at(id).await?
             {
-                return Ok(Probe { url, certificate: described.fingerprint, outcome, refill: None });
+                let certificate = self.with(id, |entry| entry.camera.tls_fingerprint.clone())?;
+                return Ok(Probe { url, certificate, outcome, refill: None });
             }
         }
     }
@@ -240,40 +232,39 @@ impl Watchkeeper {
         }
     }
 
-    /// Looks with a session of its own; `None` if it gave way, because the camera is to be recorded now.
+    /// Looks with a session of its own; `None` if it gave way, because the camera is to be recorded now. Beside the outcome: the
+    /// certificate that the camera showed.
     async fn look_afresh(
         &self,
         settings: SourceSettings,
-        described: Described,
         began: Instant,
         ours: Option<(&CameraId, OwnedSemaphorePermit)>,
-    ) -> Result<Option<Outcome>, Error> {
+    ) -> Result<Option<(Option<String>, Outcome)>, Error> {
         let (ours, held) = ours.unzip();
         let (tell, mut told) = mpsc::unbounded_channel();
-        let streams = (described.codec, None);
-        let texts = self.0.deps.texts.clone();
         let password = settings.password.clone();
-        let opened = on_thread("probe", move || {
-            let lost = move |lost: StreamError| {
-                let _ = tell.send(lost);
-            };
-            let session = Session::open(&texts, &settings, streams, Use::Look("probe".to_owned()), lost)?;
-            Ok::<_, media::Error>(Looking { session: Some(session), held })
-        })
-        .map_err(|_| Error::Internal("cannot start a thread"))?;
-        let looking = match opened.await.map_err(|_| Error::Internal("a thread died"))? {
-            Ok(looking) => looking,
-            Err(error) => {
-                return Ok(Some(Err((StreamErrorKind::Internal, Chain(&error).to_string()))));
-            }
+        let events = move |event| {
+            let _ = tell.send(event);
         };
+        let session =
+            match Session::open(&self.0.deps.sources, settings, Use::Look("probe".to_owned()), events) {
+                Ok(session) => session,
+                Err(error) => {
+                    return Ok(Some((None, Err((StreamErrorKind::Internal, Chain(&error).to_string())))));
+                }
+            };
+        let looking = Looking { session: Some(session), held };
+        let mut described: Option<Box<Description>> = None;
         let mut ticks = interval(LOOK_EVERY);
         let outcome = loop {
             tokio::select! {
-                Some(StreamError { kind: loss, detail }) = told.recv() => {
-                    let password = password.as_ref().map(Secret::reveal).unwrap_or_default();
-                    break Err((loss, mask::secret(&detail, password)));
-                }
+                Some(event) = told.recv() => match event {
+                    SourceEvent::Described(description) => described = Some(description),
+                    SourceEvent::Lost(StreamError { kind, detail }) => {
+                        let password = password.as_ref().map(Secret::reveal).unwrap_or_default();
+                        break Err((kind, mask::secret(&detail, password)));
+                    }
+                },
                 _ = ticks.tick() => {
                     let seen = looking.session.as_ref().map(Session::seen).unwrap_or_default();
                     if look::enough(&seen, Instant::now()) {
@@ -294,11 +285,13 @@ impl Watchkeeper {
         let outcome = match outcome {
             Ok(seen) => {
                 let first = seen.first.and_then(|first| u64::try_from((first - began).as_millis()).ok());
-                Ok(self.found(&seen, described.audio.first().cloned(), first).await)
+                let audio = described.as_ref().and_then(|of| of.audio_offered.first().cloned());
+                Ok(self.found(&seen, audio, first).await)
             }
             Err(lost) => Err(lost),
         };
-        Ok(Some(outcome))
+        let certificate = described.and_then(|of| of.fingerprint);
+        Ok(Some((certificate, outcome)))
     }
 
     async fn found(&self, seen: &Seen, audio: Option<String>, first_frame_ms: Option<u64>) -> ProbeFound {

@@ -22,7 +22,6 @@ mod retention;
 mod sampling;
 mod scrub;
 mod startup;
-mod threads;
 mod volumes;
 mod workers;
 
@@ -50,7 +49,7 @@ use self::{
 pub use crate::media::look::Found;
 pub use crate::store::{DueSum, ScrubPass};
 use crate::{
-    base::{CameraId, WallUs, secret::Vault},
+    base::{CameraId, WallUs, secret::Vault, threads},
     model::{
         Camera,
         camera::CameraPatch,

@@ -17,10 +17,9 @@ use super::{
     hub::Hub,
     keeper::{Keeper, StorageLimits},
     ledger::Ledgers,
-    threads::on_thread,
 };
 use crate::{
-    base::{CameraId, WallUs, error::Chain},
+    base::{CameraId, WallUs, error::Chain, threads::on_thread},
     disk::{self, Health, Volume, VolumeWriter, Volumes, copy},
     model::{
         copies::{CopyState, Place},

@@ -15,10 +15,9 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::{
     Entry, Error, Inner, Watchkeeper, driver::Driver, hub::Hub, latest::LatestFiles, ledger::Ledgers,
-    threads::on_thread,
 };
 use crate::{
-    base::{CameraId, WallUs, error::Chain},
+    base::{CameraId, WallUs, error::Chain, threads::on_thread},
     media::{
         recorder::{Look, Lookers},
         sampler::{Asked, Decoders, Sample, Sampler, Sampling},

@@ -34,7 +34,6 @@ use super::{
     resync::Resync,
     sampling::{self, Samplers},
     scrub::{Scrub, ScrubState},
-    threads::on_thread,
     volumes::VolumeWatch,
     workers::{self, Workers},
 };
@@ -43,6 +42,7 @@ use crate::{
         self, CameraId, WallUs,
         error::Chain,
         secret::{Vault, VaultError},
+        threads::on_thread,
     },
     disk::{self, Installation, Limits, Volume, VolumeWriter, Volumes},
     media::{recorder::Memory, text::Texts},
@@ -55,6 +55,7 @@ use crate::{
         refill::way::Known,
         schedule::{self, Zone},
     },
+    source::Sources,
     store::{self, Store},
 };
 
@@ -277,6 +278,7 @@ impl Watchkeeper {
         let deps = Deps {
             pins,
             wants,
+            sources: Sources::new(Texts::new(settings.pipelines_dir.clone())),
             texts: Texts::new(settings.pipelines_dir.clone()),
             volumes: volumes.clone(),
             hub: hub.clone(),

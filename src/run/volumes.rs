@@ -12,9 +12,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{VolumeNow, hub::Hub, threads::on_thread};
+use super::{VolumeNow, hub::Hub};
 use crate::{
-    base::{WallUs, error::Chain},
+    base::{WallUs, error::Chain, threads::on_thread},
     disk::{self, Health, Space, VolumeWriter, probe},
     model::{
         copies::Place,

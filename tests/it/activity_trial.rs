@@ -21,8 +21,9 @@ use watchkeeper::{
         recorder::{Look as _, Passing},
         sampler::{Asked, Decoders, Sampler},
         text::Texts,
+        units,
     },
-    model::ai::activity::Activity,
+    model::{ai::activity::Activity, unit::AccessUnit},
 };
 
 /// The size of pictures that are compared, by how much a pixel must differ, and how many of them.
@@ -40,14 +41,12 @@ const FPS: u32 = 5;
 
 /// A frame of the footage.
 struct Frame {
-    unit: gst::Buffer,
-    key: bool,
+    unit: AccessUnit,
     at_us: i64,
     moves: bool,
 }
 
 struct Footage {
-    caps: gst::Caps,
     frames: Vec<Frame>,
     length_us: i64,
 }
@@ -111,24 +110,24 @@ fn load(file: &Path) -> Footage {
     ]);
     let pictures: Vec<&[u8]> = grey.chunks_exact(width * height).collect();
     assert_eq!(pictures.len(), samples.len(), "ffmpeg and GStreamer count the same frames");
+    let format = Arc::new(units::video_format(samples[0].caps().unwrap()).unwrap());
     let frames: Vec<Frame> = samples
         .iter()
         .enumerate()
         .map(|(n, sample)| {
-            let unit = sample.buffer_owned().unwrap();
+            let buffer = sample.buffer_owned().unwrap();
             let before = pictures[n.saturating_sub(1)];
             let differ = pictures[n].iter().zip(before).filter(|(a, b)| a.abs_diff(**b) > DIFFERS).count();
             Frame {
-                key: !unit.flags().contains(gst::BufferFlags::DELTA_UNIT),
-                at_us: i64::try_from(unit.pts().unwrap().useconds()).unwrap(),
+                at_us: i64::try_from(buffer.pts().unwrap().useconds()).unwrap(),
                 moves: differ >= PIXELS,
-                unit,
+                unit: units::access_unit(buffer, &format, None, None, Instant::now()).unwrap(),
             }
         })
         .collect();
     let interval = frames[1].at_us - frames[0].at_us;
     let length_us = frames.last().unwrap().at_us - frames[0].at_us + interval;
-    Footage { caps: samples[0].caps_owned().unwrap(), frames, length_us }
+    Footage { frames, length_us }
 }
 
 /// Time that this process spent on a processor.
@@ -179,9 +178,8 @@ fn run(footage: &Footage, adaptive: bool) -> Run {
                 thread::park_timeout(early);
             }
             let at = WallUs(zero + us);
-            let active = activity.see(at.0, frame.key, frame.unit.size());
-            let (unit, caps) = (&frame.unit, &footage.caps);
-            sampler.pass(&Passing { unit, caps, key: frame.key, at, active });
+            let active = activity.see(at.0, frame.unit.key, frame.unit.data.len());
+            sampler.pass(&Passing { unit: &frame.unit, at, active });
             if sampler.is_due() {
                 sampler.begin().unwrap();
             }

@@ -16,15 +16,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["base", "model"]),
     ("media", &["base", "model"]),
     ("disk", &["base", "model"]),
-    ("run", &["base", "model", "store", "media", "disk"]),
+    ("rtsp", &["base", "model"]),
+    ("source", &["base", "model", "media"]),
+    ("run", &["base", "model", "store", "media", "source", "disk"]),
     ("api", &["base", "model", "run"]),
-    ("cli", &["base", "model", "store", "media", "disk", "run", "api"]),
+    ("cli", &["base", "model", "store", "media", "source", "disk", "run", "api"]),
 ];
 
 /// Words that stand in these modules only, outside of their tests.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("gstreamer::", &["media"]),
-    ("gst::", &["media"]),
+    ("gstreamer::", &["media", "source"]),
+    ("gst::", &["media", "source"]),
     ("sqlx", &["store"]),
     ("axum", &["api"]),
     ("clap", &["cli"]),

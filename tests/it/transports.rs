@@ -1,23 +1,24 @@
 //! Each way of reaching a camera records every frame, and no password goes where it should not.
 
 use std::{
-    sync::{Arc, Mutex, mpsc},
+    sync::{Mutex, mpsc},
     time::{Duration, Instant},
 };
 
 use watchkeeper::{
     base::Secret,
-    media::{
-        self, preflight,
-        session::{Session, Use},
-        text::Texts,
-    },
+    media::{self, text::Texts},
     model::{
         address::StreamUrl,
         camera::{CameraPatch, Transport},
         pipeline::SourceSettings,
-        segment::Codec,
-        status::{Shown, StreamError, StreamErrorKind},
+        source::SourceEvent,
+        status::{Shown, StreamErrorKind},
+    },
+    source::{
+        Sources,
+        gstreamer::preflight,
+        session::{Session, Use},
     },
 };
 
@@ -177,32 +178,27 @@ async fn a_password_goes_in_clear_only_if_the_operator_says_so() {
     }
 }
 
-#[test]
-fn rtspsrc_itself_talks_to_no_other_certificate() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_talks_to_no_other_certificate() {
     media::init().unwrap();
     let certificate = Some(Certificate::new().unwrap());
     let spec = CameraSpec { certificate, login: login(), ..CameraSpec::new("front") };
     let camera = SimCamera::start(spec).unwrap();
     let settings = SourceSettings {
-        url: StreamUrl::parse(&camera.url(Channel::Main)).unwrap(),
-        transport: Transport::Tcp,
         username: Some("admin".into()),
         password: Some(Secret::new(SECRET)),
         tls_fingerprint: Some("00".repeat(32)),
-        allow_basic: false,
-        session_control: None,
+        ..SourceSettings::new(StreamUrl::parse(&camera.url(Channel::Main)).unwrap())
     };
     let (tell, told) = mpsc::channel();
     let tell = Mutex::new(tell);
-    let lost = Arc::new(move |lost: StreamError| drop(tell.lock().unwrap().send(lost)));
-    let session = Session::open(
-        &Texts::default(),
-        &settings,
-        (Codec::H264, None),
-        Use::Look("test".into()),
-        move |loss| lost(loss),
-    )
-    .unwrap();
+    let events = move |event| {
+        if let SourceEvent::Lost(lost) = event {
+            tell.lock().unwrap().send(lost).unwrap();
+        }
+    };
+    let sources = Sources::new(Texts::default());
+    let session = Session::open(&sources, settings, Use::Look("test".into()), events).unwrap();
     let lost = told.recv_timeout(FIRST_FRAME_WITHIN).unwrap();
     session.close();
     assert_eq!(lost.kind, StreamErrorKind::CertificateChanged, "{lost:?}");
@@ -234,15 +230,8 @@ async fn who_does_not_speak_tls_is_told_apart_and_keeps_no_thread() {
     ];
     for (misbehaviour, loss) in cases {
         let peer = Peer::start(misbehaviour).unwrap();
-        let settings = SourceSettings {
-            url: StreamUrl::parse(&peer.url().replace("rtsp://", "rtsps://")).unwrap(),
-            transport: Transport::Tcp,
-            username: None,
-            password: None,
-            tls_fingerprint: None,
-            allow_basic: false,
-            session_control: None,
-        };
+        let url = StreamUrl::parse(&peer.url().replace("rtsp://", "rtsps://")).unwrap();
+        let settings = SourceSettings::new(url);
         let began = Instant::now();
         assert_eq!(preflight::describe(&settings).await.unwrap_err().kind, loss);
         assert!(began.elapsed() < FIRST_FRAME_WITHIN, "{:?}", began.elapsed());

@@ -1,14 +1,14 @@
 //! The record branch: splitmuxsink, made to let every frame go at once, cut where we say, and write nowhere itself.
 //!
-//! - `feed` takes every frame at the tee, puts it onto the run's timeline, and asks the gate what goes on;
-//! - `pump` carries out what the gate says, in the streaming thread or in one of its own;
+//! - `intake` takes every frame from the source, puts it onto the run's timeline, and asks the gate what goes on;
+//! - `pump` carries out what the gate says, in a thread of its own;
 //! - `stretch` is one recording without a break: a splitmuxsink that is given frame after frame, and told to cut;
 //! - behind each muxer stands an `appsink`, which cannot seek: the muxer only appends, and the same bytes go to whoever
 //!   keeps them. Nothing here does I/O.
 //!
 //! See ARCHITECTURE.md, "The record branch".
 
-mod feed;
+mod intake;
 mod pump;
 mod stretch;
 
@@ -18,7 +18,7 @@ mod tests;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -28,10 +28,9 @@ use gstreamer::{self as gst, prelude::*};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Error,
+    Error, bus, gstlog,
     sound::{Sound, ZERO_NS, Zero},
-    source::Sourced,
-    text,
+    text::{self, Texts},
 };
 use crate::{
     base::{CameraId, WallUs},
@@ -41,10 +40,11 @@ use crate::{
         anchor::{Anchor, Jump},
         pipeline::Purpose,
         refill::placing::Verdict,
-        segment::{Codec, SegmentSink},
+        segment::{AudioCodec, Codec, SegmentSink},
+        unit::{AccessUnit, AudioUnit},
     },
 };
-use feed::Feed;
+use intake::FrameIntake;
 
 /// What a recording is for.
 #[derive(Clone, Debug)]
@@ -74,28 +74,27 @@ pub struct RecordSettings {
 /// Where the frames of a replay belong.
 pub trait Placing: Send + Sync + std::fmt::Debug {
     /// A frame came. Whether it is known by now where frames belong; until then, they wait.
-    fn learn(&self, unit: &gst::BufferRef) -> bool;
+    fn learn(&self, unit: &AccessUnit) -> bool;
 
     /// When a frame was taken, on the clock that segments are recorded by, and what becomes of it.
-    fn place(&self, unit: &gst::BufferRef, key: bool) -> (WallUs, Verdict);
+    fn place(&self, unit: &AccessUnit) -> (WallUs, Verdict);
+
+    /// How long the source is to wait before it reads on, after so many bytes more.
+    fn pause(&self, bytes: usize) -> Duration;
 }
 
 /// A frame that passes by, recorded or not.
 #[derive(Debug)]
 pub struct Passing<'a> {
     /// The access unit.
-    pub unit: &'a gst::Buffer,
-    /// What it is encoded in.
-    pub caps: &'a gst::Caps,
-    /// Whether it is a keyframe.
-    pub key: bool,
+    pub unit: &'a AccessUnit,
     /// Its time, on the clock that segments are recorded by.
     pub at: WallUs,
     /// Whether something moves; `None` while that cannot be told.
     pub active: Option<bool>,
 }
 
-/// Somebody who looks at every frame of a stream, in the streaming thread: it takes references and returns at once.
+/// Looks at every frame of a stream in the thread of its source: takes references and returns at once.
 pub trait Look: Send + Sync + std::fmt::Debug {
     /// A frame.
     fn pass(&self, passing: &Passing<'_>);
@@ -260,7 +259,7 @@ impl Memory {
 /// The record branch of one session.
 #[derive(Debug)]
 pub struct Recorder {
-    feed: Arc<Mutex<Feed>>,
+    intake: Mutex<FrameIntake>,
     shared: Arc<Shared>,
 }
 
@@ -281,10 +280,13 @@ pub struct Recorded {
 }
 
 struct Shared {
+    texts: Texts,
     settings: RecordSettings,
-    codec: Codec,
     sink: Arc<dyn SegmentSink>,
-    sound: Option<Sound>,
+    /// Set when the source announces sound that is to be recorded.
+    sound: OnceLock<Sound>,
+    /// The pipelines of this session, one for each codec that it had.
+    pipelines: Mutex<Vec<gst::Pipeline>>,
     /// The volume refused bytes: begin a new segment at the next keyframe.
     cut_now: AtomicBool,
     segments: AtomicU64,
@@ -339,55 +341,56 @@ impl Inside {
 }
 
 impl Recorder {
-    /// Takes the record branch of `pipeline` in hand, before it plays.
-    pub fn new(
-        pipeline: &gst::Pipeline,
-        purpose: Purpose,
-        codec: Codec,
-        settings: RecordSettings,
-        sink: Arc<dyn SegmentSink>,
-        sourced: Sourced,
-    ) -> Result<Self, Error> {
-        let Sourced { rtp_times, zero, sound } = sourced;
-        let pattern = text::named(pipeline, purpose, "segments")?;
-        let entry = pattern
-            .sink_pads()
-            .into_iter()
-            .next()
-            .ok_or(Error::Refused("find the pad of the record branch"))?;
-        let tee = entry.peer().ok_or(Error::Refused("find what feeds the record branch"))?;
-        for (property, value) in
-            [("sink-factory", "appsink"), ("max-size-time", "0"), ("max-size-bytes", "0")]
-        {
-            text::set(&pattern, property, value)?;
-        }
-        // Each stretch gets an element of its own, made as this one is; the pad at the tee stays.
-        let parted = tee.unlink(&entry).is_ok() && pipeline.remove(&pattern).is_ok();
-        if !parted {
-            return Err(Error::Refused("take the record branch out"));
-        }
+    /// The record branch of a session that begins. Its pipeline is made when the first frame tells the codec.
+    ///
+    /// # Errors
+    /// If its thread cannot be started.
+    pub fn new(texts: Texts, settings: RecordSettings, sink: Arc<dyn SegmentSink>) -> Result<Self, Error> {
         let run = settings.reached.runs.fetch_add(1, Relaxed);
         let shared = Arc::new(Shared {
             run,
+            texts,
             settings,
-            codec,
             sink,
-            sound,
+            sound: OnceLock::new(),
+            pipelines: Mutex::default(),
             cut_now: AtomicBool::new(false),
             segments: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             pre_roll_ms: AtomicU64::new(0),
             pre_roll_short: AtomicBool::new(false),
             failures: AtomicU32::new(0),
-            zero,
+            zero: Zero::default(),
             anchor: Mutex::new(None),
             placed: Mutex::new(None),
             open: Mutex::default(),
         });
-        let feed = Feed::new(pipeline, &tee, pattern, shared.clone(), rtp_times)?;
-        let feed = Arc::new(Mutex::new(feed));
-        feed::watch(&tee, &feed);
-        Ok(Self { feed, shared })
+        let intake = Mutex::new(FrameIntake::new(shared.clone())?);
+        Ok(Self { intake, shared })
+    }
+
+    /// Takes a picture, in the thread of its source. Gives the time after which the source should read on.
+    pub fn video(&self, unit: AccessUnit) -> Duration {
+        lock(&self.intake).frame(unit)
+    }
+
+    /// Sound of this encoding is to come, and to be recorded with the pictures.
+    pub fn expect_sound(&self, codec: AudioCodec) {
+        let shared = &self.shared;
+        let (owner, zero) = (shared.settings.camera.as_str(), shared.zero.clone());
+        if shared.sound.get().is_none()
+            && let Some(sound) = Sound::start(shared.texts.clone(), owner, codec, zero)
+        {
+            // Another one was set meanwhile: one is enough.
+            let _ = shared.sound.set(sound);
+        }
+    }
+
+    /// Takes sound, in the thread of its source.
+    pub fn audio(&self, unit: AudioUnit) {
+        if let Some(sound) = self.shared.sound.get() {
+            sound.take(unit);
+        }
     }
 
     /// Figures so far.
@@ -402,34 +405,76 @@ impl Recorder {
         }
     }
 
-    /// Whether a message of the bus comes from inside the record branch. Such an error costs a stretch, not the session.
-    pub fn owns(&self, message: &gst::MessageRef) -> bool {
-        let mut object = message.src().cloned();
-        while let Some(inner) = object {
-            let made = inner.downcast_ref::<gst::Element>().and_then(gst::Element::factory);
-            if made.is_some_and(|made| made.name() == "splitmuxsink") {
-                return true;
-            }
-            object = inner.parent();
-        }
-        false
-    }
-
-    /// The present stretch has failed; another begins with the next keyframe.
-    pub fn failed(&self, why: &str) {
-        tracing::error!(camera.id = %self.shared.settings.camera, "the record branch failed: {why}");
-        self.shared.failures.fetch_add(1, Relaxed);
+    /// The pipelines of the branch, for the graph that is shown.
+    pub fn pipelines(&self) -> Vec<gst::Pipeline> {
+        lock(&self.shared.pipelines).clone()
     }
 
     /// Finishes the open segment. Blocks, at most until `deadline`; `false` if it was still open then.
     pub fn finish(&self, deadline: Instant) -> bool {
-        let ordered = lock(&self.feed).finish(deadline);
+        let ordered = lock(&self.intake).finish(deadline);
         let open = std::mem::take(&mut *lock(&self.shared.open));
         ordered && open.iter().all(|inside| inside.empty_by(deadline))
+    }
+
+    /// Stops the pipelines; what was not finished keeps its whole fragments. Blocks for as long as that takes.
+    pub fn stop(&self) {
+        if let Some(sound) = self.shared.sound.get() {
+            sound.close();
+        }
+        for pipeline in std::mem::take(&mut *lock(&self.shared.pipelines)) {
+            if pipeline.set_state(gst::State::Null).is_err() {
+                tracing::error!("a record pipeline did not stop");
+            }
+            if let Some(bus) = pipeline.bus() {
+                bus.unset_sync_handler();
+            }
+            gstlog::disown(&pipeline);
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
 impl Shared {
+    /// The pipeline that the text for this codec makes, playing, without elements, and the text's `segments`, after which each
+    /// recording's splitmuxsink is made.
+    fn pipeline(self: &Arc<Self>, codec: Codec) -> Result<(gst::Pipeline, gst::Element), Error> {
+        let replay = self.settings.placing.is_some();
+        let purpose = if replay { Purpose::Replay(codec) } else { Purpose::Record(codec) };
+        let text = self.texts.pipeline(purpose, &[])?;
+        let pattern = text::named(&text, purpose, "segments")?;
+        text.remove(&pattern).map_err(|_| Error::Refused("take the record branch out of its text"))?;
+        for (property, value) in
+            [("sink-factory", "appsink"), ("max-size-time", "0"), ("max-size-bytes", "0")]
+        {
+            text::set(&pattern, property, value)?;
+        }
+        let pipeline = gst::Pipeline::new();
+        gstlog::own(&pipeline, self.settings.camera.as_str());
+        let bus = pipeline.bus().ok_or(Error::Refused("find the pipeline's bus"))?;
+        let of = Arc::downgrade(self);
+        bus.set_sync_handler(move |_, message| {
+            if let (Some(shared), Some(error)) = (of.upgrade(), bus::loss(message)) {
+                shared.failed(&error.detail);
+            }
+            gst::BusSyncReply::Drop
+        });
+        pipeline.set_state(gst::State::Playing).map_err(|_| Error::Refused("start the record pipeline"))?;
+        lock(&self.pipelines).push(pipeline.clone());
+        Ok((pipeline, pattern))
+    }
+
+    /// The present muxer run has failed; another begins with the next keyframe.
+    fn failed(&self, why: &str) {
+        tracing::error!(camera.id = %self.settings.camera, "the record branch failed: {why}");
+        self.failures.fetch_add(1, Relaxed);
+    }
+
     /// UTC time of a time of this run.
     fn wall(&self, at_ns: i64) -> WallUs {
         let us = at_ns / 1000;

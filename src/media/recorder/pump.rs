@@ -1,11 +1,11 @@
-//! Who carries out the orders. Without sound, the streaming thread does: the branch never makes it wait. With sound,
-//! splitmuxsink lets pictures wait for the sound of their time, so there a thread does, and what waits is bounded.
+//! The thread of the record branch, which carries out what the gate decides. splitmuxsink may wait in it, for the sound of the time of a
+//! picture or for its own threads; the source never does. What waits is bounded.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
     time::Instant,
@@ -14,29 +14,21 @@ use std::{
 use super::stretch::{Branch, Order};
 use crate::media::Error;
 
-/// So many bytes wait for a branch at most; sound that falls silent holds pictures up for less than two seconds.
+/// At most so many bytes wait for a branch; sound that falls silent holds pictures up for less than two seconds.
 const WAITING_BYTES: usize = 48 << 20;
-
-#[derive(Debug)]
-pub(super) enum Pump {
-    /// In the streaming thread.
-    Here(Branch),
-    /// In a thread of its own.
-    There(Queue),
-}
 
 /// The sending side of the thread's orders.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct Pump {
     orders: Sender<Order>,
     bytes: Arc<AtomicUsize>,
-    /// Gives up when the thread has ended.
+    /// Disconnected when the thread has ended.
     done: Receiver<()>,
 }
 
 impl Pump {
-    /// With a thread of its own.
-    pub(super) fn there(mut branch: Branch) -> Result<Self, Error> {
+    /// Starts the thread.
+    pub(super) fn start(mut branch: Branch) -> Result<Self, Error> {
         let (orders, to_do) = channel::<Order>();
         let (ended, done) = channel();
         let bytes = Arc::new(AtomicUsize::new(0));
@@ -50,37 +42,23 @@ impl Pump {
         };
         let spawned = thread::Builder::new().name("record".into()).spawn(work);
         spawned.map_err(|_| Error::Refused("start a thread for the record branch"))?;
-        Ok(Self::There(Queue { orders, bytes, done }))
+        Ok(Self { orders, bytes, done })
     }
 
-    /// Carries out an order, or sees to it. `false` if too much waits; the frame is lost then, and another stretch must
-    /// begin.
+    /// Sees to an order. `false` if too much waits; the frame is lost then, and another muxer run must begin.
     pub(super) fn order(&mut self, order: Order) -> bool {
-        match self {
-            Self::Here(branch) => {
-                branch.order(order);
-                true
-            }
-            Self::There(queue) => {
-                let bytes = order.bytes();
-                if bytes > 0 && queue.bytes.load(Relaxed) + bytes > WAITING_BYTES {
-                    return false;
-                }
-                queue.bytes.fetch_add(bytes, Relaxed);
-                queue.orders.send(order).is_ok()
-            }
+        let bytes = order.bytes();
+        if bytes > 0 && self.bytes.load(Relaxed) + bytes > WAITING_BYTES {
+            return false;
         }
+        self.bytes.fetch_add(bytes, Relaxed);
+        self.orders.send(order).is_ok()
     }
 
     /// Nothing more comes. Waits until all orders are carried out, at most until `deadline`.
     pub(super) fn finish(self, deadline: Instant) -> bool {
-        match self {
-            Self::Here(_) => true,
-            Self::There(Queue { orders, done, .. }) => {
-                drop(orders);
-                let left = deadline.saturating_duration_since(Instant::now());
-                done.recv_timeout(left) == Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
-            }
-        }
+        drop(self.orders);
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.done.recv_timeout(left) == Err(RecvTimeoutError::Disconnected)
     }
 }

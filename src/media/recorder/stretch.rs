@@ -17,10 +17,12 @@ use gstreamer_app::{AppSink, AppSinkCallbacks};
 
 use super::{Inside, Shared, clock_time, lock};
 use crate::{
-    media::sound::Sound,
+    base::error::Chain,
+    media::{sound::Sound, units},
     model::{
         reorder::Decoding,
-        segment::{AudioCodec, Next, SegmentHead, SegmentWrite, SinkRefused, Source},
+        segment::{AudioCodec, Codec, Next, SegmentHead, SegmentWrite, SinkRefused, Source},
+        unit::{AccessUnit, VideoFormat},
     },
 };
 
@@ -31,12 +33,12 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 /// Between attempts to begin a stretch, if they fail: a camera may send nothing but keyframes.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// A frame with the caps it came under; its PTS is on the run's timeline.
+/// A frame and its time on the run's timeline.
 #[derive(Clone, Debug)]
-pub(super) struct Unit {
-    pub(super) buffer: gst::Buffer,
-    pub(super) key: bool,
-    pub(super) caps: gst::Caps,
+pub(super) struct TimedUnit {
+    pub(super) unit: AccessUnit,
+    /// When it is shown, in nanoseconds.
+    pub(super) at_ns: i64,
 }
 
 /// What a stretch must know of the stream at its begin; another value asks for another stretch.
@@ -57,46 +59,54 @@ pub(super) enum Order {
     Begin(Tracks, i64),
     /// The next frame begins a segment.
     Cut,
-    Pass(Unit),
+    Pass(TimedUnit),
     End,
 }
 
 impl Order {
     /// What it holds in memory.
     pub(super) fn bytes(&self) -> usize {
-        if let Self::Pass(unit) = self { unit.buffer.size() } else { 0 }
+        if let Self::Pass(timed) = self { timed.unit.data.len() } else { 0 }
     }
 }
 
-/// Carries out orders. A failure costs the stretch and is told to the feed through `Shared::failures`.
+/// Carries out orders. A failure costs the stretch and is told to the intake through `Shared::failures`.
 #[derive(Debug)]
 pub(super) struct Branch {
-    /// Weak, because the pipeline holds the pad whose probe holds this.
-    pipeline: glib::WeakRef<gst::Pipeline>,
-    tee: glib::WeakRef<gst::Pad>,
-    pattern: gst::Element,
     shared: Arc<Shared>,
+    pipeline: Option<RecordPipeline>,
     stretch: Option<Stretch>,
+    /// A stretch is to begin with the next frame, which tells the codec.
+    due: Option<(Tracks, i64)>,
     cut: bool,
     failed_at: Option<Instant>,
 }
 
+/// The pipeline of one codec.
+#[derive(Debug)]
+struct RecordPipeline {
+    codec: Codec,
+    pipeline: gst::Pipeline,
+    /// Never plays: each stretch gets an element like it.
+    pattern: gst::Element,
+}
+
 impl Branch {
-    pub(super) fn new(
-        pipeline: &gst::Pipeline,
-        tee: &gst::Pad,
-        pattern: gst::Element,
-        shared: Arc<Shared>,
-    ) -> Self {
-        let (pipeline, tee) = (pipeline.downgrade(), tee.downgrade());
-        Self { pipeline, tee, pattern, shared, stretch: None, cut: false, failed_at: None }
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, pipeline: None, stretch: None, due: None, cut: false, failed_at: None }
     }
 
     pub(super) fn order(&mut self, order: Order) {
         match order {
-            Order::Begin(tracks, interval_ns) => self.begin(&tracks, interval_ns),
+            Order::Begin(tracks, interval_ns) => {
+                self.end();
+                self.due = Some((tracks, interval_ns));
+            }
             Order::Cut => self.cut = true,
             Order::Pass(unit) => {
+                if let Some((tracks, interval_ns)) = self.due.take() {
+                    self.begin(unit.unit.format.codec, &tracks, interval_ns);
+                }
                 let cut = std::mem::take(&mut self.cut);
                 let passed = self.stretch.as_mut().map(|stretch| stretch.pass(unit, cut));
                 if passed != Some(true) {
@@ -110,18 +120,23 @@ impl Branch {
         }
     }
 
-    fn begin(&mut self, tracks: &Tracks, interval_ns: i64) {
-        self.end();
+    fn begin(&mut self, codec: Codec, tracks: &Tracks, interval_ns: i64) {
         if self.failed_at.is_some_and(|at| at.elapsed() < AGAIN_AFTER) {
             // Asks for another at the next keyframe.
             self.shared.failures.fetch_add(1, Relaxed);
             return;
         }
         let decoding = Decoding::new(tracks.depth, interval_ns);
-        let parts = self.pipeline.upgrade().zip(self.tee.upgrade());
-        self.stretch = parts.and_then(|(pipeline, tee)| {
-            Stretch::begin(&pipeline, &tee, &self.pattern, self.shared.clone(), decoding, tracks.sound)
-        });
+        if self.pipeline.as_ref().is_none_or(|made| made.codec != codec) {
+            self.pipeline = match self.shared.pipeline(codec) {
+                Ok((pipeline, pattern)) => Some(RecordPipeline { codec, pipeline, pattern }),
+                Err(error) => return self.fail(&Chain(&error).to_string()),
+            };
+        }
+        self.stretch = self
+            .pipeline
+            .as_ref()
+            .and_then(|made| Stretch::begin(made, self.shared.clone(), decoding, tracks.sound));
         if self.stretch.is_none() {
             self.fail("the record branch cannot be made");
         }
@@ -147,7 +162,7 @@ struct Stretch {
     entry: gst::Pad,
     inside: Arc<Inside>,
     decoding: Decoding,
-    caps: Option<gst::Caps>,
+    format: Option<Arc<VideoFormat>>,
     track: Option<Track>,
 }
 
@@ -161,16 +176,14 @@ struct Track {
 
 impl Stretch {
     fn begin(
-        pipeline: &gst::Pipeline,
-        tee: &gst::Pad,
-        pattern: &gst::Element,
+        RecordPipeline { pipeline, pattern, .. }: &RecordPipeline,
         shared: Arc<Shared>,
         decoding: Decoding,
         run: Option<u32>,
     ) -> Option<Self> {
         let segments = another(pattern)?;
         let inside = Arc::new(Inside::default());
-        let sound = shared.sound.clone().zip(run);
+        let sound = shared.sound.get().cloned().zip(run);
         listen(&segments, &shared, &inside, sound.as_ref().map(|(sound, _)| sound.stored()));
         pipeline.add(&segments).ok()?;
         let begun = (|| {
@@ -187,11 +200,6 @@ impl Stretch {
                 None => None,
             };
             segments.sync_state_with_parent().ok()?;
-            // Only so that the graph shows what belongs together: the frames go on by our own hand.
-            if let Some(before) = tee.peer() {
-                tee.unlink(&before).ok()?;
-            }
-            tee.link_full(&entry, gst::PadLinkCheck::NO_RECONFIGURE).ok()?;
             let name = shared.settings.camera.as_str();
             let started = entry.send_event(gst::event::StreamStart::new(name));
             started.then_some((entry, track))
@@ -206,35 +214,35 @@ impl Stretch {
         open.retain(|inside| Arc::strong_count(inside) > 1);
         open.push(inside.clone());
         drop(open);
-        Some(Self { segments, entry, inside, decoding, caps: None, track })
+        Some(Self { segments, entry, inside, decoding, format: None, track })
     }
 
     /// Lets a frame in; `false` if the branch does not take it.
-    fn pass(&mut self, Unit { mut buffer, key, caps }: Unit, cut: bool) -> bool {
-        let shown = buffer.pts().unwrap_or_default();
-        let decoded = clock_time(self.decoding.time(i64::try_from(shown.nseconds()).unwrap_or(i64::MAX)));
+    fn pass(&mut self, TimedUnit { unit, at_ns }: TimedUnit, cut: bool) -> bool {
+        let (shown, decoded) = (clock_time(at_ns), clock_time(self.decoding.time(at_ns)));
         if cut {
             self.segments.emit_by_name::<()>("split-at-running-time", &[&decoded]);
         }
-        if (cut || self.caps.is_none()) && self.caps.as_ref() != Some(&caps) {
+        if (cut || self.format.is_none()) && self.format.as_ref() != Some(&unit.format) {
             // mp4mux 1.22 compares new caps with its old ones in this thread while its own thread may be freeing those, so
             // caps go in only where a segment begins, and each muxer sees only its first (see `watch_muxer`).
-            self.entry.send_event(gst::event::Caps::new(&caps));
-            if self.caps.replace(caps).is_none() {
+            self.entry.send_event(gst::event::Caps::new(&units::video_caps(&unit.format)));
+            if self.format.replace(unit.format.clone()).is_none() {
                 let timeline = gst::FormattedSegment::<gst::ClockTime>::new();
                 self.entry.send_event(gst::event::Segment::new(&timeline));
                 if let Some(Track { sound, run, entry }) = &self.track {
-                    sound.begin(entry, "sound", *run, i64::try_from(shown.nseconds()).unwrap_or(i64::MAX));
+                    sound.begin(entry, "sound", *run, at_ns);
                 }
             }
         }
+        let mut buffer = units::video_buffer(&unit);
         {
             let buffer = buffer.make_mut();
             buffer.set_offset(shown.nseconds());
             buffer.set_pts(decoded);
             buffer.set_dts(decoded);
-            buffer.unset_flags(gst::BufferFlags::DELTA_UNIT | WAS_DELTA);
-            if !key {
+            buffer.unset_flags(gst::BufferFlags::DELTA_UNIT);
+            if !unit.key {
                 buffer.set_flags(WAS_DELTA);
             }
         }
@@ -328,17 +336,13 @@ fn watch_muxer(
             return;
         }
         let (slot, shared, inside) = (slot.clone(), shared.clone(), inside.clone());
-        let mut size = None;
+        let mut format: Option<VideoFormat> = None;
         let state = Mutex::new(move |pad: &gst::Pad, info: &mut gst::PadProbeInfo| match &mut info.data {
             Some(gst::PadProbeData::Event(event)) => match event.view() {
                 // See `Stretch::pass`. What comes after the first is a repetition, or meant for the next muxer.
-                gst::EventView::Caps(_) if size.is_some() => gst::PadProbeReturn::Handled,
+                gst::EventView::Caps(_) if format.is_some() => gst::PadProbeReturn::Handled,
                 gst::EventView::Caps(event) => {
-                    if let Some(structure) = event.caps().structure(0) {
-                        let side =
-                            |field| structure.get::<i32>(field).ok().and_then(|n| u32::try_from(n).ok());
-                        size = Some((side("width").unwrap_or(0), side("height").unwrap_or(0)));
-                    }
+                    format = units::video_format(event.caps());
                     gst::PadProbeReturn::Ok
                 }
                 _ => gst::PadProbeReturn::Ok,
@@ -352,9 +356,9 @@ fn watch_muxer(
                     buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
                 }
                 let mut slot = lock(&slot);
-                if slot.is_none() {
+                if let (None, Some(format)) = (slot.as_ref(), &format) {
                     let at_ns = i64::try_from(shown_ns).unwrap_or_default();
-                    let head = head(&shared, at_ns, size.unwrap_or_default(), audio);
+                    let head = head(&shared, at_ns, format, audio);
                     describe(pad, &head);
                     *slot = Some(Current::open(&shared, &inside, head));
                 }
@@ -378,14 +382,14 @@ fn watch_muxer(
     });
 }
 
-fn head(shared: &Shared, at_ns: i64, (width, height): (u32, u32), audio: Option<AudioCodec>) -> SegmentHead {
+fn head(shared: &Shared, at_ns: i64, format: &VideoFormat, audio: Option<AudioCodec>) -> SegmentHead {
     SegmentHead {
         camera: shared.settings.camera.clone(),
         profile: shared.settings.profile,
         start: shared.begins(at_ns),
-        codec: shared.codec,
-        width,
-        height,
+        codec: format.codec,
+        width: format.width,
+        height: format.height,
         audio,
         source: if shared.settings.placing.is_some() { Source::Refill } else { Source::Live },
         only_mirror: false,

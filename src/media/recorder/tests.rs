@@ -6,8 +6,11 @@ use bytes::Bytes;
 use gstreamer_app::AppSink;
 
 use super::*;
-use crate::media::{source::RtpTimes, tap::NTP_EPOCH_US};
-use crate::model::segment::{Next, SegmentHead, SegmentWrite, SinkRefused};
+use crate::media::units;
+use crate::model::{
+    segment::{Next, SegmentHead, SegmentWrite, SinkRefused},
+    unit::VideoFormat,
+};
 
 type Kept = Arc<Mutex<HashMap<usize, (SegmentHead, Vec<u8>, bool)>>>;
 
@@ -53,53 +56,17 @@ fn ffprobe(file: &std::path::Path) -> serde_json::Value {
 #[test]
 fn segments_begin_with_keyframes_lose_nothing_and_say_what_they_are() {
     gst::init().unwrap();
-    let pipeline = gst::parse::launch(
-        "videotestsrc num-buffers=500 is-live=false pattern=ball ! video/x-raw,width=320,height=240,framerate=50/1
-         ! x264enc key-int-max=50 bframes=0 speed-preset=ultrafast ! h264parse name=units
-         ! video/x-h264,stream-format=avc,alignment=au ! identity sync=false ! tee name=split
-         split. ! splitmuxsink name=segments async-finalize=true muxer-factory=mp4mux
-           muxer-properties=\"properties,fragment-duration=(uint)500,trak-timescale=(uint)90000\"",
-    )
-    .unwrap()
-    .downcast::<gst::Pipeline>()
-    .unwrap();
-    let shelf = Shelf::default();
-    let kept = shelf.0.clone();
-    let settings = RecordSettings {
-        camera: "front".parse().unwrap(),
-        profile: Profile::Main,
-        segment_seconds: Arc::new(AtomicU32::new(2)),
-        want: Arc::default(),
-        memory: Memory::default(),
-        reached: Arc::default(),
-        lookers: Lookers::default(),
-        activity: Arc::default(),
-        jumps: tokio::sync::mpsc::unbounded_channel().0,
-        placing: None,
-    };
-    let recorder = Recorder::new(
-        &pipeline,
-        Purpose::Record(Codec::H264),
-        Codec::H264,
-        settings,
-        Arc::new(shelf),
-        Sourced::default(),
-    )
-    .unwrap();
-    let (ended, end) = std::sync::mpsc::channel();
-    let units = pipeline.by_name("units").unwrap().static_pad("src").unwrap();
-    units.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-        if info.event().is_some_and(|event| event.type_() == gst::EventType::Eos) {
-            ended.send(()).unwrap();
-        }
-        gst::PadProbeReturn::Ok
-    });
-    pipeline.set_state(gst::State::Playing).unwrap();
-    end.recv_timeout(Duration::from_secs(60)).unwrap();
-    assert!(recorder.finish(Instant::now() + Duration::from_secs(5)));
-    pipeline.set_state(gst::State::Null).unwrap();
-
-    let kept = lock(&kept);
+    let units = units_of(
+        "videotestsrc num-buffers=500 pattern=ball ! video/x-raw,width=320,height=240,framerate=50/1
+         ! x264enc key-int-max=50 bframes=0 speed-preset=ultrafast ! h264parse
+         ! video/x-h264,stream-format=avc,alignment=au ! appsink name=out sync=false",
+    );
+    let mut bench = Bench::new(2);
+    for (n, unit) in (0..).zip(&units) {
+        bench.push_at(unit, Some(gst::ClockTime::from_mseconds(20) * n));
+    }
+    bench.end();
+    let kept = lock(&bench.kept);
     assert_eq!(kept.len(), 5);
     let dir = tempfile::tempdir().unwrap();
     let mut start = None;
@@ -133,37 +100,49 @@ fn segments_begin_with_keyframes_lose_nothing_and_say_what_they_are() {
 
 const FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
-/// Access units of a small picture, the first of them a keyframe, and their caps.
-fn encoded(width: u32, frames: u32) -> (gst::Caps, Vec<gst::Buffer>) {
-    gst::init().unwrap();
-    let text = format!(
+/// Access units of a small picture, the first of them a keyframe.
+fn encoded(width: u32, frames: u32) -> Vec<AccessUnit> {
+    let units = units_of(&format!(
         "videotestsrc num-buffers={frames} ! video/x-raw,width={width},height=120,framerate=25/1
          ! x264enc key-int-max={frames} bframes=0 speed-preset=ultrafast ! h264parse
          ! video/x-h264,stream-format=avc,alignment=au ! appsink name=out sync=false"
-    );
-    let samples = samples(&text);
-    let units: Vec<gst::Buffer> = samples.iter().map(|sample| sample.buffer_owned().unwrap()).collect();
+    ));
     assert_eq!(units.len(), frames as usize);
-    (samples[0].caps_owned().unwrap(), units)
+    units
 }
 
-/// What comes out of a pipeline with an appsink `out`.
-fn samples(text: &str) -> Vec<gst::Sample> {
+/// What comes out of a pipeline with an appsink `out`, with the times of showing at 90 kHz.
+fn units_of(text: &str) -> Vec<AccessUnit> {
+    gst::init().unwrap();
     let pipeline = gst::parse::launch(text).unwrap().downcast::<gst::Pipeline>().unwrap();
     let out = pipeline.by_name("out").unwrap().downcast::<AppSink>().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
-    let samples = std::iter::from_fn(|| out.pull_sample().ok()).collect();
+    let mut format: Option<Arc<VideoFormat>> = None;
+    let unit = |sample: gst::Sample| {
+        let new = units::video_format(sample.caps().unwrap()).unwrap();
+        let format = match &format {
+            Some(format) if **format == new => format.clone(),
+            _ => format.insert(Arc::new(new)).clone(),
+        };
+        let buffer = sample.buffer_owned().unwrap();
+        let rtp_time = buffer.pts().map(ticks);
+        units::access_unit(buffer, &format, rtp_time, None, Instant::now()).unwrap()
+    };
+    let units = std::iter::from_fn(|| out.pull_sample().ok()).map(unit).collect();
     pipeline.set_state(gst::State::Null).unwrap();
-    samples
+    units
+}
+
+/// A time in ticks of 90 kHz.
+fn ticks(at: gst::ClockTime) -> u32 {
+    (at.nseconds() * 9 / 100_000) as u32
 }
 
 /// A recorder fed by hand, and what it kept.
 struct Bench {
-    pipeline: gst::Pipeline,
-    input: gstreamer_app::AppSrc,
     recorder: Recorder,
-    rtp_times: RtpTimes,
     kept: Kept,
+    began: Instant,
     pushed: u64,
 }
 
@@ -173,20 +152,7 @@ impl Bench {
     }
 
     fn on(shelf: Shelf, segment_seconds: u32) -> Self {
-        Self::with(shelf, segment_seconds, Codec::H264)
-    }
-
-    fn with(shelf: Shelf, segment_seconds: u32, codec: Codec) -> Self {
         gst::init().unwrap();
-        let pipeline = gst::parse::launch(
-            "appsrc name=in format=time ! tee name=split
-             split. ! splitmuxsink name=segments async-finalize=true muxer-factory=mp4mux
-               muxer-properties=\"properties,fragment-duration=(uint)500,trak-timescale=(uint)90000\"",
-        )
-        .unwrap()
-        .downcast::<gst::Pipeline>()
-        .unwrap();
-        let input = pipeline.by_name("in").unwrap().downcast::<gstreamer_app::AppSrc>().unwrap();
         let kept = shelf.0.clone();
         let settings = RecordSettings {
             camera: "front".parse().unwrap(),
@@ -200,51 +166,31 @@ impl Bench {
             jumps: tokio::sync::mpsc::unbounded_channel().0,
             placing: None,
         };
-        let rtp_times = RtpTimes::default();
-        let recorder = Recorder::new(
-            &pipeline,
-            Purpose::Record(Codec::H264),
-            codec,
-            settings,
-            Arc::new(shelf),
-            Sourced { rtp_times: rtp_times.clone(), ..Sourced::default() },
-        )
-        .unwrap();
-        pipeline.set_state(gst::State::Playing).unwrap();
-        Self { pipeline, input, recorder, rtp_times, kept, pushed: 0 }
+        let recorder = Recorder::new(Texts::default(), settings, Arc::new(shelf)).unwrap();
+        Self { recorder, kept, began: Instant::now(), pushed: 0 }
     }
 
-    fn push(&mut self, unit: &gst::Buffer) {
+    fn push(&mut self, unit: &AccessUnit) {
         let at = FRAME * self.pushed;
         self.push_at(unit, Some(at));
     }
 
-    fn push_at(&mut self, unit: &gst::Buffer, at: Option<gst::ClockTime>) {
-        let mut unit = unit.copy();
-        unit.make_mut().set_pts(at);
-        unit.make_mut().set_dts(at);
+    /// Pushes a unit that arrives in its time, or now if it has none.
+    fn push_at(&mut self, unit: &AccessUnit, at: Option<gst::ClockTime>) {
         self.pushed += 1;
-        self.input.push_buffer(unit).unwrap();
+        let arrived = at.map_or_else(Instant::now, |at| self.began + Duration::from_nanos(at.nseconds()));
+        let unit = AccessUnit { rtp_time: at.map(ticks), arrived, ..unit.clone() };
+        assert_eq!(self.recorder.video(unit), Duration::ZERO);
     }
 
-    fn push_all(&mut self, (caps, units): &(gst::Caps, Vec<gst::Buffer>)) {
-        self.input.set_caps(Some(caps));
+    fn push_all(&mut self, units: &[AccessUnit]) {
         units.iter().for_each(|unit| self.push(unit));
-    }
-
-    /// Waits until the gate has seen everything that was pushed.
-    fn taken(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while u64::from(lock(&self.recorder.feed).frames) < self.pushed {
-            assert!(Instant::now() < deadline, "the recorder takes no more");
-            std::thread::yield_now();
-        }
     }
 
     /// Stops it; the frames of each segment.
     fn end(&self) -> Vec<u32> {
         assert!(self.recorder.finish(Instant::now() + Duration::from_secs(20)));
-        self.pipeline.set_state(gst::State::Null).unwrap();
+        self.recorder.stop();
         let kept = lock(&self.kept);
         (0..kept.len()).map(|n| frames(&kept[&n].1)).collect()
     }
@@ -269,7 +215,6 @@ fn many_changes_of_the_picture_are_a_segment_each() {
     for n in 0..200 {
         bench.push_all(&pictures[n % 2]);
     }
-    bench.taken();
     assert_eq!(bench.end(), vec![5; 200]);
     assert_eq!(COMPLAINTS.load(Relaxed), 0, "freed memory was read");
     let dir = tempfile::tempdir().unwrap();
@@ -286,13 +231,11 @@ fn many_changes_of_the_picture_are_a_segment_each() {
 fn parameters_that_change_before_the_first_keyframe_cut_nothing() {
     let (small, large) = (encoded(160, 5), encoded(176, 5));
     let mut bench = Bench::new(3600);
-    bench.push_all(&(small.0.clone(), small.1[1..].to_vec()));
-    bench.push_all(&(large.0.clone(), large.1[1..].to_vec()));
-    bench.pushed = 0;
+    bench.push_all(&small[1..]);
+    bench.push_all(&large[1..]);
     for _ in 0..3 {
         bench.push_all(&small);
     }
-    bench.taken();
     assert_eq!(bench.end(), [15]);
     assert_eq!(bench.recorder.recorded().dropped_frames, 0);
 }
@@ -303,8 +246,7 @@ fn a_stop_at_a_cut_keeps_the_last_frame() {
     for _ in 0..50 {
         let mut bench = Bench::new(0);
         bench.push_all(&picture);
-        bench.push(&picture.1[0]);
-        bench.taken();
+        bench.push(&picture[0]);
         assert_eq!(bench.end(), [5, 1]);
     }
 }
@@ -314,9 +256,8 @@ fn frames_without_a_time_are_kept() {
     let picture = encoded(160, 5);
     let mut bench = Bench::new(3600);
     bench.push_all(&picture);
-    picture.1.iter().for_each(|unit| bench.push_at(unit, None));
+    picture.iter().for_each(|unit| bench.push_at(unit, None));
     bench.push_all(&picture);
-    bench.taken();
     assert_eq!(bench.end(), [15]);
 }
 
@@ -328,7 +269,6 @@ fn a_refused_segment_is_followed_by_one_that_is_kept() {
         let mut bench = Bench::on(Shelf(Kept::default(), vec![0, 1]), segment_seconds);
         for n in 1..5 {
             bench.push_all(&picture);
-            bench.taken();
             // The keyframe that follows comes after the refusal.
             let deadline = Instant::now() + Duration::from_secs(20);
             while n < 3 && !bench.recorder.shared.cut_now.load(Relaxed) {
@@ -346,11 +286,20 @@ fn nothing_of_a_recorder_outlives_it() {
     let mut bench = Bench::new(0);
     let elements: Arc<Mutex<Vec<glib::WeakRef<gst::Element>>>> = Arc::default();
     let note = |elements: &Mutex<Vec<_>>, element: &gst::Element| lock(elements).push(element.downgrade());
-    bench.pipeline.iterate_recurse().into_iter().flatten().for_each(|element| note(&elements, &element));
+    bench.push_all(&picture);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let pipeline = loop {
+        if let Some(pipeline) = bench.recorder.pipelines().pop() {
+            break pipeline;
+        }
+        assert!(Instant::now() < deadline, "no pipeline is made");
+        std::thread::yield_now();
+    };
     let added = elements.clone();
-    bench.pipeline.connect_deep_element_added(move |_, _, element| note(&added, element));
-    (0..3).for_each(|_| bench.push_all(&picture));
-    bench.taken();
+    pipeline.connect_deep_element_added(move |_, _, element| note(&added, element));
+    pipeline.iterate_recurse().into_iter().flatten().for_each(|element| note(&elements, &element));
+    drop(pipeline);
+    (0..2).for_each(|_| bench.push_all(&picture));
     assert_eq!(bench.end(), [5, 5, 5]);
     let shared = Arc::downgrade(&bench.recorder.shared);
     drop(bench);
@@ -381,18 +330,12 @@ fn b_frames_are_recorded_in_both_codecs() {
             "videotestsrc num-buffers=100 pattern=ball ! video/x-raw,width=320,height=240,framerate=25/1 ! {encoder}
              ! appsink name=out sync=false"
         );
-        let samples = samples(&text);
-        assert_eq!(samples.len(), 100);
-        let mut bench = Bench::with(Shelf::default(), 2, codec);
-        bench.input.set_caps(samples[0].caps_owned().as_ref());
-        for sample in &samples {
-            let unit = sample.buffer_owned().unwrap();
-            let pts = unit.pts().unwrap();
-            let mut packet = gst::Buffer::from_slice(packet((pts.nseconds() * 9 / 100_000) as u32));
-            packet.get_mut().unwrap().set_pts(pts);
-            bench.rtp_times.note(&packet);
-            bench.push_at(&unit, Some(pts));
-            bench.taken();
+        let units = units_of(&text);
+        assert_eq!(units.len(), 100);
+        assert!(units.iter().all(|unit| unit.format.codec == codec));
+        let bench = Bench::new(2);
+        for unit in &units {
+            bench.recorder.video(AccessUnit { arrived: Instant::now(), ..unit.clone() });
         }
         assert_eq!(bench.end(), [60, 40]);
         let dir = tempfile::tempdir().unwrap();
@@ -420,11 +363,6 @@ fn b_frames_are_recorded_in_both_codecs() {
         let kept = lock(&bench.kept);
         assert!((kept[&1].0.start.0 - kept[&0].0.start.0 - 2_400_000).abs() < 1000);
     }
-}
-
-/// An RTP header with this timestamp, as far as it is read.
-fn packet(time: u32) -> Vec<u8> {
-    [&[0x80, 96, 0, 0][..], &time.to_be_bytes(), &[0; 4]].concat()
 }
 
 #[test]
@@ -459,24 +397,17 @@ fn a_cameras_clock_is_known_at_both_ends_of_what_is_missing() {
 #[test]
 fn a_cameras_clock_is_known_at_a_runs_begin_although_it_is_told_later_and_the_run_moved_meanwhile() {
     const AHEAD_US: i64 = 37_000_000;
-    let (caps, units) = encoded(160, 32);
+    let units = encoded(160, 32);
     let mut bench = Bench::new(3600);
-    bench.input.set_caps(Some(&caps));
-    let (shared, ntp) = (bench.recorder.shared.clone(), gst::Caps::new_empty_simple("timestamp/x-ntp"));
+    let shared = bench.recorder.shared.clone();
     let mut begin = None;
     for (n, unit) in (0..).zip(&units) {
-        let mut unit = unit.copy();
-        let mut header = gst::Buffer::from_slice(packet(90_000 / 25 * n));
-        header.make_mut().set_pts(FRAME * u64::from(n));
-        bench.rtp_times.note(&header);
+        let mut unit = unit.clone();
         if let Some(begin) = begin.filter(|_| n > 16) {
-            let camera = WallUs::plus_us(begin, AHEAD_US + 40_000 * i64::from(n) + NTP_EPOCH_US);
-            let camera = gst::ClockTime::from_useconds(camera.0.try_into().unwrap());
-            gst::ReferenceTimestampMeta::add(unit.make_mut(), &ntp, camera, None);
+            unit.camera_time = Some(WallUs::plus_us(begin, AHEAD_US + 40_000 * i64::from(n)));
         }
         bench.push(&unit);
         if n == 0 || n == 16 {
-            bench.taken();
             let at_ns = ZERO_NS + 40_000_000 * i64::from(n);
             let at = shared.wall(at_ns);
             begin.get_or_insert(at);
@@ -485,7 +416,6 @@ fn a_cameras_clock_is_known_at_a_runs_begin_although_it_is_told_later_and_the_ru
             }
         }
     }
-    bench.taken();
     let reached = &shared.settings.reached;
     let near = |ahead: Option<i64>, expected: i64| (ahead.unwrap() - expected).abs() < 1000;
     assert!(near(reached.ahead_after_us(begin.unwrap()), AHEAD_US), "{reached:?}");
@@ -501,7 +431,6 @@ fn a_trigger_writes_what_was_kept_and_ends_at_a_keyframe() {
     let want = bench.recorder.shared.settings.want.clone();
     want.set(Wanted::Keep(Duration::from_millis(600)));
     (0..20).for_each(|_| bench.push_all(&picture));
-    bench.taken();
     assert_eq!(lock(&bench.kept).len(), 0);
     let recorded = bench.recorder.recorded();
     assert!(
@@ -511,10 +440,8 @@ fn a_trigger_writes_what_was_kept_and_ends_at_a_keyframe() {
     let from = bench.recorder.shared.wall(10_000_000_000).plus_us(3_300_000);
     want.set(Wanted::From(from));
     bench.push_all(&picture);
-    bench.taken();
     want.set(Wanted::Keep(Duration::ZERO));
     (0..3).for_each(|_| bench.push_all(&picture));
-    bench.taken();
     let deadline = Instant::now() + Duration::from_secs(20);
     while !lock(&bench.kept).get(&0).is_some_and(|kept| kept.2) {
         assert!(Instant::now() < deadline, "the segment stays open");
@@ -522,7 +449,6 @@ fn a_trigger_writes_what_was_kept_and_ends_at_a_keyframe() {
     }
     want.set(Wanted::All);
     bench.push_all(&picture);
-    bench.taken();
     assert_eq!(bench.end(), [25, 10]);
     let kept = lock(&bench.kept);
     assert_eq!(kept[&0].0.start, from.plus_us(-100_000));

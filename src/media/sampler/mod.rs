@@ -25,6 +25,7 @@ use super::{
     Error, gstlog,
     recorder::{Look, Passing},
     text::{self, Texts},
+    units,
 };
 use crate::{
     base::{WallUs, error::Chain as Causes},
@@ -35,6 +36,7 @@ use crate::{
         },
         pipeline::Purpose,
         segment::Codec,
+        unit::VideoFormat,
     },
 };
 use held::Held;
@@ -109,7 +111,7 @@ struct Inside {
     /// So many frames of the present group of pictures came to the decoder at once.
     at_once: u64,
     /// What came last, and how long frames are apart.
-    caps: Option<gst::Caps>,
+    format: Option<Arc<VideoFormat>>,
     keyframe: Option<WallUs>,
     frame: Option<(WallUs, i64)>,
     number: u64,
@@ -125,8 +127,8 @@ struct Chain {
     pipeline: gst::Pipeline,
     input: AppSrc,
     scaled: gst::Element,
-    codec: Codec,
-    caps: gst::Caps,
+    /// Of the frames that it decodes.
+    format: Arc<VideoFormat>,
     /// What time 0 of the pipeline is.
     zero: WallUs,
     /// The hardware decoder in it, if it is one, and whether a picture came out.
@@ -159,11 +161,6 @@ impl Drop for Chain {
     }
 }
 
-fn codec_of(caps: &gst::Caps) -> Codec {
-    let h265 = caps.structure(0).is_some_and(|structure| structure.name() == "video/x-h265");
-    if h265 { Codec::H265 } else { Codec::H264 }
-}
-
 fn scaled_caps(width: u32) -> String {
     format!("video/x-raw, format=I420, width=[1,{width}], pixel-aspect-ratio=1/1")
 }
@@ -178,7 +175,7 @@ impl Sampler {
             refused: Vec::new(),
             held: Held::default(),
             at_once: 0,
-            caps: None,
+            format: None,
             keyframe: None,
             frame: None,
             // Numbers go on where those of a sampler before it ended: no stream has more pictures in a second.
@@ -223,22 +220,22 @@ impl Sampler {
     /// Whether frames came that nothing decodes: [`Sampler::begin`] is due.
     pub fn is_due(&self) -> bool {
         let inside = self.lock();
-        let Some(caps) = &inside.caps else { return false };
-        inside.chain.as_ref().is_none_or(|chain| chain.codec != codec_of(caps) || inside.has_refused(chain))
-            || inside.sampling.error.is_some()
+        let Some(format) = &inside.format else { return false };
+        let other = |chain: &Chain| chain.format.codec != format.codec || inside.has_refused(chain);
+        inside.chain.as_ref().is_none_or(other) || inside.sampling.error.is_some()
     }
 
     /// Makes the pipeline that decodes, in place of one that failed: with the first hardware decoder that may be used and has
     /// not failed, or else with the one of the text. Blocks for milliseconds.
     pub fn begin(self: &Arc<Self>) -> Result<(), Error> {
-        let (caps, width, refused) = {
+        let (format, width, refused) = {
             let inside = self.lock();
-            (inside.caps.clone(), inside.asked.width, inside.refused.clone())
+            (inside.format.clone(), inside.asked.width, inside.refused.clone())
         };
-        let Some(caps) = caps else { return Ok(()) };
+        let Some(format) = format else { return Ok(()) };
         let mut of_hardware = None;
-        for name in self.decoders.of(codec_of(&caps)).filter(|name| !refused.contains(name)) {
-            match self.chain(caps.clone(), width, Some(name)) {
+        for name in self.decoders.of(format.codec).filter(|name| !refused.contains(name)) {
+            match self.chain(format.clone(), width, Some(name)) {
                 Ok(chain) => {
                     of_hardware = Some(chain);
                     break;
@@ -248,7 +245,7 @@ impl Sampler {
         }
         let chain = match of_hardware {
             Some(chain) => chain,
-            None => self.chain(caps, width, None)?,
+            None => self.chain(format, width, None)?,
         };
         let before = {
             let mut inside = self.lock();
@@ -271,12 +268,11 @@ impl Sampler {
 
     fn chain(
         self: &Arc<Self>,
-        caps: gst::Caps,
+        format: Arc<VideoFormat>,
         width: u32,
         hardware: Option<&'static str>,
     ) -> Result<Chain, Error> {
-        let codec = codec_of(&caps);
-        let purpose = Purpose::Sample(codec);
+        let purpose = Purpose::Sample(format.codec);
         let pipeline = self.texts.pipeline(purpose, &[])?;
         if let Some(name) = hardware {
             decoders::put(&pipeline, purpose, name)?;
@@ -286,15 +282,20 @@ impl Sampler {
             let end = text::named(&pipeline, purpose, end)?;
             pipeline.remove(&end).map_err(|_| Error::Refused("take an end off the sampler's pipeline"))?;
         }
-        let [units, decoder, scaled, jpeg] = ["units", "decoder", "scaled", "jpeg"];
+        let [parser, decoder, scaled, jpeg] = ["units", "decoder", "scaled", "jpeg"];
         let scaled = text::named(&pipeline, purpose, scaled)?;
         text::set(&scaled, "caps", &scaled_caps(width))?;
-        let input = AppSrc::builder().caps(&caps).format(gst::Format::Time).is_live(true).build();
+        let input = AppSrc::builder()
+            .caps(&units::video_caps(&format))
+            .format(gst::Format::Time)
+            .is_live(true)
+            .build();
         let output = AppSink::builder().sync(false).async_(false).max_buffers(1).drop(true).build();
         pipeline
             .add_many([input.upcast_ref::<gst::Element>(), output.upcast_ref()])
             .map_err(|_| Error::Refused("put memory at the ends of the sampler's pipeline"))?;
-        let (first, last) = (text::named(&pipeline, purpose, units)?, text::named(&pipeline, purpose, jpeg)?);
+        let (first, last) =
+            (text::named(&pipeline, purpose, parser)?, text::named(&pipeline, purpose, jpeg)?);
         input
             .link(&first)
             .and_then(|()| last.link(&output))
@@ -324,7 +325,7 @@ impl Sampler {
             gst::BusSyncReply::Drop
         });
         // Made first, so that one that does not start is taken down.
-        let chain = Chain { pipeline, input, scaled, codec, caps, zero, hardware, works: false, fed: 0 };
+        let chain = Chain { pipeline, input, scaled, format, zero, hardware, works: false, fed: 0 };
         match chain.pipeline.set_state(gst::State::Playing) {
             Ok(_) => Ok(chain),
             Err(_) => Err(Error::Refused("start the sampler's pipeline")),
@@ -379,7 +380,8 @@ impl Sampler {
             inside.given.push_back(now);
             inside.measure(now);
             inside.number += 1;
-            (inside.number, inside.caps.as_ref().map(|caps| size_of(caps)).unwrap_or_default())
+            let source = inside.format.as_ref().map(|format| (format.width, format.height));
+            (inside.number, source.unwrap_or_default())
         };
         self.latest.send_replace(Some(Arc::new(Sample { number, at, jpeg, size, source })));
     }
@@ -388,24 +390,26 @@ impl Sampler {
 /// In the streaming thread of the recording: looks at the frame, and puts a reference into the queue.
 impl Look for Sampler {
     fn pass(&self, passing: &Passing<'_>) {
-        let Passing { unit, caps, key, at, active } = *passing;
+        let Passing { unit, at, active } = *passing;
+        let (key, format) = (unit.key, &unit.format);
         let mut inside = self.lock();
         inside.seen(key, at);
         inside.sampling.active = active;
-        if inside.caps.as_ref() != Some(caps) {
-            inside.caps = Some(caps.clone());
+        if inside.format.as_ref() != Some(format) {
+            inside.format = Some(format.clone());
         }
         let mode = mode(inside.asked.rate, inside.sampling.keyframes);
         let saves = inside.asked.adaptive && active == Some(false) && mode == Mode::All;
         let (interval, frame) = (inside.interval_us(), inside.frame_us());
         let Some(chain) = &inside.chain else { return };
-        if chain.codec != codec_of(caps) || inside.sampling.error.is_some() || inside.has_refused(chain) {
+        if chain.format.codec != format.codec || inside.sampling.error.is_some() || inside.has_refused(chain)
+        {
             return;
         }
-        let reference = key || chain.codec != Codec::H264 || is_referred_to(unit);
+        let reference = key || format.codec != Codec::H264 || is_referred_to(&unit.data);
         // The frame's memory is shared; what is its own here is its times.
         let us = u64::try_from(at.0 - chain.zero.0).unwrap_or_default();
-        inside.caps_are(caps, key);
+        inside.format_is(format, key);
         if !saves {
             inside.catch_up(at, key, mode);
         }
@@ -415,10 +419,8 @@ impl Look for Sampler {
         if !decodes && !holds {
             return;
         }
-        let mut unit = unit.copy();
-        let unit_ref = unit.make_mut();
-        unit_ref.set_pts(gst::ClockTime::from_useconds(us));
-        unit_ref.set_dts(gst::ClockTime::NONE);
+        let mut unit = units::video_buffer(unit);
+        unit.make_mut().set_pts(gst::ClockTime::from_useconds(us));
         if holds {
             inside.held.add(key, unit.clone());
         }
@@ -455,10 +457,10 @@ impl Inside {
     }
 
     /// What the frames that come are encoded in; what is held is decoded with its own parameters or not at all.
-    fn caps_are(&mut self, caps: &gst::Caps, key: bool) {
-        if let Some(chain) = self.chain.as_mut().filter(|chain| chain.caps != *caps) {
-            chain.caps = caps.clone();
-            chain.input.set_caps(Some(caps));
+    fn format_is(&mut self, format: &Arc<VideoFormat>, key: bool) {
+        if let Some(chain) = self.chain.as_mut().filter(|chain| chain.format != *format) {
+            chain.format = format.clone();
+            chain.input.set_caps(Some(&units::video_caps(format)));
             self.held.clear();
         }
         if key {
@@ -548,17 +550,14 @@ fn size_of(caps: &gst::CapsRef) -> (u32, u32) {
     (side("width"), side("height"))
 }
 
-/// Whether other frames refer to this one: `nal_ref_idc` of its first slice (H.264, 7.4.1). NAL units have four bytes of
-/// length before them, as the parser makes them.
-fn is_referred_to(unit: &gst::Buffer) -> bool {
-    let Ok(bytes) = unit.map_readable() else { return true };
-    let mut rest = bytes.as_slice();
-    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+/// Whether other frames refer to this one: `nal_ref_idc` of its first slice (H.264, 7.4.1).
+fn is_referred_to(mut data: &[u8]) -> bool {
+    while let Some((length, after)) = data.split_first_chunk::<4>() {
         let Some(header) = after.first() else { return true };
         if (1..=5).contains(&(header & 31)) {
             return header >> 5 & 3 != 0;
         }
-        rest = after.get(u32::from_be_bytes(*length) as usize..).unwrap_or_default();
+        data = after.get(u32::from_be_bytes(*length) as usize..).unwrap_or_default();
     }
     true
 }

@@ -1,11 +1,12 @@
 //! Samplers, fed by hand: which frames become pictures, and what happens when a decoder fails.
 
 use super::*;
+use crate::model::unit::AccessUnit;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Access units of a small picture at 25 frames a second with one keyframe, and their caps.
-fn encoded(frames: u32, format: &str) -> (gst::Caps, Vec<gst::Buffer>) {
+/// Access units of a small picture at 25 frames a second with one keyframe.
+fn encoded(frames: u32, format: &str) -> Vec<AccessUnit> {
     gst::init().unwrap();
     let text = format!(
         "videotestsrc num-buffers={frames} pattern=ball ! video/x-raw,format={format},width=160,height=120,framerate=25/1
@@ -17,9 +18,12 @@ fn encoded(frames: u32, format: &str) -> (gst::Caps, Vec<gst::Buffer>) {
     pipeline.set_state(gst::State::Playing).unwrap();
     let samples: Vec<_> = std::iter::from_fn(|| out.pull_sample().ok()).collect();
     pipeline.set_state(gst::State::Null).unwrap();
-    let units: Vec<_> = samples.iter().map(|sample| sample.buffer_owned().unwrap()).collect();
-    assert_eq!(units.len(), frames as usize);
-    (samples[0].caps_owned().unwrap(), units)
+    assert_eq!(samples.len(), frames as usize);
+    let format = Arc::new(units::video_format(samples[0].caps().unwrap()).unwrap());
+    let unit = |sample: &gst::Sample| {
+        units::access_unit(sample.buffer_owned()?, &format, None, None, Instant::now())
+    };
+    samples.iter().map(|sample| unit(sample).unwrap()).collect()
 }
 
 /// When a frame of the stream was taken.
@@ -30,8 +34,7 @@ fn time(frame: usize) -> WallUs {
 /// A sampler, and a stream that repeats its frames.
 struct Bench {
     sampler: Arc<Sampler>,
-    caps: gst::Caps,
-    units: Vec<gst::Buffer>,
+    units: Vec<AccessUnit>,
     next: usize,
 }
 
@@ -40,17 +43,16 @@ impl Bench {
         Self::of(decoders, asked, encoded(gop, "I420"))
     }
 
-    fn of(decoders: Decoders, asked: Asked, (caps, units): (gst::Caps, Vec<gst::Buffer>)) -> Self {
+    fn of(decoders: Decoders, asked: Asked, units: Vec<AccessUnit>) -> Self {
         let sampler = Sampler::new(Texts::new(None), decoders, "front".to_owned(), asked);
-        Self { sampler, caps, units, next: 0 }
+        Self { sampler, units, next: 0 }
     }
 
     /// The next frame passes by.
     fn pass(&mut self, active: Option<bool>) {
         let place = self.next % self.units.len();
         let at = time(self.next);
-        let (unit, caps) = (&self.units[place], &self.caps);
-        self.sampler.pass(&Passing { unit, caps, key: place == 0, at, active });
+        self.sampler.pass(&Passing { unit: &self.units[place], at, active });
         self.next += 1;
     }
 

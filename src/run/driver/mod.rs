@@ -5,7 +5,7 @@ mod look;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -20,15 +20,12 @@ use tracing::Instrument as _;
 
 use look::resting;
 
-use super::{Change, activity::Activities, clock::Clocks, hub::Hub, ledger::Ledgers, threads::on_thread};
+use super::{Change, activity::Activities, clock::Clocks, hub::Hub, ledger::Ledgers};
 use crate::{
-    base::{CameraId, Secret, WallUs, error::Chain, mask},
+    base::{CameraId, Secret, WallUs, error::Chain, mask, threads::on_thread},
     disk::{Health, Targets, VolumeWriter, Volumes},
     media::{
-        preflight,
         recorder::{Lookers, Memory, Reached, RecordSettings, Want as Wanting, Wanted},
-        session::{CLOSE_DEADLINE, Session, Use},
-        source::KEEP_ALIVE,
         text::Texts,
     },
     model::{
@@ -41,7 +38,12 @@ use crate::{
         machine::{self, Action, Event, Life, State},
         pipeline::SourceSettings,
         schedule::Zone,
+        source::{Description, SourceEvent},
         status::{CameraStatus, Observed, StreamError, StreamErrorKind},
+    },
+    source::{
+        Sources, preflight,
+        session::{CLOSE_DEADLINE, Session, Use},
     },
 };
 
@@ -62,6 +64,7 @@ const MIRROR_HANGS: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) struct Deps {
     pub(super) texts: Texts,
+    pub(super) sources: Sources,
     pub(super) volumes: Volumes,
     /// Cameras whose footage from then on, which was recorded for the mirror alone, is wanted on the primary, too.
     pub(super) wants: mpsc::UnboundedSender<(CameraId, WallUs)>,
@@ -112,10 +115,19 @@ enum Command {
 /// What comes back from work that runs elsewhere. Each carries the number of its run: what an old run has to say does
 /// not concern the new one.
 enum Told {
-    Lost(StreamError),
-    Opened(Result<(Session, OwnedSemaphorePermit), StreamError>),
+    Source(SourceEvent),
+    Opened(Result<Opened, StreamError>),
     Closed,
     Knocked(bool),
+}
+
+/// A session that was opened, with what it holds.
+struct Opened {
+    session: Session,
+    /// The camera's stream.
+    held: OwnedSemaphorePermit,
+    /// Its turn among the cameras that are being connected.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Driver {
@@ -172,13 +184,13 @@ impl Driver {
             last_error: None,
             before: Totals::default(),
             outage_from: None,
-            kept_alive: Instant::now(),
             knocked: None,
             figures_at: Instant::now(),
             failures_at: (None, 0),
             noted: None,
             segment_seconds: Arc::new(AtomicU32::new(camera.segment_seconds)),
-            fingerprint: Arc::default(),
+            description: None,
+            turn: None,
             camera,
             deps,
             status,
@@ -271,7 +283,6 @@ struct Task {
     keyframes_before: Arc<AtomicU64>,
     /// When the last frame before the outage came.
     outage_from: Option<Instant>,
-    kept_alive: Instant,
     /// When we last knocked; `None` while a knock is under way.
     knocked: Option<Instant>,
     figures_at: Instant,
@@ -280,8 +291,10 @@ struct Task {
     /// What the ledger was told last.
     noted: Option<(bool, Standing)>,
     segment_seconds: Arc<AtomicU32>,
-    /// Of the certificate that the last session was promised.
-    fingerprint: Arc<Mutex<Option<String>>>,
+    /// What the camera said of the stream of the present session.
+    description: Option<Box<Description>>,
+    /// Held from the begin of an attempt until the camera has described the stream.
+    turn: Option<OwnedSemaphorePermit>,
     status: watch::Sender<CameraStatus>,
     session: watch::Sender<Option<Arc<Session>>>,
     tell: mpsc::UnboundedSender<(u64, Told)>,
@@ -421,17 +434,22 @@ impl Task {
         match told {
             _ if run != self.run => {
                 // An attempt that was given up may still bring a session: it ends when it is dropped, elsewhere.
-                if let Told::Opened(Ok(session)) = told {
-                    let _ = on_thread("late session", move || drop(session));
+                if let Told::Opened(Ok(opened)) = told {
+                    let _ = on_thread("late session", move || drop(opened));
                 }
             }
-            Told::Lost(lost) => self.lost(lost),
+            Told::Source(SourceEvent::Described(description)) => {
+                self.turn = None;
+                self.description = Some(description);
+            }
+            Told::Source(SourceEvent::Lost(lost)) => self.lost(lost),
             Told::Opened(outcome) => {
                 self.cancel = None;
                 let closing = matches!(self.life.state, State::Closing { .. });
                 match outcome {
-                    Ok((session, held)) => {
+                    Ok(Opened { session, held, turn }) => {
                         self.held = Some(held);
+                        self.turn = turn.filter(|_| self.description.is_none());
                         self.session.send_replace(Some(Arc::new(session)));
                         if closing {
                             self.close();
@@ -473,12 +491,6 @@ impl Task {
             interval: seen.as_ref().map(|seen| seen.interval()).unwrap_or_default(),
         };
         let now = Instant::now();
-        if let (Some(session), State::Recording { .. }) = (&session, self.life.state)
-            && now - self.kept_alive >= KEEP_ALIVE
-        {
-            self.kept_alive = now;
-            session.keep_alive();
-        }
         if let (Some(session), State::Recording { .. }) = (&session, self.life.state) {
             let (written, failures) =
                 (self.deps.volumes.last_written(&self.camera.id), session.recorded().failures);
@@ -503,9 +515,7 @@ impl Task {
 
     /// Frames came through TLS for the first time: from now on only this certificate counts.
     fn pin(&mut self) {
-        let Some(seen) = self.fingerprint.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            return;
-        };
+        let Some(seen) = self.description.as_ref().and_then(|of| of.fingerprint.clone()) else { return };
         self.camera.tls_fingerprint = Some(seen.clone());
         let _ = self.deps.pins.send((self.camera.id.clone(), seen));
     }
@@ -532,13 +542,13 @@ impl Task {
     fn open(&mut self) {
         self.run += 1;
         self.failures_at = (None, 0);
+        self.description = None;
         self.knocked = Some(Instant::now());
         let (run, tell, deps) = (self.run, self.tell.clone(), self.deps.clone());
         let (stream, targets) = (self.stream.clone(), self.targets.clone());
         let (cancel, cancelled) = oneshot::channel();
         self.cancel = Some(cancel);
         let settings = SourceSettings::of(&self.camera);
-        let seen_fingerprint = self.fingerprint.clone();
         let record = RecordSettings {
             camera: self.camera.id.clone(),
             profile: self.camera.record_profile,
@@ -551,39 +561,27 @@ impl Task {
             activity: self.deps.activities.of(&self.camera.id, self.camera.record_profile),
             placing: None,
         };
-        let with_sound = self.camera.record_audio;
         let attempt = async move {
-            let internal = |detail: String| StreamError { kind: StreamErrorKind::Internal, detail };
-            let mut settings = settings.map_err(|bad| internal(bad.to_string()))?;
-            // Only the question can be given up. A session that is being opened is waited for and then closed, so
-            // that it never overlaps the next one.
-            let described = async {
-                let _turn = timeout(TURN_WITHIN, deps.connects.acquire()).await;
-                let described = preflight::describe(&settings).await?;
+            let internal = |detail: String| StreamError::new(StreamErrorKind::Internal, detail);
+            let settings = settings.map_err(|bad| internal(bad.to_string()))?;
+            // Only the wait can be given up. A session that was opened is closed, so that it never overlaps the next one.
+            let admitted = async {
+                let turn = timeout(TURN_WITHIN, deps.connects.acquire_owned()).await;
                 // A probe that has it sees that the camera is wanted, and gives way.
                 let held = stream.acquire_owned().await.map_err(|closed| internal(closed.to_string()))?;
-                Ok((described, held))
+                Ok((turn.ok().and_then(Result::ok), held))
             };
-            let (described, held) = tokio::select! {
-                described = described => described?,
+            let (turn, held) = tokio::select! {
+                admitted = admitted => admitted?,
                 _ = cancelled => return Err(internal("given up".to_owned())),
             };
-            let streams = (described.codec, described.sound().filter(|_| with_sound));
-            described.settle(&mut settings);
-            *seen_fingerprint.lock().unwrap_or_else(PoisonError::into_inner) = described.fingerprint;
-            let (texts, sink) = (deps.texts, Arc::new(deps.volumes.sink(targets)));
-            let lost = move |lost| {
-                let _ = tell.send((run, Told::Lost(lost)));
+            let on = Use::Record(record, Arc::new(deps.volumes.sink(targets)));
+            let events = move |event| {
+                let _ = tell.send((run, Told::Source(event)));
             };
-            let opened = on_thread(&format!("open {}", record.camera), move || {
-                let on = Use::Record(record, sink);
-                Session::open(&texts, &settings, streams, on, lost)
-            });
-            match opened.map_err(|error| internal(format!("cannot start a thread: {error}")))?.await {
-                Ok(Ok(session)) => Ok((session, held)),
-                Ok(Err(error)) => Err(internal(Chain(&error).to_string())),
-                Err(_) => Err(internal("the opening thread died".to_owned())),
-            }
+            let opened = Session::open(&deps.sources, settings, on, events);
+            let session = opened.map_err(|error| internal(Chain(&error).to_string()))?;
+            Ok(Opened { session, held, turn })
         };
         let tell = self.tell.clone();
         let attempt = async move {
@@ -594,6 +592,7 @@ impl Task {
 
     /// Ends the session, or the attempt at one. `Told::Closed` or `Told::Opened` follows.
     fn close(&mut self) {
+        self.turn = None;
         let Some(session) = self.session.send_replace(None) else {
             if let Some(cancel) = self.cancel.take() {
                 let _ = cancel.send(());

@@ -8,29 +8,26 @@ use std::{
 
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{
-    TICK,
-    finding::{self, source},
-};
+use super::{TICK, finding};
 use crate::{
-    base::{CameraId, WallUs, error::Chain},
+    base::{CameraId, WallUs, error::Chain, threads::on_thread},
     disk::Targets,
     media::{
-        bus, preflight,
+        bus,
         recorder::{Reached, RecordSettings},
         replay::{Ahead, Replayed, Replaying, Times},
-        session::{Session, Use},
-        source::KEEP_ALIVE,
     },
     model::{
         Camera,
         ledger::Gap,
-        pipeline::SourceSettings,
+        pipeline::{Play, SourceSettings},
         refill::way::{self, Method},
+        source::SourceEvent,
         status::{StreamError, StreamErrorKind},
         timeline::Range,
     },
-    run::{Watchkeeper, threads::on_thread},
+    run::Watchkeeper,
+    source::session::{Session, Use},
 };
 
 /// Beyond the length of the gap an attempt takes so long at most.
@@ -66,17 +63,10 @@ impl Watchkeeper {
         else {
             return Ended::GivenWay;
         };
-        let (mut settings, times, ahead) = match self.way(&camera, range, &reached).await {
+        let (settings, times, ahead) = match self.way(&camera, range, &reached).await {
             Ok(way) => way,
             Err(why) => return Ended::Failed(why),
         };
-        let asked = ahead.asked(range);
-        let described = match timeout(SILENT_AFTER, preflight::describe(&settings)).await {
-            Ok(Ok(described)) => described,
-            Ok(Err(lost)) => return Ended::Failed(refusal(&lost)),
-            Err(_) => return Ended::Failed("its replay does not answer".to_owned()),
-        };
-        described.settle(&mut settings);
         let (tell, mut told) = mpsc::unbounded_channel();
         let done = tell.clone();
         let limit = self.0.settings.refill.bytes_per_second;
@@ -97,22 +87,17 @@ impl Watchkeeper {
             activity: Default::default(),
             placing: Some(replaying.clone()),
         };
-        let seek = (times == Times::Packets).then_some(asked);
-        let on = Use::Replay(record, Arc::new(self.0.deps.volumes.sink(targets)), seek);
-        let (texts, codec) = (self.0.deps.texts.clone(), described.codec);
-        let lost = move |lost: StreamError| {
-            let _ = tell.send(Some(lost));
+        let on = Use::Record(record, Arc::new(self.0.deps.volumes.sink(targets)));
+        let events = move |event| {
+            if let SourceEvent::Lost(lost) = event {
+                let _ = tell.send(Some(lost));
+            }
         };
-        let opened = on_thread("replay", move || Session::open(&texts, &settings, (codec, None), on, lost));
-        let session = match opened.map(|opened| async { timeout(CLOSE_WITHIN, opened).await }) {
-            Ok(opened) => match opened.await {
-                Ok(Ok(Ok(session))) => Arc::new(session),
-                Ok(Ok(Err(error))) => return Ended::Failed(Chain(&error).to_string()),
-                _ => return Ended::Failed("the replay could not be begun".to_owned()),
-            },
-            Err(error) => return Ended::Failed(error.to_string()),
+        let session = match Session::open(&self.0.deps.sources, settings, on, events) {
+            Ok(session) => Arc::new(session),
+            Err(error) => return Ended::Failed(Chain(&error).to_string()),
         };
-        let ended = self.until_over(gap, range, &session, &replaying, &mut told).await;
+        let ended = self.until_over(gap, range, &replaying, &mut told).await;
         let closing = session.clone();
         let closed = on_thread("replay end", move || closing.close());
         if let Ok(closed) = closed
@@ -136,14 +121,13 @@ impl Watchkeeper {
         &self,
         gap: &Gap,
         range: Range,
-        session: &Session,
         replaying: &Replaying,
         told: &mut mpsc::UnboundedReceiver<Option<StreamError>>,
     ) -> Ended {
         let (id, began) = (&gap.camera, Instant::now());
         let length = Duration::from_micros((range.to.0 - range.from.0).unsigned_abs());
         let most = (length + GRACE).min(ATTEMPT_MAX);
-        let (mut heard, mut bytes, mut alive, mut shown) = (began, 0, began, began);
+        let (mut heard, mut bytes, mut shown) = (began, 0, began);
         loop {
             let heard_now = timeout(TICK, told.recv()).await;
             let replayed = replaying.replayed();
@@ -182,10 +166,6 @@ impl Watchkeeper {
             if began.elapsed() > most {
                 return Ended::Failed(format!("it took longer than {} s", most.as_secs()));
             }
-            if alive.elapsed() > KEEP_ALIVE {
-                alive = Instant::now();
-                session.keep_alive();
-            }
         }
     }
 
@@ -206,14 +186,18 @@ impl Watchkeeper {
         };
         if self.method_of(camera).await? == Method::Onvif {
             let offer = finding::offer(camera).await?;
-            return Ok((source(camera, offer.url), Times::Packets, ahead(offer.ahead_us)));
+            let ahead = ahead(offer.ahead_us);
+            let play = Play::OnvifReplay(ahead.asked(range));
+            let settings = SourceSettings { play, ..SourceSettings::at(camera, offer.url) };
+            return Ok((settings, Times::Packets, ahead));
         }
         let template = way::template(camera).ok_or("no address with times is known of it")?;
         let ahead = ahead(0);
         let asked = ahead.asked(range);
         let url =
             way::address(&template, camera.refill_time_format, asked).map_err(|error| error.to_string())?;
-        Ok((source(camera, url), Times::Reports(asked.from), ahead))
+        let settings = SourceSettings { play: Play::Recording, ..SourceSettings::at(camera, url) };
+        Ok((settings, Times::Reports(asked.from), ahead))
     }
 }
 

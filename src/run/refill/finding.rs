@@ -6,38 +6,22 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::{
-    base::{CameraId, WallUs, error::Chain},
-    media::{
-        onvif::{Device, Offer},
-        preflight,
-    },
+    base::{CameraId, WallUs, error::Chain, threads::on_thread},
+    media::onvif::{Device, Offer},
     model::{
         Camera,
-        camera::Transport,
         pipeline::SourceSettings,
         refill::way::{self, Known, Method},
         timeline::Range,
     },
-    run::{Change, Watchkeeper, threads::on_thread},
+    run::{Change, Watchkeeper},
+    source::preflight,
 };
 
 /// ONVIF services answer all that they are asked within this.
 const OFFER_WITHIN: Duration = Duration::from_secs(30);
 /// An address with times is tried with what was recorded so long ago, for as long.
 const AGO_US: i64 = 60_000_000;
-
-/// What opens an address of a camera.
-pub(super) fn source(camera: &Camera, url: crate::model::address::StreamUrl) -> SourceSettings {
-    SourceSettings {
-        url,
-        transport: Transport::Tcp,
-        username: camera.username.clone(),
-        password: camera.password.clone(),
-        tls_fingerprint: camera.tls_fingerprint.clone(),
-        allow_basic: camera.allow_basic,
-        session_control: None,
-    }
-}
 
 /// Asks a camera's ONVIF services for the address of its replay.
 pub(super) async fn offer(camera: &Camera) -> Result<Offer, String> {
@@ -64,7 +48,7 @@ async fn describe(camera: &Camera, template: &str) -> Result<(), String> {
     let from = WallUs::now().plus_us(-2 * AGO_US);
     let range = Range { from, to: from.plus_us(AGO_US) };
     let url = way::address(template, camera.refill_time_format, range).map_err(|error| error.to_string())?;
-    let described = preflight::describe(&source(camera, url)).await;
+    let described = preflight::describe(&SourceSettings::at(camera, url)).await;
     described.map(drop).map_err(|lost| lost.detail)
 }
 

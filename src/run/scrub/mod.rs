@@ -18,9 +18,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Error, Watchkeeper, hub::Hub, ledger::Ledgers, resync::Pace, threads::on_thread};
+use super::{Error, Watchkeeper, hub::Hub, ledger::Ledgers, resync::Pace};
 use crate::{
-    base::{CameraId, WallUs, error::Chain},
+    base::{CameraId, WallUs, error::Chain, threads::on_thread},
     disk::{self, Health, Volume, Volumes},
     model::{
         copies::{CopyState, Place},

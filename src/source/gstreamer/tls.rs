@@ -15,7 +15,10 @@ use gio::prelude::*;
 use gstreamer as gst;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::model::status::{StreamError, StreamErrorKind};
+use crate::{
+    model::status::{StreamError, StreamErrorKind},
+    source::certificate_changed,
+};
 
 /// Why nothing can be done through TLS, and what to do about it.
 pub const MISSING: &str = "GLib has no TLS; install the package glib-networking";
@@ -34,14 +37,6 @@ fn fingerprint(certificate: &gio::TlsCertificate) -> Option<String> {
     let mut hash = glib::Checksum::new(glib::ChecksumType::Sha256)?;
     hash.update(&der);
     hash.string()
-}
-
-/// The camera's certificate is another one than the one that is pinned.
-fn changed(pinned: &str, shown: &str) -> StreamError {
-    let detail = format!(
-        "the camera shows the certificate with the fingerprint {shown}, and {pinned} is pinned; nothing was sent to it"
-    );
-    StreamError { kind: StreamErrorKind::CertificateChanged, detail }
 }
 
 /// A connection through TLS, on a thread of its own, as GIO's steps block. Dropping it ends whatever step is under way.
@@ -131,7 +126,7 @@ fn handshake(
     let shaken = tls.handshake(None::<&gio::Cancellable>);
     let shown = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (shaken, shown, pinned) {
-        (Err(_), Some(shown), Some(pinned)) if shown != pinned => Err(changed(pinned, &shown)),
+        (Err(_), Some(shown), Some(pinned)) if shown != pinned => Err(certificate_changed(pinned, &shown)),
         (Err(error), ..) => Err(failed(error)),
         (Ok(()), Some(shown), _) => Ok((tls, shown)),
         (Ok(()), None, _) => Err(internal("a certificate was taken unseen".to_owned())),
@@ -181,7 +176,7 @@ pub(super) fn guard(
         let certificate = values.get(2)?.get::<gio::TlsCertificate>().ok()?;
         let shown = fingerprint(&certificate).unwrap_or_default();
         if shown != pinned {
-            lost(changed(&pinned, &shown));
+            lost(certificate_changed(&pinned, &shown));
         }
         Some((shown == pinned).to_value())
     });

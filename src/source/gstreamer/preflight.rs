@@ -24,6 +24,7 @@ use crate::{
         address::StreamUrl,
         pipeline::SourceSettings,
         segment::{AudioCodec, Codec},
+        source::{Description, SourceKind},
         status::{StreamError, StreamErrorKind},
     },
 };
@@ -38,37 +39,25 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(12);
 const KNOCK_WITHIN: Duration = Duration::from_secs(15);
 const AGENT: &str = concat!("Watchkeeper/", env!("CARGO_PKG_VERSION"));
 
-/// What a camera says of a stream.
+/// What a camera says of a stream, and what rtspsrc needs to know of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// Where the stream really is: the camera may have redirected once.
-    pub url: StreamUrl,
-    /// Encoding of the first of its video streams that can be recorded.
-    pub codec: Codec,
-    /// Encoding names of its audio streams, as in RTP, in capitals.
-    pub audio: Vec<String>,
-    /// SHA-256 of its certificate, if it was asked through TLS.
-    pub fingerprint: Option<String>,
+    /// For everybody.
+    pub description: Description,
     /// Whether it asked for a password, in a way that keeps it secret or is allowed nevertheless.
     pub log_in: bool,
     /// The absolute URL of the session-level `a=control`, if there is one (RFC 2326, C.1.1). It often differs from the URL that was
-    /// asked for: by a slash (Hikvision), a port or a query (Axis), or the host (behind NAT).
+    /// asked for: by a slash (Hikvision), a port or a query (Axis), or the host (behind NAT). rtspsrc takes it for its own location,
+    /// which is no redirect.
     pub session_control: Option<String>,
 }
 
 impl Described {
-    /// Encoding of the first of its audio streams that can be recorded.
-    pub fn sound(&self) -> Option<AudioCodec> {
-        let known = |name: &String| AudioCodec::ALL.iter().copied().find(|codec| codec.rtp_name() == name);
-        self.audio.iter().find_map(known)
-    }
-
     /// What opens the stream that was described, and nothing else: rtspsrc answers any challenge with what it has, so it
     /// has a password only if one was asked for as it should be; and it talks to this certificate only.
     pub fn settle(&self, settings: &mut SourceSettings) {
-        settings.url = self.url.clone();
-        settings.tls_fingerprint = self.fingerprint.clone();
-        settings.session_control = self.session_control.clone();
+        settings.url = self.description.url.clone();
+        settings.tls_fingerprint = self.description.fingerprint.clone();
         if !self.log_in {
             (settings.username, settings.password) = (None, None);
         }
@@ -104,8 +93,19 @@ async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, Stre
                     let text = format!("the stream offers {offers}; only H.264 and H.265 can be recorded");
                     return Err(lost(StreamErrorKind::UnsupportedCodec, &text));
                 };
-                let (fingerprint, session_control) = (asker.fingerprint(), session_control(&description));
-                return Ok(Described { url, codec, audio, fingerprint, log_in, session_control });
+                let session_control = session_control(&description);
+                let known =
+                    |name: &String| AudioCodec::ALL.iter().copied().find(|codec| codec.rtp_name() == name);
+                let description = Description {
+                    url,
+                    codec,
+                    audio: audio.iter().find_map(known).filter(|_| settings.audio),
+                    audio_offered: audio,
+                    fingerprint: asker.fingerprint(),
+                    source: SourceKind::Rtspsrc,
+                    fallback: None,
+                };
+                return Ok(Described { description, log_in, session_control });
             }
             300..=399 => {
                 let location = answer.header(&LOCATION).map(|value| value.as_str()).unwrap_or_default();

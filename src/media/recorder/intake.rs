@@ -1,26 +1,25 @@
-//! What stands at the tee: takes every frame in the streaming thread, puts it onto the run's timeline and lets the gate
-//! decide. The frames go on from here by our own hand, so that nothing of the record branch reaches the tee.
+//! Takes every frame in the thread of its source, puts it onto the run's timeline and lets the gate decide what is recorded. What the
+//! gate lets through goes to the thread of the record branch, so that nothing of that branch can hold up the source.
 
 use std::{
-    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-use gstreamer::{self as gst, prelude::*};
-
 use super::{
-    Passing, Placing, RunClock, Shared, Wanted, clock_time, lock,
+    Passing, Placing, RunClock, Shared, Wanted, lock,
     pump::Pump,
-    stretch::{Branch, Order, Tracks, Unit},
+    stretch::{Branch, Order, TimedUnit, Tracks},
 };
 use crate::{
     base::WallUs,
-    media::{Error, sound::ZERO_NS, source::RtpTimes, tap::camera_time},
+    media::{Error, sound::ZERO_NS},
     model::{
         gate::{Frame, Gate, Rules, Step, Wish},
         pace::{Pace, VIDEO_RATE},
         refill::placing::Verdict,
         reorder::Depth,
+        unit::{AccessUnit, VideoFormat},
     },
 };
 
@@ -40,77 +39,44 @@ const RTP_JUMP_US: i64 = 1_000_000;
 /// Sound is kept so much longer than pictures, because orders may wait.
 const SOUND_MARGIN_NS: i64 = 2_000_000_000;
 
-/// The streaming side of the record branch.
+/// The source's side of the record branch.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub(super) struct FrameIntake {
     shared: Arc<Shared>,
-    rtp_times: RtpTimes,
     pace: Pace,
     /// The RTP time of the first frame that has one, and when it was.
     begun: Option<(u32, WallUs)>,
-    /// The first frame's own time.
-    first_ns: Option<i64>,
     depth: Depth,
     /// The least distance between frames so far.
     interval_ns: Option<i64>,
     last_ns: Option<i64>,
-    gate: Gate<Unit>,
-    caps: Option<gst::Caps>,
+    gate: Gate<TimedUnit>,
+    format: Option<Arc<VideoFormat>>,
     parameters: u32,
     tracks: Tracks,
     tracks_number: u32,
     first_keyframe: Option<Instant>,
     /// Since the first keyframe.
     pub(super) frames: u32,
-    steps: Vec<Step<Unit>>,
+    steps: Vec<Step<TimedUnit>>,
     /// Frames of a replay that wait until it is known where they belong.
-    held: Vec<gst::Buffer>,
+    held: Vec<AccessUnit>,
     /// `None` once it is finished.
     pump: Option<Pump>,
 }
 
-/// Lets `feed` have what leaves `tee`.
-pub(super) fn watch(tee: &gst::Pad, feed: &Arc<Mutex<Feed>>) {
-    let feed = feed.clone();
-    let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
-    tee.add_probe(types, move |_, info| match info.take_buffer() {
-        Some(buffer) => {
-            lock(&feed).frame(buffer);
-            gst::PadProbeReturn::Drop
-        }
-        None => {
-            if let Some(event) = info.event()
-                && let gst::EventView::Caps(caps) = event.view()
-            {
-                lock(&feed).caps(caps.caps_owned());
-            }
-            gst::PadProbeReturn::Handled
-        }
-    });
-}
-
-impl Feed {
-    pub(super) fn new(
-        pipeline: &gst::Pipeline,
-        tee: &gst::Pad,
-        pattern: gst::Element,
-        shared: Arc<Shared>,
-        rtp_times: RtpTimes,
-    ) -> Result<Self, Error> {
-        let branch = Branch::new(pipeline, tee, pattern, shared.clone());
-        let pump = if shared.sound.is_some() { Pump::there(branch)? } else { Pump::Here(branch) };
+impl FrameIntake {
+    pub(super) fn new(shared: Arc<Shared>) -> Result<Self, Error> {
         Ok(Self {
-            pump: Some(pump),
+            pump: Some(Pump::start(Branch::new(shared.clone()))?),
             shared,
-            rtp_times,
             pace: Pace::default(),
             begun: None,
-            first_ns: None,
             depth: Depth::default(),
             interval_ns: None,
             last_ns: None,
             gate: Gate::default(),
-            caps: None,
+            format: None,
             parameters: 0,
             tracks: Tracks::default(),
             tracks_number: 0,
@@ -121,88 +87,94 @@ impl Feed {
         })
     }
 
-    fn caps(&mut self, caps: gst::Caps) {
-        let parameters = |caps: &gst::Caps| caps.structure(0)?.get::<gst::Buffer>("codec_data").ok();
-        // A damaged set of parameters leaves the parser without, until the next comes; no muxer takes that.
-        let Some(now) = parameters(&caps) else { return };
-        // A repetition of the same parameters is no change.
-        let before = self.caps.as_ref().and_then(parameters);
-        if self.caps.is_some() && !same_bytes(before.as_ref(), Some(&now)) {
-            self.parameters += 1;
-        }
-        self.caps = Some(caps);
-    }
-
-    fn frame(&mut self, buffer: gst::Buffer) {
-        let Some(placing) = self.shared.settings.placing.clone() else { return self.take(buffer, None) };
-        let known = placing.learn(&buffer);
-        self.held.push(buffer);
-        let bytes: usize = self.held.iter().map(|held| held.size()).sum();
+    /// Takes the next frame; gives the time after which the source should read on.
+    pub(super) fn frame(&mut self, unit: AccessUnit) -> Duration {
+        let Some(placing) = self.shared.settings.placing.clone() else {
+            self.take(unit, None);
+            return Duration::ZERO;
+        };
+        let pause = placing.pause(unit.data.len());
+        let known = placing.learn(&unit);
+        self.held.push(unit);
+        let bytes: usize = self.held.iter().map(|held| held.data.len()).sum();
         if known || self.held.len() >= HELD_MAX || bytes >= HELD_BYTES_MAX {
             self.replay(&*placing);
         }
+        pause
     }
 
     /// Takes the frames of a replay that waited.
     fn replay(&mut self, placing: &dyn Placing) {
-        for buffer in std::mem::take(&mut self.held) {
-            match placing.place(&buffer, is_key(&buffer)) {
-                (at, Verdict::Take) => self.take(buffer, Some(at)),
+        for unit in std::mem::take(&mut self.held) {
+            match placing.place(&unit) {
+                (at, Verdict::Take) => self.take(unit, Some(at)),
                 (at, Verdict::TakeAnew) => {
-                    // Another stretch begins with it.
+                    // Another muxer run begins with it.
                     self.tracks_number += 1;
                     self.depth.forget();
-                    self.take(buffer, Some(at));
+                    self.take(unit, Some(at));
                 }
                 (_, Verdict::Leave | Verdict::Done) => {}
             }
         }
     }
 
+    /// Counts changes of the decoder configuration; a repetition of the same one is no change.
+    fn note_format(&mut self, format: &Arc<VideoFormat>) {
+        let same = |before: &Arc<VideoFormat>| Arc::ptr_eq(before, format) || before == format;
+        if self.format.as_ref().is_some_and(same) {
+            return;
+        }
+        self.parameters += u32::from(self.format.is_some());
+        self.format = Some(format.clone());
+    }
+
     /// Takes a frame: a live one, or one of a replay that was taken `at` this time.
-    fn take(&mut self, mut buffer: gst::Buffer, at: Option<WallUs>) {
-        let key = is_key(&buffer);
-        let Some(caps) = self.caps.clone().filter(|_| self.pump.is_some()) else { return };
+    fn take(&mut self, unit: AccessUnit, at: Option<WallUs>) {
+        let (key, now) = (unit.key, unit.arrived);
+        if self.pump.is_none() {
+            return;
+        }
+        self.note_format(&unit.format);
         if self.first_keyframe.is_none() && !key {
             return;
         }
-        let now = Instant::now();
         let since = now - *self.first_keyframe.get_or_insert(now);
         self.frames = self.frames.saturating_add(1);
 
         let at_ns = match at {
-            None => self.place(&buffer, key, now),
+            None => self.place(&unit),
             Some(at) => {
                 let first = *lock(&self.shared.placed).get_or_insert(at);
                 ZERO_NS + (at.0 - first.0) * 1000
             }
         };
-        let bytes = buffer.size();
+        let bytes = unit.data.len();
         if self.frames == 1 {
             // It is the anchor of the run, recorded or not.
             self.shared.wall(at_ns);
         }
         if at.is_none() {
-            self.look_at_clock(&buffer, at_ns);
+            self.look_at_clock(&unit, at_ns);
         }
-        buffer.make_mut().set_pts(clock_time(at_ns));
-        self.show(&buffer, &caps, key, at_ns);
+        self.show(&unit, at_ns);
         if let Some(last) = self.last_ns.replace(at_ns) {
             let distance = (at_ns - last).abs();
             self.interval_ns = Some(self.interval_ns.map_or(distance, |least| least.min(distance)));
         }
 
         self.observe(at_ns);
-        let sounds = self.shared.sound.is_none() || self.tracks.sound.is_some() || since >= SOUND_WITHIN;
+        let sounds =
+            self.shared.sound.get().is_none() || self.tracks.sound.is_some() || since >= SOUND_WITHIN;
         let settled = sounds && (self.frames >= FRAMES_TO_SETTLE || since >= SETTLE_WITHIN);
-        let unit = Unit { buffer, key, caps };
+        let unit = TimedUnit { unit, at_ns };
         let frame = Frame { key, at_ns, bytes, parameters: self.parameters, unit };
         let rules = self.rules(settled);
         let kept = self.gate.bytes();
         self.gate.take(frame, &rules, &mut self.steps);
         self.shared.settings.memory.changed(kept, self.gate.bytes());
         self.go_on();
-        if let Some(sound) = &self.shared.sound {
+        if let Some(sound) = self.shared.sound.get() {
             sound.keep_from(self.gate.oldest_ns().unwrap_or(at_ns) - SOUND_MARGIN_NS);
         }
         self.shared.pre_roll_ms.store(u64::try_from(self.gate.reach_ns() / 1_000_000).unwrap_or(0), Relaxed);
@@ -211,18 +183,18 @@ impl Feed {
 
     /// Notes how far the camera's clock is ahead. Its sender report comes after its first frames; how it stood to those is what
     /// counts for what is missing before them.
-    fn look_at_clock(&mut self, buffer: &gst::BufferRef, at_ns: i64) {
+    fn look_at_clock(&mut self, unit: &AccessUnit, at_ns: i64) {
         let due = self.frames.is_multiple_of(CLOCK_EVERY);
         if !due && self.begun.is_some() {
             return;
         }
         let at = self.shared.wall(at_ns);
-        let rtp = self.rtp_times.of(buffer.pts());
+        let rtp = unit.rtp_time;
         self.begun = self.begun.or(rtp.map(|rtp| (rtp, at)));
         if !due {
             return;
         }
-        let Some(camera) = camera_time(buffer) else { return };
+        let Some(camera) = unit.camera_time else { return };
         let (run, reached) = (self.shared.run, &self.shared.settings.reached);
         let clock =
             |at: WallUs, camera: WallUs| RunClock { run, from: at, upto: at, ahead_us: camera.0 - at.0 };
@@ -238,10 +210,10 @@ impl Feed {
     }
 
     /// Shows a frame to those who look at all of them, recorded or not.
-    fn show(&self, unit: &gst::Buffer, caps: &gst::Caps, key: bool, at_ns: i64) {
+    fn show(&self, unit: &AccessUnit, at_ns: i64) {
         let (at, settings) = (self.shared.wall(at_ns), &self.shared.settings);
-        let active = lock(&settings.activity).see(at.0, key, unit.size());
-        settings.lookers.pass(&Passing { unit, caps, key, at, active });
+        let active = lock(&settings.activity).see(at.0, unit.key, unit.data.len());
+        settings.lookers.pass(&Passing { unit, at, active });
     }
 
     /// Notes what a recording that begins now would have to know of the stream.
@@ -249,7 +221,7 @@ impl Feed {
         let tracks = Tracks {
             depth: self.depth.see(at_ns),
             failures: self.shared.failures.load(Relaxed),
-            sound: self.shared.sound.as_ref().and_then(|sound| sound.run(at_ns)),
+            sound: self.shared.sound.get().and_then(|sound| sound.run(at_ns)),
         };
         if self.tracks != tracks {
             self.tracks = tracks;
@@ -270,15 +242,10 @@ impl Feed {
     }
 
     /// Where on the timeline a frame is to be shown.
-    fn place(&mut self, buffer: &gst::BufferRef, key: bool, now: Instant) -> i64 {
-        let own = buffer.pts().and_then(|pts| i64::try_from(pts.nseconds()).ok());
-        let first = *self.first_ns.get_or_insert(own.unwrap_or_default());
-        let rtp = self.rtp_times.of(buffer.pts());
-        // What the jitter buffer makes of a camera's jumps is not to be relied on; the time that passed is.
-        let arrived_ns = self.shared.zero.arrival_ns(now);
-        let arrival_ns = own.filter(|_| rtp.is_none()).map_or(arrived_ns, |own| ZERO_NS + own - first);
-        let placed = self.pace.place(rtp, arrival_ns);
-        if key { self.pace.pull() } else { placed }
+    fn place(&mut self, unit: &AccessUnit) -> i64 {
+        let arrival_ns = self.shared.zero.arrival_ns(unit.arrived);
+        let placed = self.pace.place(unit.rtp_time, arrival_ns);
+        if unit.key { self.pace.pull() } else { placed }
     }
 
     fn rules(&self, settled: bool) -> Rules {
@@ -309,9 +276,8 @@ impl Feed {
                 Step::Begin => Order::Begin(self.tracks.clone(), self.interval_ns.unwrap_or_default()),
                 Step::Cut => Order::Cut,
                 Step::Pass(unit) => {
-                    let at_ns =
-                        unit.buffer.pts().map_or(0, |pts| i64::try_from(pts.nseconds()).unwrap_or(i64::MAX));
-                    let end = self.shared.wall(at_ns.saturating_add(self.interval_ns.unwrap_or_default()));
+                    let end_ns = unit.at_ns.saturating_add(self.interval_ns.unwrap_or_default());
+                    let end = self.shared.wall(end_ns);
                     self.shared.settings.reached.set(end);
                     Order::Pass(unit)
                 }
@@ -325,19 +291,8 @@ impl Feed {
     }
 }
 
-impl Drop for Feed {
+impl Drop for FrameIntake {
     fn drop(&mut self) {
         self.shared.settings.memory.changed(self.gate.bytes(), 0);
     }
-}
-
-fn is_key(buffer: &gst::BufferRef) -> bool {
-    !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT)
-}
-
-fn same_bytes(a: Option<&gst::Buffer>, b: Option<&gst::Buffer>) -> bool {
-    let map = |buffer: Option<&gst::Buffer>| {
-        buffer.and_then(|buffer| buffer.map_readable().ok().map(|m| m.to_vec()))
-    };
-    map(a) == map(b)
 }

@@ -6,7 +6,7 @@ use std::{io, thread};
 use tokio::sync::oneshot;
 
 /// Runs `work` on a new thread; the answer comes through the channel. A thread that hangs is left to itself.
-pub(super) fn on_thread<T: Send + 'static>(
+pub fn on_thread<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<oneshot::Receiver<T>> {
