@@ -3,4 +3,16 @@
 //!
 //! Every buffer here has a bound, no input panics, and the work done is linear in the bytes that came.
 
+pub mod auth;
+pub mod framing;
+pub mod message;
+mod packet;
+mod parameters;
+mod payload;
+mod reorder;
+mod rtcp;
+pub mod sdp;
+pub mod session;
 pub mod track;
+#[cfg(test)]
+mod track_tests;
