@@ -197,7 +197,9 @@ pub(super) async fn pipeline(
     State(app): State<App>,
     CameraPath { id }: CameraPath,
 ) -> Result<Json<PipelineLine>, ApiError> {
-    Ok(Json(PipelineLine { launch: mask::urls(&app.watchkeeper.pipeline_line(&id)?) }))
+    let launch = mask::urls(&app.watchkeeper.pipeline_line(&id)?);
+    let source = app.watchkeeper.camera(&id)?.status.source.map(Into::into);
+    Ok(Json(PipelineLine { launch, source }))
 }
 
 /// The live graph of a camera, without secrets.

@@ -482,6 +482,16 @@ mod tests {
             (r#"{"id": "a", "rtsp_port": "554"}"#, Code::BadField, "rtsp_port", "from 1 to 65535"),
             (r#"{"id": "a", "password": 12345}"#, Code::BadField, "password", "password: is not a string"),
             (r#"{"id": "a", "segment_seconds": -1}"#, Code::BadField, "segment_seconds", "integer `-1`"),
+            (
+                r#"{"id": "a", "source": "gstreamer"}"#,
+                Code::BadField,
+                "source",
+                "none of auto, native, rtspsrc",
+            ),
+            (r#"{"id": "a", "source": true}"#, Code::BadField, "source", "boolean `true`"),
+            (r#"{"id": "a", "connect_seconds": 4}"#, Code::BadField, "connect_seconds", "from 5 to 60"),
+            (r#"{"id": "a", "connect_seconds": 61}"#, Code::BadField, "connect_seconds", "from 5 to 60"),
+            (r#"{"id": "a", "connect_seconds": null}"#, Code::BadField, "connect_seconds", "null"),
             (r#"{"id": "a", "pre_roll_seconds": 61}"#, Code::BadField, "pre_roll_seconds", "from 0 to 60"),
             (
                 r#"{"id": "a", "mirror_mode": "always"}"#,

@@ -202,7 +202,7 @@ fn of_cameras(page: &mut Page, cameras: &[CameraNow]) {
     );
 
     type Read = fn(&CameraStatus, &Observed) -> Option<f64>;
-    let families: [(&str, &str, &str, Read); 11] = [
+    let families: [(&str, &str, &str, Read); 14] = [
         ("watchkeeper_camera_frames_total", "counter", "Frames received.", |_, seen| {
             Some(number(seen.frames))
         }),
@@ -218,6 +218,21 @@ fn of_cameras(page: &mut Page, cameras: &[CameraNow]) {
             "Frames that came and could not be recorded.",
             |_, seen| Some(number(seen.dropped_frames)),
         ),
+        (
+            "watchkeeper_camera_damaged_units_total",
+            "counter",
+            "Frames that arrived with a missing or unreadable part.",
+            |_, seen| Some(number(seen.damage.damaged_units)),
+        ),
+        (
+            "watchkeeper_camera_resyncs_total",
+            "counter",
+            "How often the start of the next RTSP message had to be searched for.",
+            |_, seen| Some(number(seen.damage.resyncs)),
+        ),
+        ("watchkeeper_camera_lost_packets_total", "counter", "RTP packets that never arrived.", |_, seen| {
+            Some(number(seen.damage.lost_packets))
+        }),
         ("watchkeeper_camera_reconnects_total", "counter", "How often the camera came back.", |status, _| {
             Some(number(status.reconnects))
         }),
@@ -340,6 +355,9 @@ mod tests {
             "watchkeeper_camera_reason_info{camera=\"front\",reason=\"refused\"} 1",
             "watchkeeper_camera_frames_total{camera=\"yard\"} 1234",
             "watchkeeper_camera_frame_rate_hertz{camera=\"yard\"} 25",
+            "watchkeeper_camera_damaged_units_total{camera=\"yard\"} 12",
+            "watchkeeper_camera_resyncs_total{camera=\"yard\"} 1",
+            "watchkeeper_camera_lost_packets_total{camera=\"yard\"} 3",
             "watchkeeper_process_start_time_seconds 1795168800.5",
             "watchkeeper_volume_free_bytes 1000000000000",
             "watchkeeper_camera_coverage_percent{camera=\"front\",day=\"today\"} 99.5",

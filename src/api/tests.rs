@@ -38,7 +38,9 @@ use crate::{
         event::Kind,
         schedule::Zone,
         segment::{Codec, Extent, Hash, Segment, SegmentFacts, SegmentHead, SegmentState, Source},
+        source::SourceKind,
         status::{CameraStatus, Observed, Shown},
+        unit::Damage,
     },
     run::{CameraNow, System, VolumeNow},
 };
@@ -62,6 +64,7 @@ pub(super) fn camera_now(id: &str) -> CameraNow {
         clock_ahead_us: None,
         pre_roll: None,
         picture: Some(17),
+        damage: Damage { damaged_units: 12, resyncs: 1, lost_packets: 3 },
     };
     let status = CameraStatus {
         shown: Shown::Recording,
@@ -74,6 +77,8 @@ pub(super) fn camera_now(id: &str) -> CameraNow {
         next_attempt_at: None,
         reconnects: 0,
         last_error: Some("rtsp://u:hunter2@192.0.2.7/x did not answer".to_owned()),
+        source: Some(SourceKind::Rtspsrc),
+        source_fallback: Some("rtsp://u:hunter2@192.0.2.7/x asks for a log-in that is not known".to_owned()),
         observed,
     };
     CameraNow {

@@ -14,8 +14,8 @@ use super::{config::Config, fail::Failure};
 
 /// For everything but probes.
 pub(super) const WITHIN: Duration = Duration::from_secs(20);
-/// A probe waits for a camera.
-pub(super) const PROBE_WITHIN: Duration = Duration::from_secs(60);
+/// A probe waits for a camera: up to 60 s (`connect_seconds`) for the first frame, and then for rates and a picture.
+pub(super) const PROBE_WITHIN: Duration = Duration::from_secs(90);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// A page of a thousand segments has half a megabyte.
 const ANSWER_MAX: u64 = 64 << 20;

@@ -7,11 +7,14 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::places;
 use crate::{
-    model::retention::{BYTES_LEAST, BYTES_MAX},
+    model::{
+        retention::{BYTES_LEAST, BYTES_MAX},
+        source::SourceChoice,
+    },
     run::{AiLimits, MirrorSettings, RefillLimits, Settings, StorageLimits},
 };
 
@@ -39,6 +42,9 @@ pub struct Config {
     pub log: String,
     /// Directory whose `*.launch` files replace the built-in pipeline texts.
     pub pipelines_dir: Option<PathBuf>,
+    /// Which implementation receives cameras whose `source` is not set.
+    #[serde(deserialize_with = "source_of_file")]
+    pub source: SourceChoice,
     /// No more bytes of footage than so many, of all cameras together.
     pub max_bytes: Option<u64>,
     /// So many bytes of the recordings' volume stay free.
@@ -82,6 +88,7 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             log: "info".to_owned(),
             pipelines_dir: None,
+            source: SourceChoice::Auto,
             max_bytes: None,
             min_free_bytes: None,
             mirror_dir: None,
@@ -265,6 +272,7 @@ impl Config {
                 "DATA_DIR" => self.data_dir = value.into(),
                 "RECORDINGS_DIR" => self.recordings_dir = Some(value.into()),
                 "PIPELINES_DIR" => self.pipelines_dir = Some(value.into()),
+                "SOURCE" => self.source = source(&value).map_err(wrong)?,
                 "LISTEN" => {
                     self.listen = value.parse().map_err(|_| wrong(format!("`{value}` is no address:port")))?
                 }
@@ -305,6 +313,7 @@ impl Config {
             data_dir: self.data_dir.clone(),
             recordings_dir: self.recordings_dir.clone().unwrap_or_else(|| self.data_dir.join("recordings")),
             pipelines_dir: self.pipelines_dir.clone(),
+            source: self.source,
             storage: StorageLimits { max_bytes: self.max_bytes, min_free_bytes: self.min_free_bytes },
             mirror: self.mirror_dir.clone().map(|dir| MirrorSettings {
                 dir,
@@ -334,6 +343,15 @@ impl Config {
 
 fn number(value: &str) -> Result<u32, String> {
     value.parse().map_err(|_| format!("`{value}` is no whole number"))
+}
+
+fn source(word: &str) -> Result<SourceChoice, String> {
+    let words: Vec<&str> = SourceChoice::ALL.iter().map(|source| source.word()).collect();
+    SourceChoice::from_word(word).ok_or_else(|| format!("`{word}` is none of {}", words.join(", ")))
+}
+
+fn source_of_file<'de, D: Deserializer<'de>>(from: D) -> Result<SourceChoice, D::Error> {
+    source(&String::deserialize(from)?).map_err(|why| D::Error::custom(format!("source: {why}")))
 }
 
 fn bytes(value: &str) -> Result<u64, String> {
@@ -371,6 +389,7 @@ mod tests {
             "allowed_hosts",
             "log",
             "pipelines_dir",
+            "source",
         ];
         for key in keys {
             let stands = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} ="));
@@ -544,6 +563,25 @@ mod tests {
         assert!(matches!(Config::load(Some(&path)), Err(ConfigError::MirrorDir { .. })));
         fs::write(&path, "mirror_dir = \"data/mirror\"").unwrap();
         assert!(Config::load(Some(&path)).is_ok());
+    }
+
+    #[test]
+    fn the_source_is_one_of_three_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.toml");
+        fs::write(&path, "source = \"rtspsrc\"").unwrap();
+        let mut config = Config::load(Some(&path)).unwrap();
+        assert_eq!(config.settings().source, SourceChoice::Rtspsrc);
+        let mut set =
+            |word: &str| config.apply([("WATCHKEEPER_SOURCE".to_owned(), word.to_owned())].into_iter());
+        assert!(set("native").is_ok());
+        let error = set("gstreamer").unwrap_err().to_string();
+        assert!(error.contains("WATCHKEEPER_SOURCE") && error.contains("auto, native, rtspsrc"), "{error}");
+        assert_eq!(config.settings().source, SourceChoice::Native);
+        fs::write(&path, "source = \"Native\"").unwrap();
+        let error = Config::load(Some(&path)).unwrap_err();
+        let text = crate::base::error::Chain(&error).to_string();
+        assert!(text.contains("source: `Native` is none of auto, native, rtspsrc"), "{text}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::{
     model::{
         pipeline::{Binding, BoundValue, Purpose, by_hand},
         segment::Codec,
+        source::{SourceChoice, SourceKind},
     },
     store::{self, Store},
 };
@@ -39,7 +40,8 @@ pub(super) enum Command {
     /// Print a command line that reproduces what runs for a camera, passwords as ***
     ///
     /// It is a command for gst-launch-1.0, to try by hand what the service does. It opens a second connection to
-    /// the camera, and writes its files into the current directory.
+    /// the camera, and writes its files into the current directory. It receives the camera with GStreamer's rtspsrc; a
+    /// note tells if the service does so with its native source.
     Show {
         /// The camera
         camera: CameraId,
@@ -70,21 +72,30 @@ pub(super) fn run(env: &mut Env, command: Command) -> anyhow::Result<Verdict> {
     match command {
         Command::List { output } => list(env, output),
         Command::Show { camera, reveal, output } => {
-            let launch = if reveal {
+            let (launch, source) = if reveal {
                 revealed(&env.config, &camera)?
             } else {
                 let answer = env.client()?.get(&format!("{}/pipeline", camera::path(&camera)))?;
-                let launch = answer.get("launch").and_then(Value::as_str).unwrap_or_default();
-                term::clean(launch)
+                let text = |field| answer.get(field).and_then(Value::as_str);
+                (
+                    term::clean(text("launch").unwrap_or_default()),
+                    text("source").and_then(SourceKind::from_word),
+                )
             };
+            let source = source.map(SourceKind::word);
             let launch = format!("gst-launch-1.0 -e {}", launch.trim_start_matches("gst-launch-1.0 ").trim());
             if output.json && reveal {
                 // Not through `json`, which masks. The text is shell words, and has no control characters.
-                env.out.raw(&format!("{}\n", json!({ "launch": launch })))?;
+                env.out.raw(&format!("{}\n", json!({ "launch": launch, "source": source })))?;
             } else if output.json {
-                env.out.json(&json!({ "launch": launch }))?;
+                env.out.json(&json!({ "launch": launch, "source": source }))?;
             } else {
                 env.out.raw(&format!("{launch}\n"))?;
+                if source == Some(SourceKind::Native.word()) {
+                    term::note(&format!(
+                        "the service receives `{camera}` with its native source; this command does it with rtspsrc"
+                    ));
+                }
             }
             Ok(Verdict::Fine)
         }
@@ -130,8 +141,9 @@ fn list(env: &mut Env, output: Output) -> anyhow::Result<Verdict> {
     Ok(Verdict::Fine)
 }
 
-/// The line with the password, from the database and the key file: the API never gives it away.
-fn revealed(config: &Config, id: &CameraId) -> anyhow::Result<String> {
+/// The line with the password, from the database and the key file: the API never gives it away. Beside it, what receives the
+/// camera in the service; `None` if that depends on the camera.
+fn revealed(config: &Config, id: &CameraId) -> anyhow::Result<(String, Option<SourceKind>)> {
     let settings = config.settings();
     let vault = Vault::existing(&settings.key_file()).map_err(|error| {
         Failure::new("cannot open the vault of the passwords")
@@ -160,10 +172,15 @@ fn revealed(config: &Config, id: &CameraId) -> anyhow::Result<String> {
             .into());
     }
     let camera = stored.camera;
+    let source = match camera.source.unwrap_or(settings.source) {
+        SourceChoice::Native => Some(SourceKind::Native),
+        SourceChoice::Rtspsrc => Some(SourceKind::Rtspsrc),
+        SourceChoice::Auto => None,
+    };
     // Rendering writes values as GStreamer does, which crashes before it is started.
     media::init()?;
     let texts = Texts::new(settings.pipelines_dir);
-    Ok(texts.render(Purpose::Record(Codec::H264), &by_hand(&camera)?, true)?)
+    Ok((texts.render(Purpose::Record(Codec::H264), &by_hand(&camera)?, true)?, source))
 }
 
 /// What the program takes from each text: values that it sets, and elements that it asks for by name.
@@ -185,7 +202,8 @@ fn needs(purpose: Purpose) -> (Vec<Binding>, &'static [&'static str]) {
         Purpose::Record(_) => (source(), &["src", "units", "split", "segments"]),
         Purpose::Replay(_) => (source(), &["src", "depay", "units", "split", "segments"]),
         Purpose::Probe(_) => (source(), &["src", "units", "split"]),
-        Purpose::Audio(_) => (source(), &["src", "sound", "track"]),
+        Purpose::Audio(codec) if codec.stored() == codec => (source(), &["src", "sound", "track"]),
+        Purpose::Audio(_) => (source(), &["src", "sound", "audiodepay", "track"]),
         Purpose::Snapshot(_) => (Vec::new(), &["camera", "depay", "units", "scaled", "jpeg", "out"]),
         Purpose::Sample(_) => (Vec::new(), &["camera", "depay", "units", "decoder", "scaled", "jpeg", "out"]),
     }

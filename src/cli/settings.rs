@@ -16,16 +16,20 @@ use crate::{
     model::{
         Profile,
         address::Vendor,
-        camera::{MirrorMode, POST_ROLL_MAX, PRE_ROLL_MAX, TEXT_MAX, Transport},
+        camera::{
+            CONNECT_SECONDS_MAX, CONNECT_SECONDS_MIN, MirrorMode, POST_ROLL_MAX, PRE_ROLL_MAX, TEXT_MAX,
+            Transport,
+        },
         demand::Mode,
         refill::way::{Method, TimeFormat},
         retention::{BYTES_LEAST, BYTES_MAX, RETENTION_HOURS_MAX},
         schedule::Row,
+        source::SourceChoice,
     },
 };
 
 /// Settings by their names in the API, and the options that set them.
-const OPTIONS: [(&str, &str); 32] = [
+const OPTIONS: [(&str, &str); 34] = [
     ("id", "ID"),
     ("name", "--name"),
     ("vendor", "--vendor"),
@@ -38,6 +42,8 @@ const OPTIONS: [(&str, &str); 32] = [
     ("sub_url", "--sub-url"),
     ("record_profile", "--record-profile"),
     ("transport", "--transport"),
+    ("source", "--source"),
+    ("connect_seconds", "--connect-seconds"),
     ("tls_fingerprint", "--tls-fingerprint"),
     ("allow_basic", "--allow-basic"),
     ("record_enabled", "--enable"),
@@ -66,7 +72,7 @@ pub(super) fn option(field: &str) -> Option<String> {
 }
 
 /// Fields that may be empty, by the names of their options.
-const CLEARABLE: [(&str, &str); 11] = [
+const CLEARABLE: [(&str, &str); 12] = [
     ("refill-url", "refill_url"),
     ("url", "main_url"),
     ("sub-url", "sub_url"),
@@ -75,6 +81,7 @@ const CLEARABLE: [(&str, &str); 11] = [
     ("password", "password"),
     ("schedule", "schedule"),
     ("time-zone", "time_zone"),
+    ("source", "source"),
     ("tls-fingerprint", "tls_fingerprint"),
     ("retention-hours", "retention_hours"),
     ("quota-bytes", "quota_bytes"),
@@ -119,6 +126,14 @@ pub(super) struct Settings {
     /// What carries the video: tcp gets through everywhere [tcp]
     #[arg(long, value_parser = words(Transport::ALL.iter().map(|transport| transport.word())))]
     transport: Option<String>,
+    /// Which implementation receives the camera: native (Watchkeeper's own), rtspsrc (GStreamer's), or auto: native,
+    /// and rtspsrc where native cannot [the configuration's]
+    #[arg(long, value_parser = words(SourceChoice::ALL.iter().map(|source| source.word())))]
+    source: Option<String>,
+    /// Seconds from the start of a connection attempt to the first frame [15]
+    #[arg(long, value_name = "N",
+          value_parser = value_parser!(u32).range(i64::from(CONNECT_SECONDS_MIN)..=i64::from(CONNECT_SECONDS_MAX)))]
+    connect_seconds: Option<u32>,
     /// SHA-256 of its certificate, for rtsps; the first that is seen is kept, --clear tls-fingerprint forgets it
     #[arg(long, value_name = "SHA256")]
     tls_fingerprint: Option<String>,
@@ -226,6 +241,8 @@ impl Settings {
             password_file: _,
             name,
             transport,
+            source,
+            connect_seconds,
             tls_fingerprint,
             allow_basic,
             segment_seconds,
@@ -259,6 +276,8 @@ impl Settings {
             ("password", password.map(|password| json!(password.reveal()))),
             ("name", text(name)),
             ("transport", text(transport)),
+            ("source", text(source)),
+            ("connect_seconds", connect_seconds.map(Value::from)),
             ("tls_fingerprint", text(tls_fingerprint)),
             ("allow_basic", allow_basic.map(Value::from)),
             ("segment_seconds", segment_seconds.map(Value::from)),
@@ -341,10 +360,14 @@ mod tests {
             "false",
             "--mirror-mode",
             "continuous",
+            "--source",
+            "native",
+            "--connect-seconds",
+            "5",
         ]);
         let fields = given.settings.fields(Some(&Secret::new("p")));
         let expected = json!({"main_url": "rtsp://h/x", "vendor": "axis", "rtsp_port": 8554, "segment_seconds": 10, "password": "p",
-            "mirror_enabled": false, "mirror_mode": "continuous"});
+            "mirror_enabled": false, "mirror_mode": "continuous", "source": "native", "connect_seconds": 5});
         assert_eq!(Value::from(fields), expected);
     }
 
@@ -383,6 +406,9 @@ mod tests {
             ["--segment-seconds", "1"],
             ["--vendor", "acme"],
             ["--transport", "TCP"],
+            ["--source", "gstreamer"],
+            ["--connect-seconds", "4"],
+            ["--connect-seconds", "61"],
             ["--record-profile", "both"],
             ["--record-mode", "always"],
             ["--schedule", "08:00-18:00"],

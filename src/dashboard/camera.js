@@ -8,7 +8,7 @@ import { dayPicker } from "./day.js";
 import { arrange, h, icon, setAttr, setText, toast } from "./dom.js";
 import { EventLog } from "./events.js";
 import { Exporter } from "./export.js";
-import { ago, bytes, clock, codec, count, duration, full, size } from "./format.js";
+import { ago, bytes, clock, codec, count, counted, duration, full, receivedBy, size } from "./format.js";
 import { hasSchedule, MIRROR_MODES, REFILL_METHODS, MODES, takesTriggers, VENDORS } from "./fields.js";
 import { Kept, limits } from "./kept.js";
 import { Marks } from "./marks.js";
@@ -116,6 +116,7 @@ function instant(text) {
 function statusRows(status) {
   return [
     ["Last frame", ...instant(status.last_frame_at)],
+    ["Received by", receivedBy(status)],
     ...(status.pre_roll_s == null ? [] : [["In memory", `${status.pre_roll_s.toFixed(1)} s`, "a trigger writes it first"]]),
     ["Next attempt", ...instant(status.next_attempt_at)],
     ...(status.clock_offset_ms == null ? [] : [["Camera's clock", `${Math.abs(status.clock_offset_ms / 1000).toFixed(1)} s ${status.clock_offset_ms < 0 ? "behind" : "ahead"}`]]),
@@ -125,7 +126,15 @@ function statusRows(status) {
     ["Data", bytes(status.bytes), "since the service started"],
     ["Segments", count(status.segments), "since the service started"],
     ["Not recorded", `${count(status.dropped_frames)} frames`, "since the service started"],
+    ...damageRows(status),
   ];
+}
+
+/** What arrived broken; no row if nothing did. */
+function damageRows({ damaged_units: frames, lost_packets: packets, resyncs }) {
+  const parts = [[frames, "damaged frame"], [packets, "lost packet"], [resyncs, "resync"]];
+  const words = parts.filter(([n]) => n > 0).map(([n, one]) => counted(n, one)).join(", ");
+  return words === "" ? [] : [["Damaged on arrival", words, "since the service started"]];
 }
 
 function settingRows(camera) {

@@ -35,6 +35,8 @@ export const FIELDS = [
   { key: "channel", label: "Channel", kind: "number", connection: true, initial: 1, min: 1, hint: "1 unless the device is a recorder with several cameras." },
   { key: "sub_url", label: "RTSP address (sub stream)", kind: "url", nullable: true, connection: true, placeholder: "rtsp://192.0.2.7/stream2" },
   { key: "transport", label: "Transport", kind: "select", connection: true, options: [["tcp", "TCP (loses nothing)"], ["udp", "UDP"], ["auto", "Automatic"]], initial: "tcp" },
+  { key: "source", label: "Received by", kind: "select", nullable: true, connection: true, options: [["", "As the server is configured"], ["auto", "Automatic"], ["native", "native (Watchkeeper's own)"], ["rtspsrc", "rtspsrc (GStreamer's)"]], initial: "", hint: "Automatic: native, and rtspsrc where native cannot." },
+  { key: "connect_seconds", label: "Wait for the first frame", kind: "number", unit: "seconds", connection: true, initial: 15, min: 5, max: 60, hint: "5 to 60, from the start of a connection attempt." },
   { key: "tls_fingerprint", label: "Certificate (SHA-256)", kind: "text", nullable: true, connection: true, hint: "Of an rtsps camera. Empty: the first one that brings pictures is kept, and no other is talked to." },
   { key: "allow_basic", label: "Let the password go in clear", kind: "check", connection: true, initial: false, hint: "Only for a camera that knows nothing better than Basic over plain RTSP, in a network that you trust." },
   { key: "record_enabled", label: "Record this camera", kind: "check", initial: true },
@@ -66,7 +68,7 @@ export function layout(vendor) {
     connection: url ? ["vendor", "main_url", "username", "password"] : ["vendor", "address", "username", "password", "channel"],
     recording: ["record_enabled", "record_mode", "schedule", "time_zone", "pre_roll_seconds", "post_roll_seconds", "event_idle_session",
       "record_audio", "record_profile", "segment_seconds", "retention_hours", "quota_bytes", "mirror_enabled", "mirror_mode", "refill_enabled"],
-    more: [...(url ? ["sub_url", "transport", "address", "rtsp_port", "channel"] : ["rtsp_port", "transport", "main_url", "sub_url"]), "tls_fingerprint", "allow_basic",
+    more: [...(url ? ["sub_url", "transport", "address", "rtsp_port", "channel"] : ["rtsp_port", "transport", "main_url", "sub_url"]), "source", "connect_seconds", "tls_fingerprint", "allow_basic",
       "refill_method", "refill_url", "refill_time_format", "onvif_port"],
     required: url ? "main_url" : "address",
   };

@@ -197,7 +197,7 @@ export class CameraForm {
     const running = new AbortController();
     this.#probe = running;
     setText(this.test, "Stop the test");
-    this.report.replaceChildren(h("p", { class: "probe-wait" }, h("span", { class: "spinner small", "aria-hidden": "true" }), "Connecting and waiting for a picture; this takes up to 15 seconds …"));
+    this.report.replaceChildren(h("p", { class: "probe-wait" }, h("span", { class: "spinner small", "aria-hidden": "true" }), `Connecting and waiting for a picture; this takes up to ${this.#value(this.#fields.get("connect_seconds")) ?? 15} seconds …`));
     try {
       const report = this.camera && !touched
         ? await api.probeSaved(this.camera.id, running.signal)

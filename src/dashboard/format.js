@@ -35,6 +35,16 @@ export function size(width, height) {
   return width && height ? `${width}×${height}` : "–";
 }
 
+/** "1 lost packet", "3 lost packets". */
+export function counted(n, one) {
+  return `${count(n)} ${one}${n === 1 ? "" : "s"}`;
+}
+
+/** What receives a stream, and why that is not the native source, if it was tried. */
+export function receivedBy({ source, source_fallback: why }) {
+  return source ? `${source}${why ? ` (${why})` : ""}` : "–";
+}
+
 /** A length of time in at most two units: "45 s", "2 min 5 s", "3 h 4 min", "2 d 3 h". */
 export function duration(ms) {
   const s = Math.max(0, Math.floor(ms / 1000));

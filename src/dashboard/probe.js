@@ -1,7 +1,7 @@
 // A ProbeReport in words, with its picture and its advice. Used by form.js.
 
 import { h } from "./dom.js";
-import { bitRate, codec, fps, seconds, sentence, size } from "./format.js";
+import { bitRate, codec, fps, receivedBy, seconds, sentence, size } from "./format.js";
 import { showFacts } from "./cameras.js";
 import { reasonWords, toneMark } from "./state.js";
 
@@ -24,6 +24,7 @@ export function probeReport(report, note = null) {
     ["B-frames", report.b_frames === null ? "unknown" : report.b_frames ? "yes" : "no"],
     ["Audio", report.audio_codec ? report.audio_codec.toUpperCase() : "none"],
     ["First picture after", report.time_to_first_frame_ms === null ? "was there already" : `${report.time_to_first_frame_ms} ms`],
+    ["Received by", receivedBy(report)],
     ["Own recordings", report.refill?.method ? `can be fetched ${report.refill.method === "onvif" ? "by ONVIF" : "by their address"}` : "no way to fetch them was found"],
     ["Camera's clock", offset === null ? "not told" : Math.abs(offset) < 500 ? "right" : `${(Math.abs(offset) / 1000).toFixed(1)} s ${offset < 0 ? "behind" : "ahead"}`],
   ]);

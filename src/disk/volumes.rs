@@ -19,6 +19,7 @@ use crate::{
         copies::Place,
         naming,
         segment::{Next, SegmentHead, SegmentSink, SegmentWrite, SinkRefused},
+        stream::StreamId,
     },
 };
 
@@ -102,9 +103,9 @@ impl Volumes {
         self.all().filter(move |(place, _)| targets & bit(*place) != 0)
     }
 
-    /// When a fragment of this camera was last written anywhere.
-    pub fn last_written(&self, camera: &CameraId) -> Option<Instant> {
-        self.all().filter_map(|(_, writer)| writer.last_written(camera)).max()
+    /// When a fragment of this stream was last written anywhere.
+    pub fn last_written(&self, stream: &StreamId) -> Option<Instant> {
+        self.all().filter_map(|(_, writer)| writer.last_written(stream)).max()
     }
 
     /// Whether what is meant for these is taken: by one of them, at least. Otherwise what the first of them says.

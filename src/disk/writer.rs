@@ -33,14 +33,12 @@ use super::{
     sync::{Entry, Syncer, Written},
     volume::Volume,
 };
-use crate::{
-    base::CameraId,
-    model::{
-        naming,
-        segment::{
-            Extent, Next, SegmentFacts, SegmentHead, SegmentSink, SegmentState, SegmentWrite, SinkRefused,
-        },
+use crate::model::{
+    naming,
+    segment::{
+        Extent, Next, SegmentFacts, SegmentHead, SegmentSink, SegmentState, SegmentWrite, SinkRefused,
     },
+    stream::StreamId,
 };
 
 /// What an entry of the queue costs beyond its bytes, so that a flood of tiny buffers is bounded too.
@@ -89,7 +87,7 @@ struct Shared {
     shut: AtomicBool,
     /// When what is being written was handed over: microseconds from the start, and 1 more; 0: nothing is.
     at_work: AtomicU64,
-    cameras: Mutex<HashMap<CameraId, Arc<Slot>>>,
+    streams: Mutex<HashMap<StreamId, Arc<Slot>>>,
     /// Names of segments that are being written or wait for it, and when each ended that did.
     in_hand: Mutex<InHand>,
     facts: Facts,
@@ -97,7 +95,7 @@ struct Shared {
     started: Instant,
 }
 
-/// One camera.
+/// One stream.
 #[derive(Debug, Default)]
 struct Slot {
     queued: AtomicU64,
@@ -172,7 +170,7 @@ impl VolumeWriter {
             next_key: AtomicU64::new(1),
             shut: AtomicBool::new(false),
             at_work: AtomicU64::new(0),
-            cameras: Mutex::default(),
+            streams: Mutex::default(),
             in_hand: Mutex::default(),
             facts: Facts::default(),
             health: Arc::clone(&health),
@@ -209,9 +207,9 @@ impl VolumeWriter {
         self.shared.health.failures()
     }
 
-    /// When a fragment of this camera was last written.
-    pub fn last_written(&self, camera: &CameraId) -> Option<Instant> {
-        let us = self.cameras().get(camera)?.written.load(Ordering::Relaxed);
+    /// When a fragment of this stream was last written.
+    pub fn last_written(&self, stream: &StreamId) -> Option<Instant> {
+        let us = self.streams().get(stream)?.written.load(Ordering::Relaxed);
         us.checked_sub(1).map(|us| self.shared.started + Duration::from_micros(us))
     }
 
@@ -276,8 +274,8 @@ impl VolumeWriter {
         self.queue.send(command(ack)).is_ok() && done.recv_timeout(within).is_ok()
     }
 
-    fn cameras(&self) -> MutexGuard<'_, HashMap<CameraId, Arc<Slot>>> {
-        self.shared.cameras.lock().unwrap_or_else(PoisonError::into_inner)
+    fn streams(&self) -> MutexGuard<'_, HashMap<StreamId, Arc<Slot>>> {
+        self.shared.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the writer hang until the answer is dropped.
@@ -304,7 +302,7 @@ impl VolumeWriter {
 impl VolumeWriter {
     /// A segment begins, to be called `name`. Costs nothing on disk until the first fragment is whole.
     pub(super) fn begin(&self, head: SegmentHead, name: Arc<SharedName>) -> Box<dyn SegmentWrite> {
-        let slot = Arc::clone(self.cameras().entry(head.camera.clone()).or_default());
+        let slot = Arc::clone(self.streams().entry(head.stream()).or_default());
         let refused = Arc::new(AtomicBool::new(false));
         let (of, told) = (Arc::clone(&slot), Arc::clone(&refused));
         let key = SegmentKey(self.shared.next_key.fetch_add(1, Ordering::Relaxed));

@@ -224,6 +224,13 @@ impl Sound {
         }
     }
 
+    /// Ends the track that is open: pictures that wait for its sound go on.
+    pub(super) fn release(&self) {
+        if let Some(entry) = self.kept().entry.take() {
+            end(entry.pad);
+        }
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -310,7 +317,7 @@ impl Transcoder {
     fn start(sound: &Sound, texts: &Texts, owner: &str) -> Result<Self, Error> {
         let purpose = Purpose::Audio(sound.0.codec);
         let text = texts.pipeline(purpose, &[])?;
-        let depay = text::named(&text, purpose, "depay")?;
+        let depay = text::named(&text, purpose, "audiodepay")?;
         let mut chain = text::chain(&text, purpose, &depay, "track")?;
         chain.remove(0);
         let refused = |_| Error::Refused("make the pipeline that turns G.711 into AAC");

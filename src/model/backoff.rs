@@ -6,8 +6,15 @@ use std::time::Duration;
 pub const FIRST: Duration = Duration::from_secs(1);
 /// Longest wait between attempts.
 pub const LONGEST: Duration = Duration::from_secs(30);
-/// So long must frames come before the next loss starts from [`FIRST`] again.
-pub const HEALTHY: Duration = Duration::from_secs(30);
+/// Between attempts whose failure only the operator can mend: another codec, URL or password is needed.
+pub const OPERATOR: Duration = Duration::from_secs(60);
+/// A camera that brought frames, or became reachable again, so recently may still be starting up: whatever it answers, it is asked
+/// again soon.
+pub const EAGER: Duration = Duration::from_secs(120);
+/// Sessions that brought frames are followed by the next at once, at most so often in [`QUICK_WITHIN`].
+pub const QUICK_SESSIONS: usize = 20;
+/// The time in which [`QUICK_SESSIONS`] are counted.
+pub const QUICK_WITHIN: Duration = Duration::from_secs(60);
 /// So many refused passwords before attempts become rare.
 pub const REFUSALS: u32 = 3;
 /// Between attempts with a password that was refused [`REFUSALS`] times: 4 an hour, because cameras lock accounts.

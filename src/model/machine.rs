@@ -8,26 +8,31 @@
 //!     │ not wanted      │  Closing ◄───────────────┘
 //!     └─────────────────│──┤ Closed, after a loss
 //!                       │  ▼
-//!                       └─ Waiting    (until the delay is over, or the camera that was away answers a knock)
+//!                       └─ Waiting    (until the delay is over, or the camera that was away can be reached again)
 //! ```
 //!
 //! There is never a second pipeline for a camera: `Open` comes only out of a state without one, and `Closing` lasts
 //! until the old one has ended or was handed to the reaper.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use super::{
     backoff,
     status::{Shown, StreamErrorKind},
 };
 
-/// From the start of an attempt to the first frame, whatever the camera does.
-pub const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
+/// From the start of an attempt to the first frame, whatever the camera does, unless its settings say otherwise.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// No frame for so long is a stall, noticed at the next tick and so within 5 s.
 pub const STALL_AFTER: Duration = Duration::from_millis(4_600);
+/// The same for a camera that shows in another way that it lives: some send less while nothing moves.
+pub const STALL_ALIVE_AFTER: Duration = Duration::from_secs(15);
 /// How often the driver sends [`Event::Tick`].
 pub const TICK: Duration = Duration::from_millis(200);
-/// Between knocks on the door of a camera that is away.
+/// Between checks whether a camera that was away can be reached again.
 pub const KNOCK_EVERY: Duration = Duration::from_secs(1);
 
 /// A camera's life: where it is, and what it remembers of the way.
@@ -35,7 +40,9 @@ pub const KNOCK_EVERY: Duration = Duration::from_secs(1);
 pub struct Life {
     /// Where it is.
     pub state: State,
-    /// Failures in a row.
+    /// From the start of an attempt to the first frame.
+    pub connect_within: Duration,
+    /// Attempts in a row that brought no frame.
     failures: u32,
     /// Refused passwords in a row.
     refusals: u32,
@@ -43,6 +50,10 @@ pub struct Life {
     outage: Option<(Instant, StreamErrorKind)>,
     /// Whether frames fell silent, and no attempt has failed since.
     stalled: bool,
+    /// Until then every failure is tried again soon.
+    eager_until: Option<Instant>,
+    /// When the last sessions brought their first frames.
+    sessions: VecDeque<Instant>,
     /// How often it came back.
     pub reconnects: u64,
 }
@@ -100,16 +111,23 @@ pub enum Event {
     Tick {
         /// `None` before the first one.
         last_frame: Option<Instant>,
+        /// When the camera last showed in another way that it lives.
+        alive: Option<Instant>,
         /// As measured.
         interval: Duration,
     },
-    /// The session is lost. `jitter` is a random number of 0.0 to 1.0.
-    Lost(StreamErrorKind),
+    /// The session is lost, or the attempt failed.
+    Lost {
+        /// Why.
+        kind: StreamErrorKind,
+        /// The next attempt is not made earlier than after this.
+        hold: Duration,
+    },
     /// The pipeline has ended, or was given up on: a new one may be opened.
     Closed,
-    /// Somebody opened, or did not open, at a knock.
+    /// It was checked whether the camera can be reached.
     Knocked {
-        /// Whether the camera answered.
+        /// Whether it took the connection.
         answered: bool,
     },
 }
@@ -129,7 +147,17 @@ pub enum Action {
 
 impl Default for Life {
     fn default() -> Self {
-        Self { state: State::Disabled, failures: 0, refusals: 0, outage: None, stalled: false, reconnects: 0 }
+        Self {
+            state: State::Disabled,
+            connect_within: CONNECT_WITHIN,
+            failures: 0,
+            refusals: 0,
+            outage: None,
+            stalled: false,
+            eager_until: None,
+            sessions: VecDeque::new(),
+            reconnects: 0,
+        }
     }
 }
 
@@ -169,19 +197,30 @@ impl Life {
                     self.reconnects += 1;
                     actions.push(Action::TellOnline(now - lost_at));
                 }
+                self.stalled = false;
+                self.sessions.push_back(now);
+                if self.sessions.len() > backoff::QUICK_SESSIONS {
+                    self.sessions.pop_front();
+                }
                 (State::Recording { since: now }, None)
             }
-            (State::Connecting { since }, Event::Tick { .. }) if now - since >= CONNECT_DEADLINE => {
-                (self.lost(now, jitter, StreamErrorKind::Silent, &mut actions), Some(Action::Close))
+            (State::Connecting { since }, Event::Tick { .. }) if now - since >= self.connect_within => {
+                let lost = self.lost(now, jitter, StreamErrorKind::Silent, Duration::ZERO, &mut actions);
+                (lost, Some(Action::Close))
             }
-            (State::Recording { since }, Event::Tick { last_frame, interval })
-                if now.saturating_duration_since(last_frame.unwrap_or(since))
-                    >= STALL_AFTER.max(interval * 3) =>
-            {
-                (self.lost(now, jitter, StreamErrorKind::Silent, &mut actions), Some(Action::Close))
+            (State::Recording { since }, Event::Tick { last_frame, alive, interval }) => {
+                let silent = now.saturating_duration_since(last_frame.unwrap_or(since));
+                let lives = alive.is_some_and(|at| now.saturating_duration_since(at) < STALL_AFTER);
+                self.stalled = silent >= STALL_AFTER.max(interval * 3);
+                if self.stalled && !(lives && silent < STALL_ALIVE_AFTER) {
+                    let lost = self.lost(now, jitter, StreamErrorKind::Silent, Duration::ZERO, &mut actions);
+                    (lost, Some(Action::Close))
+                } else {
+                    (self.state, None)
+                }
             }
-            (State::Connecting { .. } | State::Recording { .. }, Event::Lost(loss)) => {
-                (self.lost(now, jitter, loss, &mut actions), Some(Action::Close))
+            (State::Connecting { .. } | State::Recording { .. }, Event::Lost { kind, hold }) => {
+                (self.lost(now, jitter, kind, hold, &mut actions), Some(Action::Close))
             }
 
             (State::Closing { then: Then::Rest }, Event::Closed) => (State::Disabled, None),
@@ -201,13 +240,15 @@ impl Life {
             // It was away and is back, so it has earned quick attempts again: it may still be starting up.
             (State::Waiting { away: true, .. }, Event::Knocked { answered: true }) => {
                 self.failures = 0;
+                self.eager_until = Some(now + backoff::EAGER);
                 (State::Connecting { since: now }, Some(Action::Open))
             }
 
             (state, _) => (state, None),
         };
         if state == State::Disabled {
-            self = Self { reconnects: self.reconnects, ..Self::default() };
+            let Self { reconnects, connect_within, .. } = self;
+            self = Self { reconnects, connect_within, ..Self::default() };
         }
         self.state = state;
         actions.extend(action);
@@ -220,43 +261,59 @@ impl Life {
         self.refusals = 0;
     }
 
-    fn lost(&mut self, now: Instant, jitter: f64, loss: StreamErrorKind, actions: &mut Vec<Action>) -> State {
-        let attempt_since = match self.state {
-            State::Recording { since } => {
-                if now - since >= backoff::HEALTHY {
-                    self.failures = 0;
-                }
-                now
-            }
-            State::Connecting { since } => since,
-            _ => now,
-        };
-        self.stalled = loss == StreamErrorKind::Silent && matches!(self.state, State::Recording { .. });
-        self.failures += 1;
-        self.refusals = if loss == StreamErrorKind::Unauthorised { self.refusals + 1 } else { 0 };
+    fn lost(
+        &mut self,
+        now: Instant,
+        jitter: f64,
+        kind: StreamErrorKind,
+        hold: Duration,
+        actions: &mut Vec<Action>,
+    ) -> State {
+        let recorded = matches!(self.state, State::Recording { .. });
+        let attempt_since = if let State::Connecting { since } = self.state { since } else { now };
+        self.stalled = kind == StreamErrorKind::Silent && recorded;
+        if recorded {
+            self.failures = 0;
+            self.eager_until = Some(now + backoff::EAGER);
+        } else {
+            self.failures += 1;
+        }
+        self.refusals = if kind == StreamErrorKind::Unauthorised { self.refusals + 1 } else { 0 };
         match &mut self.outage {
-            Some((_, why)) => *why = loss,
+            Some((_, why)) => *why = kind,
             None => {
-                self.outage = Some((now, loss));
-                actions.push(Action::TellOffline(loss));
+                self.outage = Some((now, kind));
+                actions.push(Action::TellOffline(kind));
             }
         }
-        let delay = if self.refusals >= backoff::REFUSALS {
+        let eager = self.eager_until.is_some_and(|until| now < until);
+        let delay = if recorded {
+            backoff::delay(1, jitter).max(self.quick_after(now))
+        } else if self.refusals >= backoff::REFUSALS {
             backoff::REFUSED
-        } else if now - attempt_since >= CONNECT_DEADLINE {
+        } else if kind.needs_operator() && !eager && kind != StreamErrorKind::Unauthorised {
+            backoff::OPERATOR
+        } else if now - attempt_since >= self.connect_within {
             // An attempt that used up its deadline is already as rare as it should be; a camera that thaws is to be
             // recorded within 2 s, so it is waited for inside the attempts and not between them.
             backoff::FIRST
         } else {
             backoff::delay(self.failures, jitter)
         };
-        State::Closing { then: Then::Wait(delay) }
+        State::Closing { then: Then::Wait(delay.max(hold)) }
     }
 
-    /// Whether it makes sense to knock now: the camera may be away, and knocking costs it no failed log-in.
+    /// When another session may follow those that brought frames.
+    fn quick_after(&self, now: Instant) -> Duration {
+        let oldest = self.sessions.front().filter(|_| self.sessions.len() >= backoff::QUICK_SESSIONS);
+        oldest
+            .map_or(Duration::ZERO, |oldest| (*oldest + backoff::QUICK_WITHIN).saturating_duration_since(now))
+    }
+
+    /// Whether it makes sense to check now whether the camera can be reached: it takes no connection, so none is taken from it.
     pub fn knocks(&self) -> bool {
-        let reachable = |loss| !matches!(loss, StreamErrorKind::Unauthorised);
-        matches!(self.state, State::Waiting { .. }) && self.outage.is_some_and(|(_, loss)| reachable(loss))
+        let away = |kind| matches!(kind, StreamErrorKind::Refused | StreamErrorKind::Unreachable);
+        matches!(self.state, State::Waiting { .. }) && self.outage.is_some_and(|(_, kind)| away(kind))
     }
 
     /// When the next attempt is, if one is waited for.
@@ -271,6 +328,7 @@ impl Life {
     pub fn shown(&self) -> (Shown, Option<StreamErrorKind>) {
         match (self.state, self.outage) {
             (State::Disabled | State::Closing { then: Then::Rest }, _) => (Shown::Disabled, None),
+            (State::Recording { .. }, _) if self.stalled => (Shown::Stalled, Some(StreamErrorKind::Silent)),
             (State::Recording { .. }, _) => (Shown::Recording, None),
             // Frames stopped a moment ago: not yet called offline.
             (_, Some((_, loss))) if self.stalled => (Shown::Stalled, Some(loss)),
@@ -285,10 +343,14 @@ mod tests {
     use super::*;
     use proptest::{collection::vec, prelude::*};
 
-    const QUIET: Event = Event::Tick { last_frame: None, interval: Duration::ZERO };
+    const QUIET: Event = Event::Tick { last_frame: None, alive: None, interval: Duration::ZERO };
 
     fn frame(at: Instant) -> Event {
-        Event::Tick { last_frame: Some(at), interval: Duration::from_millis(40) }
+        Event::Tick { last_frame: Some(at), alive: None, interval: Duration::from_millis(40) }
+    }
+
+    fn lost(kind: StreamErrorKind) -> Event {
+        Event::Lost { kind, hold: Duration::ZERO }
     }
 
     /// Runs a script of (milliseconds from the start, event) without jitter.
@@ -336,7 +398,7 @@ mod tests {
     #[test]
     fn a_slow_camera_is_not_called_silent() {
         let t = Instant::now();
-        let slow = Event::Tick { last_frame: Some(t), interval: Duration::from_secs(4) };
+        let slow = Event::Tick { last_frame: Some(t), alive: None, interval: Duration::from_secs(4) };
         let (life, _) = run(t, &[(0, Event::Wanted), (100, slow), (11_900, slow)]);
         assert_eq!(life.shown().0, Shown::Recording);
         let (life, _) = run(t, &[(0, Event::Wanted), (100, slow), (12_000, slow)]);
@@ -346,12 +408,11 @@ mod tests {
     #[test]
     fn a_camera_that_never_sent_a_frame_is_offline_and_not_stalled() {
         let t = Instant::now();
-        let (life, _) = run(t, &[(0, Event::Wanted), (12_000, Event::Lost(StreamErrorKind::Silent))]);
+        let (life, _) = run(t, &[(0, Event::Wanted), (12_000, lost(StreamErrorKind::Silent))]);
         assert_eq!(life.shown(), (Shown::Offline, Some(StreamErrorKind::Silent)));
         // And one that stalls soon after it came back is stalled again, whatever was before.
         let script = [(12_100, Event::Closed), (14_000, QUIET), (14_100, frame(t)), (20_000, frame(t))];
-        let script =
-            [&[(0, Event::Wanted), (12_000, Event::Lost(StreamErrorKind::Silent))], &script[..]].concat();
+        let script = [&[(0, Event::Wanted), (12_000, lost(StreamErrorKind::Silent))], &script[..]].concat();
         assert_eq!(run(t, &script).0.shown(), (Shown::Stalled, Some(StreamErrorKind::Silent)));
     }
 
@@ -362,7 +423,7 @@ mod tests {
         let (mut now, mut attempts) = (start, 1);
         while now - start < Duration::from_secs(3600) {
             now += TICK;
-            for event in [Event::Lost(StreamErrorKind::Unauthorised), Event::Closed, QUIET] {
+            for event in [lost(StreamErrorKind::Unauthorised), Event::Closed, QUIET] {
                 let (next, actions) = life.step(now, 0.5, event);
                 life = next;
                 attempts += actions.iter().filter(|action| **action == Action::Open).count();
@@ -382,12 +443,12 @@ mod tests {
         for attempt in 0..6 {
             let at = 40_000 * attempt;
             script.extend([
-                (at + 1, Event::Lost(StreamErrorKind::Refused)),
+                (at + 1, lost(StreamErrorKind::Refused)),
                 (at + 2, Event::Closed),
                 (at + 39_999, QUIET),
             ]);
         }
-        script.extend([(240_001, Event::Lost(StreamErrorKind::Refused)), (240_002, Event::Closed)]);
+        script.extend([(240_001, lost(StreamErrorKind::Refused)), (240_002, Event::Closed)]);
         script.push((241_000, Event::Knocked { answered: false }));
         let (waiting, _) = run(t, &script);
         assert_eq!(waiting.next_attempt(), Some(t + Duration::from_millis(270_002)));
@@ -398,7 +459,7 @@ mod tests {
         // One that answers all the time gets no attempt for it: the delay holds.
         let always = [
             (0, Event::Wanted),
-            (1, Event::Lost(StreamErrorKind::NoSuchStream)),
+            (1, lost(StreamErrorKind::NoSuchStream)),
             (2, Event::Closed),
             (500, Event::Knocked { answered: true }),
         ];
@@ -406,26 +467,80 @@ mod tests {
     }
 
     #[test]
-    fn backoff_starts_again_only_after_healthy_frames() {
+    fn a_session_with_frames_is_followed_by_the_next_within_a_second_twenty_times_a_minute() {
         let t = Instant::now();
-        let wait_after = |recorded_s: u64| {
-            let mut script = vec![(0, Event::Wanted)];
-            for _ in 0..4 {
-                let at = script.last().unwrap().0;
-                script.extend([(at + 10, Event::Lost(StreamErrorKind::Ended)), (at + 20, Event::Closed)]);
-                script.push((at + 60_000, QUIET));
-            }
-            let at = script.last().unwrap().0;
-            let seen = |ms| frame(t + Duration::from_millis(ms));
-            script.extend([(at + 1, seen(at)), (at + recorded_s * 1000, seen(at + recorded_s * 1000))]);
-            script.extend([(at + recorded_s * 1000 + 1, Event::Lost(StreamErrorKind::Ended))]);
+        let at = |ms| t + Duration::from_millis(ms);
+        let (mut life, mut ms, mut begun) = (Life::default().step(t, 0.0, Event::Wanted).0, 0, Vec::new());
+        while ms < 180_000 {
+            // Every session lives for 100 ms.
+            begun.push(ms);
+            life = life.step(at(ms), 0.0, frame(at(ms))).0;
+            life = life.step(at(ms + 100), 0.0, lost(StreamErrorKind::Ended)).0;
+            life = life.step(at(ms + 100), 0.0, Event::Closed).0;
+            let next = life.next_attempt().unwrap();
+            ms = u64::try_from((next - t).as_millis()).unwrap();
+            life = life.step(next, 0.0, QUIET).0;
+        }
+        assert!(begun.windows(2).take(19).all(|pair| pair[1] - pair[0] <= 1_100), "{begun:?}");
+        assert!(begun.windows(21).all(|pair| pair[20] - pair[0] >= 60_000), "{begun:?}");
+        assert!(begun.len() >= 55, "{} in three minutes", begun.len());
+    }
+
+    #[test]
+    fn what_only_the_operator_can_mend_is_asked_again_once_a_minute() {
+        let t = Instant::now();
+        let wait = |before: &[(u64, Event)], kind| {
+            let script = [&[(0, Event::Wanted)], before, &[(1_000, lost(kind))]].concat();
             match run(t, &script).0.state {
                 State::Closing { then: Then::Wait(delay) } => delay.as_secs(),
                 state => panic!("{state:?}"),
             }
         };
-        assert_eq!(wait_after(4), 16);
-        assert_eq!(wait_after(31), 1);
+        for kind in [
+            StreamErrorKind::UnsupportedCodec,
+            StreamErrorKind::NoSuchStream,
+            StreamErrorKind::Redirected,
+            StreamErrorKind::BasicRefused,
+            StreamErrorKind::CertificateChanged,
+        ] {
+            assert_eq!(wait(&[], kind), 60, "{kind:?}");
+            // It was recorded a moment ago, and may be starting up.
+            let before =
+                [(1, frame(t)), (500, lost(StreamErrorKind::Ended)), (600, Event::Closed), (900, QUIET)];
+            let before = [&before[..3], &[(1_000 - 1, Event::Changed)]].concat();
+            assert_eq!(wait(&before, kind), 1, "{kind:?}");
+        }
+        assert_eq!(wait(&[], StreamErrorKind::Protocol), 1);
+        let life =
+            run(t, &[(0, Event::Wanted), (1, lost(StreamErrorKind::NoSuchStream)), (2, Event::Closed)]).0;
+        assert!(!life.knocks());
+    }
+
+    #[test]
+    fn a_camera_that_lives_may_be_silent_for_fifteen_seconds() {
+        let t = Instant::now();
+        let at = |ms| t + Duration::from_millis(ms);
+        let quiet = |now_ms: u64, alive_ms: u64| {
+            (
+                now_ms,
+                Event::Tick {
+                    last_frame: Some(t),
+                    alive: Some(at(alive_ms)),
+                    interval: Duration::from_millis(40),
+                },
+            )
+        };
+        let (life, done) =
+            run(t, &[(0, Event::Wanted), (10, frame(t)), quiet(4_700, 3_000), quiet(9_000, 8_000)]);
+        assert_eq!((life.shown().0, done.len()), (Shown::Stalled, 1));
+        let mut script = vec![(0, Event::Wanted), (10, frame(t)), quiet(4_700, 3_000), quiet(9_000, 8_000)];
+        script.push((10_000, frame(at(10_000))));
+        assert_eq!(run(t, &script).0.shown().0, Shown::Recording);
+        script.pop();
+        script.push(quiet(15_000, 14_000));
+        assert_eq!(run(t, &script).1.last(), Some(&(15_000, Action::Close)));
+        let dead = [(0, Event::Wanted), (10, frame(t)), quiet(9_000, 4_000)];
+        assert_eq!(run(t, &dead).1.last(), Some(&(9_000, Action::Close)));
     }
 
     fn event() -> impl Strategy<Value = Event> {
@@ -436,7 +551,7 @@ mod tests {
             Just(QUIET),
             Just(QUIET),
             Just(frame(Instant::now())),
-            proptest::sample::select(StreamErrorKind::ALL).prop_map(Event::Lost),
+            proptest::sample::select(StreamErrorKind::ALL).prop_map(lost),
             Just(Event::Closed),
             any::<bool>().prop_map(|answered| Event::Knocked { answered }),
         ]

@@ -1,5 +1,7 @@
 //! Which pipeline text a purpose needs, and which values go onto which named element. Plain data: `media` binds it.
 
+use std::time::Duration;
+
 use super::{
     address::{BadAddress, StreamUrl},
     camera::{Camera, Transport},
@@ -107,6 +109,8 @@ pub struct SourceSettings {
     pub source: SourceChoice,
     /// What the camera is asked to play.
     pub play: Play,
+    /// From the start of an attempt to the first frame.
+    pub connect_within: Duration,
 }
 
 /// What a camera is asked to play.
@@ -122,6 +126,12 @@ pub enum Play {
 }
 
 impl SourceSettings {
+    /// Each answer of the camera is waited for so long: not for all of the time that the attempt has, so that a camera that does not
+    /// answer is told from one that does and sends nothing.
+    pub fn answer_within(&self) -> Duration {
+        self.connect_within * 4 / 5
+    }
+
     /// What opens a stream without log-in, over TCP.
     pub fn new(url: StreamUrl) -> Self {
         Self {
@@ -134,6 +144,7 @@ impl SourceSettings {
             audio: false,
             source: SourceChoice::Auto,
             play: Play::Live,
+            connect_within: Duration::from_secs(15),
         }
     }
 
@@ -144,14 +155,21 @@ impl SourceSettings {
             password: camera.password.clone(),
             tls_fingerprint: camera.tls_fingerprint.clone(),
             allow_basic: camera.allow_basic,
+            connect_within: Duration::from_secs(camera.connect_seconds.into()),
             ..Self::new(url)
         }
     }
 
-    /// What opens the stream of `camera` that is recorded.
-    pub fn of(camera: &Camera) -> Result<Self, BadAddress> {
+    /// What opens the stream of `camera` that is recorded. `default` is the choice of the configuration, for cameras without
+    /// one of their own.
+    pub fn of(camera: &Camera, default: SourceChoice) -> Result<Self, BadAddress> {
         let url = camera.url(camera.record_profile)?;
-        Ok(Self { transport: camera.transport, audio: camera.record_audio, ..Self::at(camera, url) })
+        Ok(Self {
+            transport: camera.transport,
+            audio: camera.record_audio,
+            source: camera.source.unwrap_or(default),
+            ..Self::at(camera, url)
+        })
     }
 
     /// The bindings of the element `src` that every text with a camera has.
@@ -183,9 +201,34 @@ impl SourceSettings {
 /// What a text for recording needs to do by hand what the program does for `camera`. The program itself chooses the
 /// cuts and sets no limit.
 pub fn by_hand(camera: &Camera) -> Result<Vec<Binding>, BadAddress> {
-    let mut all = SourceSettings::of(camera)?.bindings();
+    let mut all = SourceSettings::of(camera, SourceChoice::Rtspsrc)?.bindings();
     let limit_ns = u64::from(camera.segment_seconds) * 1_000_000_000;
     let value = BoundValue::Plain(limit_ns.to_string());
     all.push(Binding { element: "segments", property: "max-size-time", value });
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::camera::CameraPatch;
+
+    #[test]
+    fn a_camera_without_a_source_has_that_of_the_configuration() {
+        let of = |source, default| {
+            let given = CameraPatch {
+                main_url: Some(Some("rtsp://h/x".to_owned())),
+                source: Some(source),
+                connect_seconds: Some(40),
+                ..CameraPatch::default()
+            };
+            let camera = Camera::new("front".parse().unwrap(), given).unwrap();
+            let settings = SourceSettings::of(&camera, default).unwrap();
+            assert_eq!(settings.connect_within, Duration::from_secs(40));
+            settings.source
+        };
+        assert_eq!(of(None, SourceChoice::Rtspsrc), SourceChoice::Rtspsrc);
+        assert_eq!(of(Some(SourceChoice::Native), SourceChoice::Rtspsrc), SourceChoice::Native);
+        assert_eq!(of(Some(SourceChoice::Auto), SourceChoice::Rtspsrc), SourceChoice::Auto);
+    }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     camera::{Profile, words},
     copies::{Copies, CopyState},
+    stream::StreamId,
 };
 use crate::base::{CameraId, WallUs};
 
@@ -64,7 +65,7 @@ impl AudioCodec {
 }
 
 /// Where a segment's footage came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// The camera's live stream.
     Live,
@@ -118,6 +119,13 @@ pub struct SegmentHead {
     pub source: Source,
     /// Whether it is for the mirror alone: recorded outside its schedule and triggers (`mirror_mode = continuous`).
     pub only_mirror: bool,
+}
+
+impl SegmentHead {
+    /// The stream that it is of.
+    pub fn stream(&self) -> StreamId {
+        StreamId { camera: self.camera.clone(), profile: self.profile, source: self.source }
+    }
 }
 
 /// How much of a segment is on disk.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::camera::words;
-use super::segment::Codec;
+use super::{segment::Codec, source::SourceKind, unit::Damage};
 use crate::base::WallUs;
 
 /// Why there are no frames. The right reaction differs, so it is typed.
@@ -51,6 +51,19 @@ words!(StreamErrorKind {
 });
 
 impl StreamErrorKind {
+    /// Whether only another setting can help.
+    pub fn needs_operator(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorised
+                | Self::BasicRefused
+                | Self::CertificateChanged
+                | Self::NoSuchStream
+                | Self::UnsupportedCodec
+                | Self::Redirected
+        )
+    }
+
     /// What the operator can do about it.
     pub fn remedy(self) -> &'static str {
         match self {
@@ -191,6 +204,8 @@ pub struct Observed {
     pub pre_roll: Option<Duration>,
     /// Number of the last keyframe.
     pub picture: Option<u64>,
+    /// What arrived broken.
+    pub damage: Damage,
 }
 
 /// Everything that is shown of a camera's state.
@@ -216,6 +231,10 @@ pub struct CameraStatus {
     pub reconnects: u64,
     /// The last thing that went wrong, secrets masked.
     pub last_error: Option<String>,
+    /// What receives its stream; `None` before its first description.
+    pub source: Option<SourceKind>,
+    /// Why that is not the native source although it was tried.
+    pub source_fallback: Option<String>,
     /// Figures.
     pub observed: Observed,
 }

@@ -83,3 +83,11 @@ pub struct Damage {
     /// RTP packets that never arrived, by their sequence numbers.
     pub lost_packets: u64,
 }
+
+impl std::ops::AddAssign for Damage {
+    fn add_assign(&mut self, other: Self) {
+        self.damaged_units += other.damaged_units;
+        self.resyncs += other.resyncs;
+        self.lost_packets += other.lost_packets;
+    }
+}

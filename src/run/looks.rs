@@ -36,8 +36,8 @@ const PICTURE_WIDTH: u32 = 1280;
 const THUMBNAIL_WIDTH: u32 = 640;
 /// A decoder that takes longer is left to its thread.
 const DECODE_WITHIN: Duration = Duration::from_secs(6);
-/// A probe waits so long for the first frame, as connecting does, and then for rates.
-const PROBE_WITHIN: Duration = Duration::from_secs(15 + 6);
+/// After the time for the first frame, a probe waits so long for rates.
+const RATES_WITHIN: Duration = Duration::from_secs(6);
 /// A probe looks so often whether it has seen enough.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -103,7 +103,7 @@ impl Watchkeeper {
         }
     }
 
-    /// A line for `gst-launch-1.0` that reproduces what runs for a camera; secrets as `***`.
+    /// A line for `gst-launch-1.0` that reproduces, with rtspsrc, what runs for a camera; secrets as `***`.
     pub fn pipeline_line(&self, id: &CameraId) -> Result<String, Error> {
         let camera = self.with(id, |entry| entry.camera.clone())?;
         let video = self.session(id)?.and_then(|session| session.seen().video);
@@ -128,9 +128,9 @@ impl Watchkeeper {
 
     async fn probe_stream_of(&self, id: &CameraId, camera: &Camera) -> Result<Probe, Error> {
         let turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
-        let url = source(camera)?.url.as_str().to_owned();
+        let url = self.source(camera)?.url.as_str().to_owned();
         if let Some(outcome) = self.look_at(id).await? {
-            return Ok(Probe { url, certificate: camera.tls_fingerprint.clone(), outcome, refill: None });
+            return self.looked_at(id, url, outcome);
         }
         drop(turn);
         self.probe_stream(camera).await
@@ -153,31 +153,40 @@ impl Watchkeeper {
 
     async fn probe_stream(&self, camera: &Camera) -> Result<Probe, Error> {
         let _turn = self.0.probes.try_acquire().map_err(|_| Error::Busy)?;
-        let settings = source(camera)?;
+        let settings = self.source(camera)?;
         let url = settings.url.as_str().to_owned();
         let began = Instant::now();
         // The stream may be one of a camera that we have; there is never a second session of it.
         let ours = self.entries().iter().find_map(|(id, entry)| {
-            source(&entry.camera).is_ok_and(|of| of.url == settings.url).then(|| id.clone())
+            self.source(&entry.camera).is_ok_and(|of| of.url == settings.url).then(|| id.clone())
         });
         loop {
             let held = match &ours {
-                Some(id) => self.stream(id, began + PROBE_WITHIN).await?,
+                Some(id) => self.stream(id, began + settings.connect_within + RATES_WITHIN).await?,
                 None => None,
             };
             if ours.is_none() || held.is_some() {
                 let ours = ours.as_ref().zip(held);
-                if let Some((certificate, outcome)) = self.look_afresh(settings.clone(), began, ours).await? {
-                    return Ok(Probe { url, certificate, outcome, refill: None });
+                if let Some(probe) = self.look_afresh(settings.clone(), began, ours).await? {
+                    return Ok(probe);
                 }
             }
             if let Some(id) = &ours
                 && let Some(outcome) = self.look_at(id).await?
             {
-                let certificate = self.with(id, |entry| entry.camera.tls_fingerprint.clone())?;
-                return Ok(Probe { url, certificate, outcome, refill: None });
+                return self.looked_at(id, url, outcome);
             }
         }
+    }
+
+    /// The probe of a camera whose own session was looked at.
+    fn looked_at(&self, id: &CameraId, url: String, outcome: Outcome) -> Result<Probe, Error> {
+        self.with(id, |entry| {
+            let status = entry.driver.status.borrow();
+            let (source, source_fallback) = (status.source, status.source_fallback.clone());
+            let certificate = entry.camera.tls_fingerprint.clone();
+            Probe { url, certificate, outcome, refill: None, source, source_fallback }
+        })
     }
 
     /// The stream of a camera of ours, for a session beside its driver; `None` if the driver is to have it.
@@ -208,7 +217,8 @@ impl Watchkeeper {
     /// Looks at a session that is open, or about to be; `None` if there is to be none any more.
     async fn look_at(&self, id: &CameraId) -> Result<Option<Outcome>, Error> {
         let mut ticks = interval(LOOK_EVERY);
-        let deadline = Instant::now() + PROBE_WITHIN;
+        let connect = self.with(id, |entry| entry.camera.connect_seconds)?;
+        let deadline = Instant::now() + Duration::from_secs(connect.into()) + RATES_WITHIN;
         loop {
             ticks.tick().await;
             if !self.wanted(id)? {
@@ -232,25 +242,40 @@ impl Watchkeeper {
         }
     }
 
-    /// Looks with a session of its own; `None` if it gave way, because the camera is to be recorded now. Beside the outcome: the
-    /// certificate that the camera showed.
+    /// Looks with a session of its own; `None` if it gave way, because the camera is to be recorded now.
     async fn look_afresh(
         &self,
         settings: SourceSettings,
         began: Instant,
         ours: Option<(&CameraId, OwnedSemaphorePermit)>,
-    ) -> Result<Option<(Option<String>, Outcome)>, Error> {
+    ) -> Result<Option<Probe>, Error> {
         let (ours, held) = ours.unzip();
         let (tell, mut told) = mpsc::unbounded_channel();
-        let password = settings.password.clone();
+        let (password, url) = (settings.password.clone(), settings.url.as_str().to_owned());
+        let within = settings.connect_within + RATES_WITHIN;
+        let nothing = Probe {
+            url,
+            certificate: None,
+            outcome: Err((StreamErrorKind::Internal, String::new())),
+            refill: None,
+            source: None,
+            source_fallback: None,
+        };
         let events = move |event| {
             let _ = tell.send(event);
+        };
+        let mut login = match self.0.deps.logins.admit(&settings).await {
+            Ok(login) => login,
+            Err((error, _)) => {
+                return Ok(Some(Probe { outcome: Err((error.kind, error.detail)), ..nothing }));
+            }
         };
         let session =
             match Session::open(&self.0.deps.sources, settings, Use::Look("probe".to_owned()), events) {
                 Ok(session) => session,
                 Err(error) => {
-                    return Ok(Some((None, Err((StreamErrorKind::Internal, Chain(&error).to_string())))));
+                    let outcome = Err((StreamErrorKind::Internal, Chain(&error).to_string()));
+                    return Ok(Some(Probe { outcome, ..nothing }));
                 }
             };
         let looking = Looking { session: Some(session), held };
@@ -259,8 +284,12 @@ impl Watchkeeper {
         let outcome = loop {
             tokio::select! {
                 Some(event) = told.recv() => match event {
-                    SourceEvent::Described(description) => described = Some(description),
+                    SourceEvent::Described(description) => {
+                        login.accepted();
+                        described = Some(description);
+                    }
                     SourceEvent::Lost(StreamError { kind, detail }) => {
+                        login.lost(kind);
                         let password = password.as_ref().map(Secret::reveal).unwrap_or_default();
                         break Err((kind, mask::secret(&detail, password)));
                     }
@@ -275,7 +304,7 @@ impl Watchkeeper {
                     {
                         return Ok(None);
                     }
-                    if began.elapsed() > PROBE_WITHIN {
+                    if began.elapsed() > within {
                         break Err((StreamErrorKind::Silent, "no frame came in time".to_owned()));
                     }
                 }
@@ -290,8 +319,20 @@ impl Watchkeeper {
             }
             Err(lost) => Err(lost),
         };
-        let certificate = described.and_then(|of| of.fingerprint);
-        Ok(Some((certificate, outcome)))
+        let Some(described) = described else { return Ok(Some(Probe { outcome, ..nothing })) };
+        Ok(Some(Probe {
+            certificate: described.fingerprint,
+            outcome,
+            source: Some(described.source),
+            source_fallback: described.fallback,
+            ..nothing
+        }))
+    }
+
+    /// What opens the stream that is recorded.
+    fn source(&self, camera: &Camera) -> Result<SourceSettings, Error> {
+        SourceSettings::of(camera, self.0.deps.default_source)
+            .map_err(|_| Error::Internal("a checked camera has no URL"))
     }
 
     async fn found(&self, seen: &Seen, audio: Option<String>, first_frame_ms: Option<u64>) -> ProbeFound {
@@ -301,9 +342,4 @@ impl Watchkeeper {
         };
         ProbeFound { found: look::found(seen), audio, first_frame_ms, thumbnail }
     }
-}
-
-/// What opens the stream that is recorded.
-fn source(camera: &Camera) -> Result<SourceSettings, Error> {
-    SourceSettings::of(camera).map_err(|_| Error::Internal("a checked camera has no URL"))
 }

@@ -13,6 +13,7 @@ mod keeper;
 mod latest;
 mod ledger;
 mod library;
+mod logins;
 mod looks;
 mod mirror;
 pub mod recovery;
@@ -60,6 +61,7 @@ use crate::{
         refill::way::{self, Known},
         schedule::Zone,
         segment::Segment,
+        source::{SourceChoice, SourceKind},
         status::{CameraStatus, StreamErrorKind},
         timeline::Range,
     },
@@ -86,6 +88,8 @@ pub struct Settings {
     pub recordings_dir: PathBuf,
     /// Directory whose pipeline texts replace those built in.
     pub pipelines_dir: Option<PathBuf>,
+    /// Which implementation receives cameras that name none.
+    pub source: SourceChoice,
     /// What all cameras together may keep.
     pub storage: StorageLimits,
     /// What all samplers together may take.
@@ -231,6 +235,10 @@ pub struct Probe {
     pub outcome: Result<ProbeFound, (StreamErrorKind, String)>,
     /// How the camera gives its own recordings away.
     pub refill: Option<Known>,
+    /// What received the stream; `None` if the camera did not describe it.
+    pub source: Option<SourceKind>,
+    /// Why that was not the native source although it was tried.
+    pub source_fallback: Option<String>,
 }
 
 /// What a look at a stream found.

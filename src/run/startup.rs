@@ -278,7 +278,9 @@ impl Watchkeeper {
         let deps = Deps {
             pins,
             wants,
-            sources: Sources::new(Texts::new(settings.pipelines_dir.clone())),
+            logins: Default::default(),
+            sources: Sources::new(Texts::new(settings.pipelines_dir.clone())).map_err(StartError::Thread)?,
+            default_source: settings.source,
             texts: Texts::new(settings.pipelines_dir.clone()),
             volumes: volumes.clone(),
             hub: hub.clone(),

@@ -16,6 +16,7 @@ use crate::{
         demand::Mode,
         refill::way::{Method, TimeFormat},
         schedule::{self, Row, Schedule, Zone},
+        source::SourceChoice,
     },
 };
 
@@ -45,20 +46,22 @@ const INSERT: &str = "
                         record_profile, transport, record_enabled, segment_seconds, record_mode, schedule,
                         time_zone, pre_roll_seconds, post_roll_seconds, event_idle_session, record_audio,
                         tls_fingerprint, allow_basic, retention_hours, quota_bytes, mirror_enabled, mirror_mode,
-                        refill_enabled, refill_method, refill_url, refill_time_format, onvif_port, created_us)
+                        refill_enabled, refill_method, refill_url, refill_time_format, onvif_port, source,
+                        connect_seconds, created_us)
     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-            ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)
+            ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)
     on conflict (id) do nothing";
 
 const UPDATE: &str = "
     update camera
        set name = ?2, vendor = ?3, address = ?4, rtsp_port = ?5, channel = ?6, username = ?7,
-           password = case when ?33 then password else ?8 end, main_url = ?9, sub_url = ?10,
+           password = case when ?35 then password else ?8 end, main_url = ?9, sub_url = ?10,
            record_profile = ?11, transport = ?12, record_enabled = ?13, segment_seconds = ?14,
            record_mode = ?15, schedule = ?16, time_zone = ?17, pre_roll_seconds = ?18, post_roll_seconds = ?19,
            event_idle_session = ?20, record_audio = ?21, tls_fingerprint = ?22,
            allow_basic = ?23, retention_hours = ?24, quota_bytes = ?25, mirror_enabled = ?26, mirror_mode = ?27,
-           refill_enabled = ?28, refill_method = ?29, refill_url = ?30, refill_time_format = ?31, onvif_port = ?32
+           refill_enabled = ?28, refill_method = ?29, refill_url = ?30, refill_time_format = ?31, onvif_port = ?32,
+           source = ?33, connect_seconds = ?34
      where id = ?1";
 
 const DELETE: &str = "delete from camera where id = ?1";
@@ -68,7 +71,7 @@ const LIST: &str = "
            transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
            post_roll_seconds, event_idle_session, record_audio, tls_fingerprint, allow_basic, retention_hours,
            quota_bytes, mirror_enabled, mirror_mode, refill_enabled, refill_method, refill_url, refill_time_format,
-           onvif_port, created_us
+           onvif_port, source, connect_seconds, created_us
       from camera order by id";
 
 const GET: &str = "
@@ -76,7 +79,7 @@ const GET: &str = "
            transport, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
            post_roll_seconds, event_idle_session, record_audio, tls_fingerprint, allow_basic, retention_hours,
            quota_bytes, mirror_enabled, mirror_mode, refill_enabled, refill_method, refill_url, refill_time_format,
-           onvif_port, created_us
+           onvif_port, source, connect_seconds, created_us
       from camera where id = ?1";
 
 #[cfg(test)]
@@ -142,7 +145,7 @@ fn none(id: &CameraId) -> Error {
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
-/// Parameters 1 to 32 of [`INSERT`] and [`UPDATE`].
+/// Parameters 1 to 34 of [`INSERT`] and [`UPDATE`].
 fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
     // Without `..`: a new setting must be stored.
     let Camera {
@@ -158,6 +161,8 @@ fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
         sub_url,
         record_profile,
         transport,
+        source,
+        connect_seconds,
         tls_fingerprint,
         allow_basic,
         record_enabled,
@@ -212,6 +217,8 @@ fn bind<'q>(query: Query<'q>, vault: &Vault, camera: &'q Camera) -> Query<'q> {
         .bind(refill_url)
         .bind(refill_time_format.word())
         .bind(onvif_port)
+        .bind(source.map(SourceChoice::word))
+        .bind(connect_seconds)
 }
 
 #[derive(FromRow)]
@@ -248,6 +255,8 @@ struct CameraRow {
     refill_url: Option<String>,
     refill_time_format: String,
     onvif_port: u16,
+    source: Option<String>,
+    connect_seconds: u32,
     created_us: i64,
 }
 
@@ -258,6 +267,7 @@ impl CameraRow {
         let password = sealed.and_then(|sealed| vault.open_sealed(&self.id, sealed).ok());
         let rows: Option<Vec<Row>> = serde_json::from_str(&self.schedule).ok();
         let zone = self.time_zone.as_deref();
+        let source = |word: &str| SourceChoice::from_word(word).ok_or_else(|| bad("camera.source", word));
         Ok(StoredCamera {
             created: WallUs(self.created_us),
             password_unreadable: sealed.is_some() && password.is_none(),
@@ -276,6 +286,8 @@ impl CameraRow {
                     .ok_or_else(|| bad("camera.record_profile", &self.record_profile))?,
                 transport: Transport::from_word(&self.transport)
                     .ok_or_else(|| bad("camera.transport", &self.transport))?,
+                source: self.source.as_deref().map(source).transpose()?,
+                connect_seconds: self.connect_seconds,
                 tls_fingerprint: self.tls_fingerprint,
                 allow_basic: self.allow_basic,
                 retention_hours: self.retention_hours,

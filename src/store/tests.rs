@@ -20,6 +20,7 @@ use crate::{
         refill::way::{Method, TimeFormat},
         schedule::{Row, Schedule, Zone},
         segment::{Codec, Extent, Hash, SegmentFacts, SegmentHead, SegmentState, Source},
+        source::SourceChoice,
         timeline::Range,
     },
 };
@@ -109,6 +110,8 @@ async fn a_camera_comes_back_as_it_went() {
         sub_url: Some("rtsp://h/s".into()),
         record_profile: Profile::Sub,
         transport: Transport::Auto,
+        source: Some(SourceChoice::Rtspsrc),
+        connect_seconds: 60,
         tls_fingerprint: Some("ab".repeat(32)),
         allow_basic: true,
         record_enabled: false,

@@ -508,6 +508,16 @@ test("a trigger is given, and until when it records is shown", async () => {
   }));
 });
 
+test("what receives a camera is chosen in the form, and how long the first frame may take", async () => {
+  await withSpare({ source: "rtspsrc" }, () => onPage(browser, { route: "/#/cameras/spare/settings" }, async (page) => {
+    await page.getByText("More connection settings").click();
+    assert.deepEqual([await page.getByTestId("field-source").inputValue(), await page.getByTestId("field-connect_seconds").inputValue()], ["rtspsrc", "15"]);
+    await page.getByTestId("field-source").selectOption("");
+    await page.getByTestId("field-connect_seconds").fill("30");
+    assert.deepEqual(await saved(page), { source: null, connect_seconds: 30 });
+  }));
+});
+
 test("the mirror's copy is chosen in the form, and its mode only where it says something", async () => {
   await withSpare({ record_mode: "event" }, () => onPage(browser, { route: "/#/cameras/spare/settings" }, async (page) => {
     const mode = page.getByTestId("field-mirror_mode");

@@ -163,6 +163,8 @@ fn what_was_recorded_and_what_happened_is_listed() {
         texts["pipelines"].as_array().unwrap().iter().map(|text| text["file"].as_str().unwrap()).collect();
     assert!(files.contains(&"record-h264.launch") && files.contains(&"audio-opus.launch"), "{files:?}");
     assert!(line.does(&["pipeline", "show", "front"]).starts_with("gst-launch-1.0 -e rtspsrc "));
+    let shown = line.json(&["pipeline", "show", "front"]);
+    assert!(shown["launch"].is_string() && shown["source"].is_string(), "{shown}");
     assert!(line.does(&["pipeline", "dot", "front"]).starts_with("digraph "));
     line.does(&["pipeline", "check"]);
     let texts = dir.path().join("texts");

@@ -58,6 +58,7 @@ impl Rig {
             data_dir: dir.path().join("data"),
             recordings_dir: dir.path().join("recordings"),
             pipelines_dir: None,
+            source: Default::default(),
             storage: StorageLimits::default(),
             mirror: None,
             resync_bytes_per_second: 32 << 20,

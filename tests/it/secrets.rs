@@ -81,7 +81,15 @@ fn a_password_is_in_no_answer_log_event_graph_command_line_or_file() {
         assert_without(SECRET, path, &answer.text());
     }
     let graph = get(&process, "/api/v1/cameras/front/pipeline.dot").text();
+    assert!(graph.starts_with("digraph") && graph.contains("GstSplitMuxSink"), "{graph}");
+    send(&process, "PATCH", "/api/v1/cameras/yard", r#"{"source": "rtspsrc"}"#);
+    let graph = process.until("the graph of rtspsrc", "/api/v1/cameras/yard", |camera| {
+        camera["status"]["state"] == "recording" && camera["status"]["source"] == "rtspsrc"
+    });
+    assert_without(SECRET, "the camera", &graph.to_string());
+    let graph = get(&process, "/api/v1/cameras/yard/pipeline.dot").text();
     assert!(graph.starts_with("digraph") && graph.contains("GstRTSPSrc"), "{graph}");
+    assert_without(SECRET, "the graph", &graph);
     for id in ["front", "yard", "wrong"] {
         let probed = send(&process, "POST", &format!("/api/v1/cameras/{id}/probe"), "{}");
         assert_eq!(probed.status, 200);

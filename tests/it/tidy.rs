@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("media", &["base", "model"]),
     ("disk", &["base", "model"]),
     ("rtsp", &["base", "model"]),
-    ("source", &["base", "model", "media"]),
+    ("source", &["base", "model", "rtsp", "media"]),
     ("run", &["base", "model", "store", "media", "source", "disk"]),
     ("api", &["base", "model", "run"]),
     ("cli", &["base", "model", "store", "media", "source", "disk", "run", "api"]),

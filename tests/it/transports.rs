@@ -16,8 +16,7 @@ use watchkeeper::{
         status::{Shown, StreamErrorKind},
     },
     source::{
-        Sources,
-        gstreamer::preflight,
+        Sources, preflight,
         session::{Session, Use},
     },
 };
@@ -197,7 +196,7 @@ async fn a_session_talks_to_no_other_certificate() {
             tell.lock().unwrap().send(lost).unwrap();
         }
     };
-    let sources = Sources::new(Texts::default());
+    let sources = Sources::new(Texts::default()).unwrap();
     let session = Session::open(&sources, settings, Use::Look("test".into()), events).unwrap();
     let lost = told.recv_timeout(FIRST_FRAME_WITHIN).unwrap();
     session.close();

@@ -1,4 +1,4 @@
-//! Cameras: what is said of them, and what is shown of them.
+//! Cameras: what is said of them, and what is shown of their settings.
 
 use std::fmt;
 
@@ -6,18 +6,19 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::ToSchema;
 
 use super::{
-    CodecWord, Int, MirrorModeWord, ProfileWord, RecordModeWord, RefillMethodWord, StateWord, Time,
-    TimeFormatWord, TransportWord, VendorWord, Word, probe::RefillWay, rounded,
+    Int, MirrorModeWord, ProfileWord, RecordModeWord, RefillMethodWord, SourceChoiceWord, Time,
+    TimeFormatWord, TransportWord, VendorWord, Word, probe::RefillWay, status::CameraStatus,
 };
 use crate::{
-    base::{CameraId, Secret, mask},
+    base::{CameraId, Secret},
     model::{
         self,
-        camera::{BadField, CameraPatch, POST_ROLL_MAX, PRE_ROLL_MAX},
+        camera::{
+            BadField, CONNECT_SECONDS_MAX, CONNECT_SECONDS_MIN, CameraPatch, POST_ROLL_MAX, PRE_ROLL_MAX,
+        },
         demand::{Trigger, Window, WindowChange},
         retention::RETENTION_HOURS_MAX,
         schedule::{Row, Zone},
-        status::Observed,
     },
     run::CameraNow,
 };
@@ -57,6 +58,12 @@ pub(crate) struct Camera {
     sub_url: Option<String>,
     record_profile: ProfileWord,
     transport: TransportWord,
+    /// Which implementation receives the camera: `native` (Watchkeeper's own), `rtspsrc` (GStreamer's), or `auto`: native, and
+    /// rtspsrc where native cannot; null: as `source` in the service's configuration says.
+    #[schema(required)]
+    source: Option<SourceChoiceWord>,
+    /// Seconds from the start of a connection attempt to the first frame.
+    connect_seconds: u32,
     /// SHA-256 of the only certificate that is talked to through rtsps; the first that is seen is kept here.
     #[schema(required)]
     tls_fingerprint: Option<String>,
@@ -122,6 +129,8 @@ impl From<&CameraNow> for Camera {
             sub_url,
             record_profile,
             transport,
+            source,
+            connect_seconds,
             tls_fingerprint,
             allow_basic,
             record_enabled,
@@ -156,6 +165,8 @@ impl From<&CameraNow> for Camera {
             sub_url: sub_url.clone(),
             record_profile: Word(*record_profile),
             transport: Word(*transport),
+            source: source.map(Word),
+            connect_seconds: *connect_seconds,
             tls_fingerprint: tls_fingerprint.clone(),
             allow_basic: *allow_basic,
             record_enabled: *record_enabled,
@@ -226,120 +237,9 @@ impl From<ScheduleRow> for Row {
     }
 }
 
-/// How a camera is. Counters run since the service started; rates are observed over the last seconds.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub(crate) struct CameraStatus {
-    state: StateWord,
-    /// A word for why: of a camera that is offline or stalled one of `StreamErrorKind`, of an error `disk`, `no_keyframe` or
-    /// `bad_config`, of an idle one `armed`, `outside_schedule` or `waits_for_trigger`.
-    #[schema(required)]
-    reason: Option<String>,
-    /// One sentence that says what to do next.
-    #[schema(required)]
-    detail: Option<String>,
-    /// Since when it is in this state.
-    since: Time,
-    #[schema(required)]
-    last_frame_at: Option<Time>,
-    /// Of a camera that is `outside_schedule`: when its next window opens; null if none ever does.
-    #[schema(required)]
-    until: Option<Time>,
-    /// When the window of the last trigger ends, while it runs.
-    #[schema(required)]
-    window_end: Option<Time>,
-    /// When it is tried again.
-    #[schema(required)]
-    next_attempt_at: Option<Time>,
-    /// How often it came back.
-    reconnects: u64,
-    /// The last thing that went wrong.
-    #[schema(required)]
-    last_error: Option<String>,
-    #[schema(required)]
-    codec: Option<CodecWord>,
-    #[schema(required)]
-    width: Option<u32>,
-    #[schema(required)]
-    height: Option<u32>,
-    #[schema(required)]
-    fps: Option<f64>,
-    #[schema(required)]
-    bit_rate_bps: Option<u64>,
-    #[schema(required)]
-    keyframe_interval_s: Option<f64>,
-    /// How far the camera's clock is ahead of the host's; null before its first sender report.
-    #[schema(required)]
-    clock_offset_ms: Option<i64>,
-    frames: u64,
-    bytes: u64,
-    segments: u64,
-    dropped_frames: u64,
-    /// Of an armed camera, how far back what it keeps in memory reaches, in seconds.
-    #[schema(required)]
-    pre_roll_s: Option<f64>,
-    /// Number of the last keyframe; changes when snapshot.jpg would.
-    #[schema(required)]
-    picture: Option<u64>,
-}
-
-impl From<&model::status::CameraStatus> for CameraStatus {
-    fn from(status: &model::status::CameraStatus) -> Self {
-        let model::status::CameraStatus {
-            shown,
-            reason,
-            detail,
-            since,
-            last_frame_at,
-            until,
-            window_end,
-            next_attempt_at,
-            reconnects,
-            last_error,
-            observed,
-        } = status;
-        let Observed {
-            video,
-            fps,
-            bit_rate_bps,
-            keyframe_interval,
-            clock_ahead_us,
-            frames,
-            bytes,
-            segments,
-            dropped_frames,
-            pre_roll,
-            picture,
-        } = observed;
-        Self {
-            state: Word(*shown),
-            reason: reason.map(str::to_owned),
-            detail: detail.as_deref().map(mask::urls),
-            since: Time(*since),
-            last_frame_at: last_frame_at.map(Time),
-            until: until.map(Time),
-            window_end: window_end.map(Time),
-            next_attempt_at: next_attempt_at.map(Time),
-            reconnects: *reconnects,
-            last_error: last_error.as_deref().map(mask::urls),
-            codec: video.map(|(codec, _, _)| Word(codec)),
-            width: video.map(|(_, width, _)| width),
-            height: video.map(|(_, _, height)| height),
-            fps: fps.map(rounded),
-            bit_rate_bps: *bit_rate_bps,
-            keyframe_interval_s: keyframe_interval.map(|interval| rounded(interval.as_secs_f64())),
-            clock_offset_ms: clock_ahead_us.map(|us| us / 1000),
-            frames: *frames,
-            bytes: *bytes,
-            segments: *segments,
-            dropped_frames: *dropped_frames,
-            pre_roll_s: pre_roll.map(|reach| rounded(reach.as_secs_f64())),
-            picture: *picture,
-        }
-    }
-}
-
 type Port = Int<1, 65_535>;
 type Channel = Int<1, 256>;
+type ConnectSeconds = Int<CONNECT_SECONDS_MIN, CONNECT_SECONDS_MAX>;
 type PreRoll = Int<0, PRE_ROLL_MAX>;
 type PostRoll = Int<0, POST_ROLL_MAX>;
 type RetentionHours = Int<1, RETENTION_HOURS_MAX>;
@@ -423,6 +323,15 @@ macro_rules! settings {
             #[serde(default, deserialize_with = "given")]
             #[schema(nullable = false)]
             transport: Option<TransportWord>,
+            /// Which implementation receives the camera: native (Watchkeeper's own), rtspsrc (GStreamer's), or auto: native,
+            /// and rtspsrc where native cannot. null: as `source` in the service's configuration says.
+            #[serde(default, deserialize_with = "clearable")]
+            #[schema(value_type = Option<SourceChoiceWord>)]
+            source: Option<Option<SourceChoiceWord>>,
+            /// Seconds from the start of a connection attempt to the first frame. A new camera has 15.
+            #[serde(default, deserialize_with = "given")]
+            #[schema(value_type = u32, required = false, minimum = 5, maximum = 60)]
+            connect_seconds: Option<ConnectSeconds>,
             /// SHA-256 of the camera's certificate: 64 hexadecimal digits, with colons or without. null: the next that is
             /// seen is kept.
             #[serde(default, deserialize_with = "clearable")]
@@ -518,7 +427,7 @@ macro_rules! patch {
         let $name {
             $($id: _,)?
             name, vendor, address, rtsp_port, channel, username, password, main_url, sub_url, record_profile,
-            transport, tls_fingerprint, allow_basic, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
+            transport, source, connect_seconds, tls_fingerprint, allow_basic, record_enabled, segment_seconds, record_mode, schedule, time_zone, pre_roll_seconds,
             post_roll_seconds, event_idle_session, record_audio, retention_hours, quota_bytes,
             mirror_enabled, mirror_mode, refill_enabled, refill_method, refill_url, refill_time_format, onvif_port,
         } = $body;
@@ -535,6 +444,8 @@ macro_rules! patch {
             sub_url,
             record_profile: record_profile.map(|word| word.0),
             transport: transport.map(|word| word.0),
+            source: source.map(|given| given.map(|word| word.0)),
+            connect_seconds: connect_seconds.map(Int::get),
             tls_fingerprint,
             allow_basic,
             record_enabled,

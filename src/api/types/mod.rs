@@ -11,6 +11,7 @@ pub(super) mod probe;
 pub(super) mod recordings;
 pub(super) mod retention;
 pub(super) mod scrub;
+pub(super) mod status;
 pub(super) mod system;
 pub(super) mod workers;
 pub(super) mod zones;
@@ -45,6 +46,7 @@ use crate::{
         },
         retention::Limit,
         segment::{AudioCodec, Codec, SegmentState, Source},
+        source::{SourceChoice, SourceKind},
         status::{Shown, StreamErrorKind},
     },
     run::SamplerState,
@@ -100,6 +102,8 @@ wire_words!(
     VendorWord = Vendor,
     ProfileWord = Profile,
     TransportWord = Transport,
+    SourceChoiceWord = SourceChoice,
+    SourceKindWord = SourceKind,
     RecordModeWord = RecordMode,
     MirrorModeWord = MirrorMode,
     StateWord = Shown,

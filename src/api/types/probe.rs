@@ -4,7 +4,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{CodecWord, RefillMethodWord, Time, Word, rounded};
+use super::{CodecWord, RefillMethodWord, SourceKindWord, Time, Word, rounded};
 use crate::{
     base::mask,
     model::refill::way::Known,
@@ -27,6 +27,12 @@ pub(crate) struct ProbeReport {
     /// SHA-256 of the certificate that it showed; null without TLS, and if it did not answer.
     #[schema(required)]
     tls_fingerprint: Option<String>,
+    /// What received the stream: `native` or `rtspsrc`; null if the camera did not describe it.
+    #[schema(required)]
+    source: Option<SourceKindWord>,
+    /// Why rtspsrc received it although the native source was tried first; null if it did not.
+    #[schema(required)]
+    source_fallback: Option<String>,
     #[schema(required)]
     codec: Option<CodecWord>,
     #[schema(required)]
@@ -84,13 +90,15 @@ impl From<&Known> for RefillWay {
 
 impl From<&Probe> for ProbeReport {
     fn from(probe: &Probe) -> Self {
-        let Probe { url, certificate, outcome, refill } = probe;
+        let Probe { url, certificate, outcome, refill, source, source_fallback } = probe;
         let nothing = Self {
             ok: false,
             reason: None,
             detail: None,
             url: url.clone(),
             tls_fingerprint: certificate.clone(),
+            source: source.map(Word),
+            source_fallback: source_fallback.as_deref().map(mask::urls),
             codec: None,
             width: None,
             height: None,
@@ -136,6 +144,9 @@ impl From<&Probe> for ProbeReport {
 /// How to reproduce a camera's pipeline by hand.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct PipelineLine {
-    /// A line for `gst-launch-1.0`; secrets as `***`.
+    /// A line for `gst-launch-1.0`; secrets as `***`. It receives the camera with GStreamer's rtspsrc.
     pub(crate) launch: String,
+    /// What receives the camera in the service: `native` or `rtspsrc`; null before the camera described its stream.
+    #[schema(required)]
+    pub(crate) source: Option<SourceKindWord>,
 }

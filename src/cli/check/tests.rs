@@ -57,6 +57,7 @@ impl Rig {
             data_dir: dir.path().to_owned(),
             recordings_dir: dir.path().join("recordings"),
             pipelines_dir: None,
+            source: Default::default(),
             storage: Default::default(),
             mirror: None,
             resync_bytes_per_second: 32 << 20,

@@ -25,7 +25,8 @@ fn an_export_brings_nothing_new() {
         there("front", json!({})),
         there(
             "yard-2",
-            json!({"name": "\"Hof\"\n\\ 門", "main_url": null, "vendor": "axis", "has_password": false}),
+            json!({"name": "\"Hof\"\n\\ 門", "main_url": null, "vendor": "axis", "has_password": false,
+                "source": "rtspsrc", "connect_seconds": 60}),
         ),
     ];
     let text = to_toml(&cameras).unwrap();
@@ -74,6 +75,12 @@ fn only_what_differs_is_sent() {
         changed("mirror_enabled = false\nmirror_mode = \"continuous\""),
         json!({"mirror_enabled": false, "mirror_mode": "continuous"})
     );
+    assert_eq!(changed("source = \"\"\nconnect_seconds = 15"), json!("unchanged"));
+    let other = json!({"source": "native", "connect_seconds": 30});
+    assert_eq!(changed("source = \"native\"\nconnect_seconds = 30"), other);
+    let now_native = there("front", json!({"source": "native"}));
+    let cleared = step(&id("front"), &one("source = \"\""), Some(&now_native)).unwrap();
+    assert_eq!(cleared, Step::Change(Map::from_iter([("source".to_owned(), Value::Null)])));
     assert_eq!(changed("schedule = [\"mon-fri 08:00-18:10\"]"), json!("unchanged"));
     assert_eq!(changed("password = \"\""), json!({"password": null}));
     assert_eq!(
@@ -87,6 +94,9 @@ fn a_mistake_is_named_and_no_secret_with_it() {
     let wrong = |text: &str| step(&id("front"), &one(text), None).unwrap_err().to_string();
     assert!(wrong("vendor = \"acme\"").starts_with("vendor: `acme`"));
     assert!(wrong("mirror_mode = \"always\"").starts_with("mirror_mode: `always`"));
+    assert!(wrong("source = \"gstreamer\"").starts_with("source: `gstreamer`"));
+    let short = wrong("main_url = \"rtsp://h/\"\nconnect_seconds = 4");
+    assert_eq!(short, "connect_seconds: is 5 to 60");
     assert!(
         wrong("schedule = [\"mon 08:00-09:00\", \"mon 8-9\"]").starts_with("schedule[1]: start: must be")
     );

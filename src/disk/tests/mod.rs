@@ -299,7 +299,7 @@ fn a_file_appears_with_its_first_fragment_and_grows_by_whole_ones() {
     segment.write(file.slice(..ends[0] - 1)).unwrap();
     assert_eq!(rig.flushed(), []);
     assert_eq!(rig.names("front"), [""; 0]);
-    assert_eq!(rig.writer.last_written(&"front".parse().unwrap()), None);
+    assert_eq!(rig.writer.last_written(&head("front", START).stream()), None);
 
     let before = Instant::now();
     segment.write(file.slice(ends[0] - 1..ends[1] + 5)).unwrap();
@@ -307,7 +307,7 @@ fn a_file_appears_with_its_first_fragment_and_grows_by_whole_ones() {
     assert_eq!((facts.state, facts.extent.bytes, facts.hash), (SegmentState::Open, ends[1] as u64, None));
     assert_eq!(fs::read(rig.at(&facts.path)).unwrap(), &file[..ends[1]]);
     rig.agrees(&facts);
-    assert!(rig.writer.last_written(&"front".parse().unwrap()).unwrap() >= before);
+    assert!(rig.writer.last_written(&head("front", START).stream()).unwrap() >= before);
     assert_eq!(rig.flushed(), [], "unchanged facts do not come again");
 
     // Left without a close, in the middle of a fragment.

@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     base::WallUs,
-    media::{Error, sound::ZERO_NS},
+    media::{
+        Error,
+        sound::{Sound, ZERO_NS},
+    },
     model::{
         gate::{Frame, Gate, Rules, Step, Wish},
         pace::{Pace, VIDEO_RATE},
@@ -238,7 +241,9 @@ impl FrameIntake {
         self.gate.finish(&rules, &mut self.steps);
         self.shared.settings.memory.changed(kept, self.gate.bytes());
         self.go_on();
-        self.pump.take().is_none_or(|pump| pump.finish(deadline))
+        let sound = self.shared.sound.get().cloned();
+        let release = || sound.iter().for_each(Sound::release);
+        self.pump.take().is_none_or(|pump| pump.finish(deadline, release))
     }
 
     /// Where on the timeline a frame is to be shown.

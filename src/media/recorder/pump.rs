@@ -8,7 +8,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::stretch::{Branch, Order};
@@ -16,6 +16,9 @@ use crate::media::Error;
 
 /// At most so many bytes wait for a branch; sound that falls silent holds pictures up for less than two seconds.
 const WAITING_BYTES: usize = 48 << 20;
+
+/// The last pictures wait so long for the sound of their time when a session ends.
+const SOUND_WITHIN: Duration = Duration::from_millis(200);
 
 /// The sending side of the thread's orders.
 #[derive(Debug)]
@@ -55,10 +58,18 @@ impl Pump {
         self.orders.send(order).is_ok()
     }
 
-    /// Nothing more comes. Waits until all orders are carried out, at most until `deadline`.
-    pub(super) fn finish(self, deadline: Instant) -> bool {
+    /// Nothing more comes. Waits until all orders are carried out, at most until `deadline`. `release` lets go the pictures that wait for
+    /// sound of their time: none comes any more.
+    pub(super) fn finish(self, deadline: Instant, release: impl FnOnce()) -> bool {
         drop(self.orders);
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.done.recv_timeout(left) == Err(RecvTimeoutError::Disconnected)
+        let ended_by = |deadline: Instant| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.done.recv_timeout(left) == Err(RecvTimeoutError::Disconnected)
+        };
+        if ended_by(deadline.min(Instant::now() + SOUND_WITHIN)) {
+            return true;
+        }
+        release();
+        ended_by(deadline)
     }
 }

@@ -30,6 +30,8 @@ use crate::{
 const WAS_DELTA: gst::BufferFlags = gst::BufferFlags::NON_DROPPABLE;
 /// A stretch that is over has so long to write its end before its element is taken away.
 const END_WITHIN: Duration = Duration::from_secs(10);
+/// The last frame of a file is taken to last as long as the one before it, and no longer than this, in nanoseconds.
+const LAST_FRAME_MAX_NS: i64 = 2_000_000_000;
 /// Between attempts to begin a stretch, if they fail: a camera may send nothing but keyframes.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -136,7 +138,7 @@ impl Branch {
         self.stretch = self
             .pipeline
             .as_ref()
-            .and_then(|made| Stretch::begin(made, self.shared.clone(), decoding, tracks.sound));
+            .and_then(|made| Stretch::begin(made, self.shared.clone(), decoding, interval_ns, tracks.sound));
         if self.stretch.is_none() {
             self.fail("the record branch cannot be made");
         }
@@ -163,6 +165,9 @@ struct Stretch {
     inside: Arc<Inside>,
     decoding: Decoding,
     format: Option<Arc<VideoFormat>>,
+    /// Decoding time of the last frame, and how long it is taken to last.
+    last_ns: Option<i64>,
+    interval_ns: i64,
     track: Option<Track>,
 }
 
@@ -179,6 +184,7 @@ impl Stretch {
         RecordPipeline { pipeline, pattern, .. }: &RecordPipeline,
         shared: Arc<Shared>,
         decoding: Decoding,
+        interval_ns: i64,
         run: Option<u32>,
     ) -> Option<Self> {
         let segments = another(pattern)?;
@@ -214,12 +220,16 @@ impl Stretch {
         open.retain(|inside| Arc::strong_count(inside) > 1);
         open.push(inside.clone());
         drop(open);
-        Some(Self { segments, entry, inside, decoding, format: None, track })
+        Some(Self { segments, entry, inside, decoding, format: None, last_ns: None, interval_ns, track })
     }
 
     /// Lets a frame in; `false` if the branch does not take it.
     fn pass(&mut self, TimedUnit { unit, at_ns }: TimedUnit, cut: bool) -> bool {
-        let (shown, decoded) = (clock_time(at_ns), clock_time(self.decoding.time(at_ns)));
+        let decoded_ns = self.decoding.time(at_ns);
+        let (shown, decoded) = (clock_time(at_ns), clock_time(decoded_ns));
+        if let Some(last_ns) = self.last_ns.replace(decoded_ns) {
+            self.interval_ns = (decoded_ns - last_ns).clamp(0, LAST_FRAME_MAX_NS);
+        }
         if cut {
             self.segments.emit_by_name::<()>("split-at-running-time", &[&decoded]);
         }
@@ -241,6 +251,8 @@ impl Stretch {
             buffer.set_offset(shown.nseconds());
             buffer.set_pts(decoded);
             buffer.set_dts(decoded);
+            // Counts for the last frame of a file alone.
+            buffer.set_duration(clock_time(self.interval_ns));
             buffer.unset_flags(gst::BufferFlags::DELTA_UNIT);
             if !unit.key {
                 buffer.set_flags(WAS_DELTA);

@@ -9,7 +9,7 @@ use super::*;
 use crate::media::units;
 use crate::model::{
     segment::{Next, SegmentHead, SegmentWrite, SinkRefused},
-    unit::VideoFormat,
+    unit::{AudioFormat, VideoFormat},
 };
 
 type Kept = Arc<Mutex<HashMap<usize, (SegmentHead, Vec<u8>, bool)>>>;
@@ -453,4 +453,38 @@ fn a_trigger_writes_what_was_kept_and_ends_at_a_keyframe() {
     let kept = lock(&bench.kept);
     assert_eq!(kept[&0].0.start, from.plus_us(-100_000));
     assert_eq!(bench.recorder.recorded().dropped_frames, 0);
+}
+
+/// AAC of silence beside pictures, as a camera sends both.
+#[test]
+fn a_recording_with_sound_ends_when_it_is_told_to() {
+    let picture = encoded(160, 25);
+    for rate in [12_000, 16_000, 48_000] {
+        let mut bench = Bench::new(3600);
+        bench.recorder.expect_sound(AudioCodec::Aac);
+        let format = Arc::new(AudioFormat {
+            codec: AudioCodec::Aac,
+            rate,
+            channels: 2,
+            configuration: Bytes::from_static(&[0x14, 0x10]),
+        });
+        let mut sounds = 0;
+        for n in 0..75u32 {
+            bench.push(&picture[n as usize % 25]);
+            // Sound of the same time.
+            while sounds * 1024 * 25 <= n * rate {
+                let arrived =
+                    bench.began + Duration::from_secs_f64(f64::from(sounds * 1024) / f64::from(rate));
+                let (data, rtp_time) = (Bytes::from_static(&[0x21, 0x10, 0x04, 0x60]), Some(sounds * 1024));
+                let unit = AudioUnit { data, rtp_time, ticks: 1024, arrived, format: format.clone() };
+                bench.recorder.audio(unit);
+                sounds += 1;
+            }
+            // Five times as fast as a camera.
+            std::thread::park_timeout(Duration::from_millis(8));
+        }
+        let began = Instant::now();
+        assert_eq!(bench.end(), [75 + sounds], "{rate}");
+        assert!(began.elapsed() < Duration::from_secs(3), "{rate}: {:?}", began.elapsed());
+    }
 }

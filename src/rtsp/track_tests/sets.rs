@@ -143,6 +143,20 @@ fn recovery_points_and_intra_pictures_with_sets_are_keyframes() {
 }
 
 #[test]
+fn intra_pictures_are_keyframes_of_a_stream_that_marks_none() {
+    let intra = || slice(0x41, 0, 7, 80);
+    let keys = |nals: &[Vec<u8>]| {
+        let mut camera = Camera::new(Codec::H264);
+        nals.iter().for_each(|nal| camera.picture(std::slice::from_ref(nal)));
+        let (pictures, _) = camera.finish();
+        pictures.iter().map(|picture| picture.key).collect::<Vec<bool>>()
+    };
+    let (p, i) = (|| predicted(0, 90), intra);
+    assert_eq!(keys(&[p(), i(), p(), i(), p(), i()]), [false, false, false, true, false, true]);
+    assert_eq!(keys(&[idr(0, 100), i(), p(), i(), p(), i()]), [true, false, false, false, false, false]);
+}
+
+#[test]
 fn all_kinds_of_random_access_pictures_of_h265_are_keyframes() {
     for kind in [0, 1, 8, 9, 16, 17, 18, 19, 20, 21] {
         let mut camera = Camera::new(Codec::H265);

@@ -98,7 +98,7 @@ impl Task {
         if let (Shown::Recording, State::Recording { since }, Some(wanted)) =
             (shown, self.life.state, self.record_since)
         {
-            let last = self.deps.volumes.last_written(&self.camera.id);
+            let last = self.deps.volumes.last_written(&self.stream_id());
             let keyframe = seen.first_keyframe.map(|first| first.max(wanted));
             let becomes = status::written(now, since.max(wanted), keyframe, last, seen.interval());
             written = Some(becomes);
@@ -151,6 +151,9 @@ impl Task {
             detail =
                 Some(format!("the pre-roll is cut short to {seconds:.1} s: it would take too much memory"));
         }
+        let mut damage = self.before.damage;
+        damage += session.as_ref().map(|session| session.damage()).unwrap_or_default();
+        let description = self.description.as_ref();
         let old = self.status.borrow();
         let since = if old.shown == shown && old.reason == reason { old.since } else { WallUs::now() };
         let status = CameraStatus {
@@ -164,6 +167,9 @@ impl Task {
             next_attempt_at: self.life.next_attempt().map(wall),
             reconnects: self.life.reconnects,
             last_error: self.last_error.clone(),
+            source: description.map(|of| of.source).or(old.source),
+            source_fallback: description
+                .map_or_else(|| old.source_fallback.clone(), |of| of.fallback.clone()),
             observed: Observed {
                 video: seen.video.or(old.observed.video),
                 fps: seen.fps,
@@ -179,6 +185,7 @@ impl Task {
                     .keyframe
                     .map(|keyframe| self.keyframes_before.load(Relaxed) + keyframe.number)
                     .or(old.observed.picture),
+                damage,
             },
         };
         (status, written)

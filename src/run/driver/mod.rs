@@ -1,6 +1,7 @@
 //! One task per camera: it waits, asks the machine, acts, and publishes the state. It holds no rule; a rule belongs
 //! into [`crate::model::machine`]. Nobody else touches the camera's pipeline.
 
+mod attempt;
 mod look;
 
 use std::{
@@ -14,18 +15,25 @@ use std::{
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval},
 };
 use tracing::Instrument as _;
 
 use look::resting;
 
-use super::{Change, activity::Activities, clock::Clocks, hub::Hub, ledger::Ledgers};
+use super::{
+    Change,
+    activity::Activities,
+    clock::Clocks,
+    hub::Hub,
+    ledger::Ledgers,
+    logins::{LoginTurn, Logins},
+};
 use crate::{
-    base::{CameraId, Secret, WallUs, error::Chain, mask, threads::on_thread},
+    base::{CameraId, Secret, WallUs, mask, threads::on_thread},
     disk::{Health, Targets, VolumeWriter, Volumes},
     media::{
-        recorder::{Lookers, Memory, Reached, RecordSettings, Want as Wanting, Wanted},
+        recorder::{Lookers, Memory, Reached, Want as Wanting, Wanted},
         text::Texts,
     },
     model::{
@@ -36,14 +44,15 @@ use crate::{
         event::{Kind, NewEvent, Severity},
         ledger::Standing,
         machine::{self, Action, Event, Life, State},
-        pipeline::SourceSettings,
         schedule::Zone,
-        source::{Description, SourceEvent},
+        source::{Description, SourceChoice, SourceEvent},
         status::{CameraStatus, Observed, StreamError, StreamErrorKind},
+        stream::StreamId,
+        unit::Damage,
     },
     source::{
-        Sources, preflight,
-        session::{CLOSE_DEADLINE, Session, Use},
+        Sources,
+        session::{CLOSE_DEADLINE, Session},
     },
 };
 
@@ -57,6 +66,11 @@ const TURN_WITHIN: Duration = Duration::from_secs(2);
 /// its parser may have learned something from damaged packets that no muxer takes.
 const HOPELESS_AFTER: Duration = Duration::from_secs(8);
 
+/// Ticks that are further apart than this mean that the process did not run: it was stopped, or its machine slept.
+const PAUSED_AFTER: Duration = Duration::from_secs(1);
+/// After that, what waits in the sockets is read before a camera is judged silent.
+const JUDGED_AFTER_PAUSE: Duration = Duration::from_secs(2);
+
 /// While a write to the mirror hangs for so long, pre-roll is kept in memory again.
 const MIRROR_HANGS: Duration = Duration::from_secs(5);
 
@@ -65,10 +79,14 @@ const MIRROR_HANGS: Duration = Duration::from_secs(5);
 pub(super) struct Deps {
     pub(super) texts: Texts,
     pub(super) sources: Sources,
+    /// Which of them receives cameras that name none.
+    pub(super) default_source: SourceChoice,
     pub(super) volumes: Volumes,
     /// Cameras whose footage from then on, which was recorded for the mirror alone, is wanted on the primary, too.
     pub(super) wants: mpsc::UnboundedSender<(CameraId, WallUs)>,
     pub(super) hub: Hub,
+    /// Who may log in where.
+    pub(super) logins: Logins,
     pub(super) ledgers: Ledgers,
     /// How much moves in each stream.
     pub(super) activities: Activities,
@@ -116,7 +134,8 @@ enum Command {
 /// not concern the new one.
 enum Told {
     Source(SourceEvent),
-    Opened(Result<Opened, StreamError>),
+    /// With the time that the next attempt is to be put off by, if it failed.
+    Opened(Result<Opened, (StreamError, Duration)>),
     Closed,
     Knocked(bool),
 }
@@ -128,6 +147,7 @@ struct Opened {
     held: OwnedSemaphorePermit,
     /// Its turn among the cameras that are being connected.
     turn: Option<OwnedSemaphorePermit>,
+    login: LoginTurn,
 }
 
 impl Driver {
@@ -148,6 +168,8 @@ impl Driver {
             next_attempt_at: None,
             reconnects: 0,
             last_error: None,
+            source: None,
+            source_fallback: None,
             observed: Observed::default(),
         };
         let (status, seen_status) = watch::channel(blank);
@@ -191,6 +213,9 @@ impl Driver {
             segment_seconds: Arc::new(AtomicU32::new(camera.segment_seconds)),
             description: None,
             turn: None,
+            login: None,
+            ticked_at: Instant::now(),
+            judged_from: Instant::now(),
             camera,
             deps,
             status,
@@ -243,6 +268,7 @@ struct Totals {
     bytes: u64,
     segments: u64,
     dropped: u64,
+    damage: Damage,
 }
 
 struct Task {
@@ -293,6 +319,12 @@ struct Task {
     segment_seconds: Arc<AtomicU32>,
     /// What the camera said of the stream of the present session.
     description: Option<Box<Description>>,
+    /// Of the present session.
+    login: Option<LoginTurn>,
+    /// When the last tick was.
+    ticked_at: Instant,
+    /// Until then a silent camera is not judged, because the process itself was stopped.
+    judged_from: Instant,
     /// Held from the begin of an attempt until the camera has described the stream.
     turn: Option<OwnedSemaphorePermit>,
     status: watch::Sender<CameraStatus>,
@@ -348,6 +380,7 @@ impl Task {
 
     /// Says whether this camera is wanted now.
     fn wish(&mut self) {
+        self.life.connect_within = Duration::from_secs(self.camera.connect_seconds.into());
         // A window lasts as long as it was asked for, whatever becomes of the host's clock.
         let step = self.clocks.step_us();
         self.window_end = self.window_end.map(|end| end.plus_us(step));
@@ -440,15 +473,25 @@ impl Task {
             }
             Told::Source(SourceEvent::Described(description)) => {
                 self.turn = None;
+                if let Some(login) = &mut self.login {
+                    login.accepted();
+                }
                 self.description = Some(description);
             }
-            Told::Source(SourceEvent::Lost(lost)) => self.lost(lost),
+            Told::Source(SourceEvent::Lost(lost)) => {
+                let hold = self.login.as_mut().map_or(Duration::ZERO, |login| login.lost(lost.kind));
+                self.lost(lost, hold);
+            }
             Told::Opened(outcome) => {
                 self.cancel = None;
                 let closing = matches!(self.life.state, State::Closing { .. });
                 match outcome {
-                    Ok(Opened { session, held, turn }) => {
+                    Ok(Opened { session, held, turn, mut login }) => {
                         self.held = Some(held);
+                        if self.description.is_some() {
+                            login.accepted();
+                        }
+                        self.login = Some(login);
                         self.turn = turn.filter(|_| self.description.is_none());
                         self.session.send_replace(Some(Arc::new(session)));
                         if closing {
@@ -456,9 +499,7 @@ impl Task {
                         }
                     }
                     Err(_) if closing => self.step(Event::Closed),
-                    Err(lost) => {
-                        self.lost(lost);
-                    }
+                    Err((lost, hold)) => self.lost(lost, hold),
                 }
             }
             Told::Closed => {
@@ -472,7 +513,7 @@ impl Task {
         }
     }
 
-    fn lost(&mut self, lost: StreamError) {
+    fn lost(&mut self, lost: StreamError, hold: Duration) {
         if !matches!(self.life.state, State::Connecting { .. } | State::Recording { .. }) {
             return;
         }
@@ -480,7 +521,7 @@ impl Task {
         let detail = mask::secret(&lost.detail, password);
         self.last_error = Some(format!("{}: {detail}", lost.kind.word()));
         self.detail = Some(detail);
-        self.step(Event::Lost(lost.kind));
+        self.step(Event::Lost { kind: lost.kind, hold });
     }
 
     fn tick(&mut self) {
@@ -488,20 +529,28 @@ impl Task {
         let seen = session.as_ref().map(|session| session.seen());
         let event = Event::Tick {
             last_frame: seen.as_ref().and_then(|seen| seen.last),
+            alive: session.as_ref().and_then(|session| session.last_sign_of_life()),
             interval: seen.as_ref().map(|seen| seen.interval()).unwrap_or_default(),
         };
         let now = Instant::now();
+        if now - self.ticked_at > PAUSED_AFTER {
+            self.judged_from = now + JUDGED_AFTER_PAUSE;
+        }
+        self.ticked_at = now;
+        if now < self.judged_from {
+            return;
+        }
         if let (Some(session), State::Recording { .. }) = (&session, self.life.state) {
             let (written, failures) =
-                (self.deps.volumes.last_written(&self.camera.id), session.recorded().failures);
+                (self.deps.volumes.last_written(&self.stream_id()), session.recorded().failures);
             if written != self.failures_at.0 {
                 self.failures_at = (written, failures);
             } else if failures != self.failures_at.1
                 && written.is_some_and(|at| now - at >= HOPELESS_AFTER)
                 && matches!(self.life.state, State::Recording { since } if now - since >= HOPELESS_AFTER)
             {
-                let detail = "the stream cannot be put into a file; it may be damaged on its way".to_owned();
-                self.lost(StreamError { kind: StreamErrorKind::Internal, detail });
+                let detail = "the stream cannot be put into a file; it may be damaged on its way";
+                self.lost(StreamError::new(StreamErrorKind::Internal, detail), Duration::ZERO);
             }
         }
         if self.camera.tls_fingerprint.is_none() && matches!(self.life.state, State::Recording { .. }) {
@@ -539,109 +588,14 @@ impl Task {
         }
     }
 
-    fn open(&mut self) {
-        self.run += 1;
-        self.failures_at = (None, 0);
-        self.description = None;
-        self.knocked = Some(Instant::now());
-        let (run, tell, deps) = (self.run, self.tell.clone(), self.deps.clone());
-        let (stream, targets) = (self.stream.clone(), self.targets.clone());
-        let (cancel, cancelled) = oneshot::channel();
-        self.cancel = Some(cancel);
-        let settings = SourceSettings::of(&self.camera);
-        let record = RecordSettings {
-            camera: self.camera.id.clone(),
-            profile: self.camera.record_profile,
-            segment_seconds: self.segment_seconds.clone(),
-            want: self.want.clone(),
-            memory: self.deps.memory.clone(),
-            reached: self.reached.clone(),
-            jumps: self.jumps.clone(),
-            lookers: self.lookers.clone(),
-            activity: self.deps.activities.of(&self.camera.id, self.camera.record_profile),
-            placing: None,
-        };
-        let attempt = async move {
-            let internal = |detail: String| StreamError::new(StreamErrorKind::Internal, detail);
-            let settings = settings.map_err(|bad| internal(bad.to_string()))?;
-            // Only the wait can be given up. A session that was opened is closed, so that it never overlaps the next one.
-            let admitted = async {
-                let turn = timeout(TURN_WITHIN, deps.connects.acquire_owned()).await;
-                // A probe that has it sees that the camera is wanted, and gives way.
-                let held = stream.acquire_owned().await.map_err(|closed| internal(closed.to_string()))?;
-                Ok((turn.ok().and_then(Result::ok), held))
-            };
-            let (turn, held) = tokio::select! {
-                admitted = admitted => admitted?,
-                _ = cancelled => return Err(internal("given up".to_owned())),
-            };
-            let on = Use::Record(record, Arc::new(deps.volumes.sink(targets)));
-            let events = move |event| {
-                let _ = tell.send((run, Told::Source(event)));
-            };
-            let opened = Session::open(&deps.sources, settings, on, events);
-            let session = opened.map_err(|error| internal(Chain(&error).to_string()))?;
-            Ok(Opened { session, held, turn })
-        };
-        let tell = self.tell.clone();
-        let attempt = async move {
-            let _ = tell.send((run, Told::Opened(attempt.await)));
-        };
-        tokio::spawn(attempt.in_current_span());
-    }
-
-    /// Ends the session, or the attempt at one. `Told::Closed` or `Told::Opened` follows.
-    fn close(&mut self) {
-        self.turn = None;
-        let Some(session) = self.session.send_replace(None) else {
-            if let Some(cancel) = self.cancel.take() {
-                let _ = cancel.send(());
-            } else {
-                let _ = self.tell.send((self.run, Told::Closed));
-            }
-            return;
-        };
-        let (seen, recorded) = (session.seen(), session.recorded());
-        self.before.frames += seen.frames;
-        self.before.bytes += seen.bytes;
-        self.before.segments += recorded.segments;
-        self.before.dropped += recorded.dropped_frames;
-        let keyframes = seen.keyframe.map_or(0, |keyframe| keyframe.number);
-        self.keyframes_before.fetch_add(keyframes, Relaxed);
-        let (run, tell, abandoned) = (self.run, self.tell.clone(), self.deps.abandoned.clone());
-        let closing = on_thread(&format!("close {}", self.camera.id), move || session.close());
-        let wait = async move {
-            if let Ok(mut closed) = closing
-                && timeout(GIVE_UP_AFTER, &mut closed).await.is_err()
-            {
-                tracing::error!("the pipeline does not stop; it is left to its thread");
-                abandoned.fetch_add(1, Relaxed);
-                tokio::spawn(async move {
-                    let _ = closed.await;
-                    abandoned.fetch_sub(1, Relaxed);
-                    tracing::info!("the abandoned pipeline has stopped after all");
-                });
-            }
-            let _ = tell.send((run, Told::Closed));
-        };
-        tokio::spawn(wait.in_current_span());
-    }
-
-    fn knock(&mut self) {
-        let Ok(url) = self.camera.url(self.camera.record_profile) else { return };
-        // While a knock is under way the next one is far off; its answer sets the time again.
-        self.knocked = Some(Instant::now() + Duration::from_secs(3600));
-        let (run, tell) = (self.run, self.tell.clone());
-        tokio::spawn(async move {
-            let answered = preflight::knock(&url).await;
-            let _ = tell.send((run, Told::Knocked(answered)));
-        });
-    }
-
     /// Nobody told of this loss: it is time that passed.
     fn silent(&mut self, after_frames: bool) {
-        let text = if after_frames { "no frame came for 5 s" } else { "no frame came within 15 s" };
-        self.detail = Some(text.to_owned());
+        let text = if after_frames {
+            "no frame came for 5 s".to_owned()
+        } else {
+            format!("no frame came within {} s", self.life.connect_within.as_secs())
+        };
+        self.detail = Some(text.clone());
         self.last_error = Some(format!("{}: {text}", StreamErrorKind::Silent.word()));
     }
 
@@ -660,6 +614,11 @@ impl Task {
             Severity::Info,
             format!("frames are back after {:.1} s", outage.as_secs_f64()),
         );
+    }
+
+    /// The stream that this driver opens.
+    fn stream_id(&self) -> StreamId {
+        StreamId::live(self.camera.id.clone(), self.camera.record_profile)
     }
 
     fn log(&self, kind: Kind, severity: Severity, detail: String) {

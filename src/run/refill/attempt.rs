@@ -2,7 +2,7 @@
 //! it is over, goes wrong, or the live recording suffers.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -88,9 +88,18 @@ impl Watchkeeper {
             placing: Some(replaying.clone()),
         };
         let on = Use::Record(record, Arc::new(self.0.deps.volumes.sink(targets)));
+        let login = match self.0.deps.logins.admit(&settings).await {
+            Ok(login) => Mutex::new(login),
+            Err((error, _)) => return Ended::Failed(refusal(&error)),
+        };
         let events = move |event| {
-            if let SourceEvent::Lost(lost) = event {
-                let _ = tell.send(Some(lost));
+            let mut login = login.lock().unwrap_or_else(PoisonError::into_inner);
+            match event {
+                SourceEvent::Described(_) => login.accepted(),
+                SourceEvent::Lost(lost) => {
+                    login.lost(lost.kind);
+                    let _ = tell.send(Some(lost));
+                }
             }
         };
         let session = match Session::open(&self.0.deps.sources, settings, on, events) {
@@ -205,7 +214,9 @@ fn refusal(lost: &StreamError) -> String {
     match lost.kind {
         StreamErrorKind::Unauthorised => "its replay does not accept the user name or password".to_owned(),
         // Invalid Range (RFC 2326, 11.3.8): rtspsrc tells statuses that it does not know in words only.
-        _ if lost.detail.contains("(457)") => "the camera has no more of it (457)".to_owned(),
+        _ if lost.detail.contains("(457)") || lost.detail.contains(" 457 ") => {
+            "the camera has no more of it (457)".to_owned()
+        }
         _ => format!("its replay: {}", lost.detail),
     }
 }

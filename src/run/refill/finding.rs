@@ -14,7 +14,7 @@ use crate::{
         refill::way::{self, Known, Method},
         timeline::Range,
     },
-    run::{Change, Watchkeeper},
+    run::{Change, Watchkeeper, logins::Logins},
     source::preflight,
 };
 
@@ -44,22 +44,32 @@ pub(super) async fn offer(camera: &Camera) -> Result<Offer, String> {
     }
 }
 
-async fn describe(camera: &Camera, template: &str) -> Result<(), String> {
+async fn describe(logins: &Logins, camera: &Camera, template: &str) -> Result<(), String> {
     let from = WallUs::now().plus_us(-2 * AGO_US);
     let range = Range { from, to: from.plus_us(AGO_US) };
     let url = way::address(template, camera.refill_time_format, range).map_err(|error| error.to_string())?;
-    let described = preflight::describe(&SourceSettings::at(camera, url)).await;
-    described.map(drop).map_err(|lost| lost.detail)
+    let settings = SourceSettings::at(camera, url);
+    let mut login = logins.admit(&settings).await.map_err(|(error, _)| error.detail)?;
+    match preflight::describe(&settings).await {
+        Ok(_) => {
+            login.accepted();
+            Ok(())
+        }
+        Err(lost) => {
+            login.lost(lost.kind);
+            Err(lost.detail)
+        }
+    }
 }
 
 /// How a camera gives its recordings away.
-pub(super) async fn find(camera: &Camera) -> Known {
+pub(super) async fn find(logins: &Logins, camera: &Camera) -> Known {
     let mut wrong = Vec::new();
     for method in way::methods(camera) {
         let tried = match (method, way::template(camera)) {
-            (Method::Url, Some(template)) => {
-                describe(camera, &template).await.map(|()| "it answers at the address with times".to_owned())
-            }
+            (Method::Url, Some(template)) => describe(logins, camera, &template)
+                .await
+                .map(|()| "it answers at the address with times".to_owned()),
             (Method::Url, None) => Err("no address with times is known".to_owned()),
             _ => offer(camera).await.map(|offer| format!("its replay is at {}", offer.url.as_str())),
         };
@@ -81,7 +91,7 @@ impl Watchkeeper {
         if let Some(method) = known.and_then(|found| found.method) {
             return Ok(method);
         }
-        let found = find(camera).await;
+        let found = find(&self.0.deps.logins, camera).await;
         self.remember_way(camera, &found).await;
         found.method.ok_or(found.detail)
     }
@@ -105,7 +115,7 @@ impl Watchkeeper {
 
     /// Finds out how a camera gives its recordings away, and remembers it of one that is known.
     pub(in crate::run) async fn find_way(&self, camera: &Camera) -> Known {
-        let found = find(camera).await;
+        let found = find(&self.0.deps.logins, camera).await;
         self.remember_way(camera, &found).await;
         found
     }

@@ -43,7 +43,7 @@ impl Sound {
         let text = texts.pipeline(purpose, &[])?;
         let first = text::named(&text, purpose, "sound")?;
         // G.711 is decoded behind the seam.
-        let last = if codec.stored() == codec { "track" } else { "depay" };
+        let last = if codec.stored() == codec { "track" } else { "audiodepay" };
         let mut chain = text::chain(&text, purpose, &first, last)?;
         let refused = |_| Error::Refused("put the sound beside the pictures");
         chain.iter().try_for_each(|element| text.remove(element)).map_err(refused)?;

@@ -1,10 +1,10 @@
-//! One bounded RTSP question before a pipeline is started, and a knock on the door.
+//! One bounded RTSP question before a pipeline is started.
 //!
 //! rtspsrc cannot tell "refused" from "no such name", follows redirects to anywhere and for ever, and reserves as
 //! much memory as a camera announces. So we ask first, with a bound on time, bytes and redirects, and give rtspsrc an
 //! address that answers as it should. The connection is closed before rtspsrc opens its own; no session is set up.
 
-use std::{io, time::Duration};
+use std::io;
 
 use http_auth::{PasswordClient, PasswordParams};
 use rtsp_types::{
@@ -27,16 +27,11 @@ use crate::{
         source::{Description, SourceKind},
         status::{StreamError, StreamErrorKind},
     },
+    source::connect::connect,
 };
 
 /// Longest answer that is read. Session descriptions of cameras have one or two kilobytes.
 const ANSWER_MAX: usize = 256 * 1024;
-/// To a connection.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// To the whole answer, redirect and log-in included.
-const ANSWER_WITHIN: Duration = Duration::from_secs(12);
-/// How long a knock waits for an answer: a camera that is frozen answers it when it thaws.
-const KNOCK_WITHIN: Duration = Duration::from_secs(15);
 const AGENT: &str = concat!("Watchkeeper/", env!("CARGO_PKG_VERSION"));
 
 /// What a camera says of a stream, and what rtspsrc needs to know of it.
@@ -67,7 +62,7 @@ impl Described {
 /// Asks the camera to describe the stream. A stream that we could not record is a [`StreamError`] already here.
 pub async fn describe(settings: &SourceSettings) -> Result<Described, StreamError> {
     let silent = lost(StreamErrorKind::Silent, "the camera accepts the connection but does not answer");
-    timeout(ANSWER_WITHIN, describe_unbounded(settings)).await.unwrap_or(Err(silent))
+    timeout(settings.answer_within(), describe_unbounded(settings)).await.unwrap_or(Err(silent))
 }
 
 async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, StreamError> {
@@ -137,19 +132,6 @@ async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, Stre
             }
         }
     }
-}
-
-/// Whether an RTSP server answers at the address; asks nothing that needs a log-in.
-pub async fn knock(url: &StreamUrl) -> bool {
-    let answered = async {
-        let stream = connect(url).await.ok()?;
-        // Through TLS an open port has to do.
-        if url.tls() {
-            return Some(());
-        }
-        Asker { wire: Wire::Plain(stream), asked: 0 }.ask(Method::Options, url, None).await.ok().map(drop)
-    };
-    timeout(KNOCK_WITHIN, answered).await.ok().flatten().is_some()
 }
 
 fn lost(loss: StreamErrorKind, detail: &str) -> StreamError {
@@ -246,19 +228,6 @@ impl Wire {
     }
 }
 
-async fn connect(url: &StreamUrl) -> Result<TcpStream, StreamError> {
-    let (host, port) = (url.host(), url.port());
-    timeout(CONNECT_WITHIN, TcpStream::connect((host, port)))
-        .await
-        .map_err(|_| lost(StreamErrorKind::Unreachable, &format!("{host}:{port} does not answer")))?
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => {
-                lost(StreamErrorKind::Refused, &format!("nothing listens at {host}:{port}"))
-            }
-            _ => lost(StreamErrorKind::Unreachable, &format!("cannot connect to {host}:{port}: {error}")),
-        })
-}
-
 /// A connection that asks one thing after the other.
 struct Asker {
     wire: Wire,
@@ -267,7 +236,7 @@ struct Asker {
 
 impl Asker {
     async fn connect(url: &StreamUrl, settings: &SourceSettings) -> Result<Self, StreamError> {
-        let stream = connect(url).await?;
+        let stream = connect(url.host(), url.port()).await?;
         let wire = if url.tls() {
             let stream =
                 stream.into_std().map_err(|error| lost(StreamErrorKind::Internal, &error.to_string()))?;

@@ -118,10 +118,16 @@ struct Current {
     contributes: bool,
 }
 
+/// Intra pictures that nothing marks as keyframes, of a stream that has no others, before they are taken for keyframes.
+const PLAIN_INTRA_TO_TRUST: u32 = 2;
+
 /// Makes pictures.
 #[derive(Debug)]
 pub(in crate::rtsp) struct PictureBuilder {
     codec: Codec,
+    /// Whether a keyframe came that the stream itself marks as such, and how many intra pictures came that are not.
+    marked_keys: bool,
+    plain_intra: u32,
     sets: ParameterSets,
     buffer: Vec<u8>,
     picture_end: usize,
@@ -151,6 +157,8 @@ impl PictureBuilder {
     pub(in crate::rtsp) fn new(codec: Codec, described: &[Vec<u8>]) -> Self {
         let mut builder = Self {
             codec,
+            marked_keys: false,
+            plain_intra: 0,
             sets: ParameterSets::new(codec),
             buffer: Vec::new(),
             picture_end: 0,
@@ -446,8 +454,13 @@ impl PictureBuilder {
         to: &mut Outlet<'_>,
     ) {
         let has_sets = picture.has_sps && picture.has_pps;
-        let intra = self.codec == Codec::H264 && picture.intra && has_sets;
-        let key = picture.random_access || picture.recovery_point || intra;
+        let intra = self.codec == Codec::H264 && picture.intra;
+        let marked = picture.random_access || picture.recovery_point || (intra && has_sets);
+        self.marked_keys |= marked;
+        self.plain_intra += u32::from(intra && !marked);
+        // A stream without any other keyframe is recorded from its intra pictures on.
+        let only_intra = intra && !self.marked_keys && self.plain_intra >= PLAIN_INTRA_TO_TRUST;
+        let key = marked || only_intra;
         let damaged = picture.damaged || (picture.references_missing && !key);
         self.damaged_units += u64::from(damaged || data.is_empty());
         if data.is_empty() {

@@ -10,6 +10,7 @@ use super::{
     refill::way::{self, Method, TimeFormat},
     retention::{BYTES_LEAST, BYTES_MAX, RETENTION_HOURS_MAX},
     schedule::{self, Row, Schedule, Zone},
+    source::SourceChoice,
 };
 use crate::base::{CameraId, Secret};
 
@@ -116,6 +117,10 @@ pub struct Camera {
     pub record_profile: Profile,
     /// What carries RTP.
     pub transport: Transport,
+    /// Which implementation receives the camera; `None`: the one that the configuration names.
+    pub source: Option<SourceChoice>,
+    /// Seconds from the start of a connection attempt to the first frame, 5 to 60.
+    pub connect_seconds: u32,
     /// SHA-256 of the only certificate that is talked to through `rtsps`, in 64 hexadecimal digits. The first that is seen
     /// is kept here.
     pub tls_fingerprint: Option<String>,
@@ -175,6 +180,8 @@ pub struct CameraPatch {
     pub sub_url: Option<Option<String>>,
     pub record_profile: Option<Profile>,
     pub transport: Option<Transport>,
+    pub source: Option<Option<SourceChoice>>,
+    pub connect_seconds: Option<u32>,
     pub tls_fingerprint: Option<Option<String>>,
     pub allow_basic: Option<bool>,
     pub record_enabled: Option<bool>,
@@ -214,6 +221,10 @@ pub const TEXT_MAX: usize = 256;
 pub const PRE_ROLL_MAX: u32 = 60;
 /// Longest post-roll in seconds.
 pub const POST_ROLL_MAX: u32 = 3600;
+/// Shortest `connect_seconds`.
+pub const CONNECT_SECONDS_MIN: u32 = 5;
+/// Longest `connect_seconds`.
+pub const CONNECT_SECONDS_MAX: u32 = 60;
 
 impl Camera {
     /// A new camera from what somebody gives for it.
@@ -231,6 +242,8 @@ impl Camera {
             sub_url: None,
             record_profile: Profile::Main,
             transport: Transport::Tcp,
+            source: None,
+            connect_seconds: 15,
             tls_fingerprint: None,
             allow_basic: false,
             record_enabled: true,
@@ -271,6 +284,8 @@ impl Camera {
             sub_url,
             record_profile,
             transport,
+            source,
+            connect_seconds,
             tls_fingerprint,
             allow_basic,
             record_enabled,
@@ -301,6 +316,8 @@ impl Camera {
         set(&mut camera.password, password);
         set(&mut camera.record_profile, record_profile);
         set(&mut camera.transport, transport);
+        set(&mut camera.source, source);
+        set(&mut camera.connect_seconds, connect_seconds);
         set(&mut camera.allow_basic, allow_basic);
         set(&mut camera.record_enabled, record_enabled);
         set(&mut camera.segment_seconds, segment_seconds.map(|seconds| seconds.clamp(2, 3600)));
@@ -370,6 +387,10 @@ impl Camera {
         }
         if !(1..=256).contains(&self.channel) {
             return Err(BadField::new("channel", "is 1 to 256"));
+        }
+        if !(CONNECT_SECONDS_MIN..=CONNECT_SECONDS_MAX).contains(&self.connect_seconds) {
+            let message = format!("is {CONNECT_SECONDS_MIN} to {CONNECT_SECONDS_MAX}");
+            return Err(BadField::new("connect_seconds", message));
         }
         if self.pre_roll_seconds > PRE_ROLL_MAX {
             return Err(BadField::new("pre_roll_seconds", format!("is 0 to {PRE_ROLL_MAX}")));
@@ -444,6 +465,7 @@ impl Camera {
                 camera.url(camera.record_profile).ok(),
                 camera.record_profile,
                 camera.transport,
+                camera.source,
                 camera.tls_fingerprint.clone(),
                 camera.allow_basic,
                 camera.username.clone(),
@@ -493,149 +515,4 @@ pub(super) fn text(field: &'static str, text: &str) -> Result<(), BadField> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn camera(given: CameraPatch) -> Result<Camera, BadField> {
-        Camera::new("front".parse().unwrap(), given)
-    }
-
-    fn with_url(url: &str) -> CameraPatch {
-        CameraPatch { main_url: Some(Some(url.to_owned())), ..CameraPatch::default() }
-    }
-
-    #[test]
-    fn credentials_leave_the_url() {
-        let camera = camera(with_url("rtsp://admin:p%40ss%2Fw@192.0.2.7:8554/live?x=1")).unwrap();
-        assert_eq!(camera.main_url.as_deref(), Some("rtsp://192.0.2.7:8554/live?x=1"));
-        assert_eq!(camera.username.as_deref(), Some("admin"));
-        assert_eq!(camera.password.unwrap().reveal(), "p@ss/w");
-    }
-
-    #[test]
-    fn a_password_goes_nowhere_else() {
-        let known = camera(CameraPatch {
-            sub_url: Some(Some("rtsp://192.0.2.8/sub".to_owned())),
-            ..with_url("rtsp://admin:secret@Cam.local:8554/main")
-        });
-        let known = known.unwrap();
-        let goes = |given| known.password_for(&camera(given).unwrap()).is_some();
-        for same in
-            ["rtsp://cam.local:8554/other", "rtspt://CAM.local:8554/main?x=1", "rtsp://192.0.2.8:554/a"]
-        {
-            assert!(goes(with_url(same)), "{same}");
-        }
-        let evil = ["rtsp://cam.local/main", "rtsp://cam.local:8555/main", "rtsps://cam.local:8554/main"];
-        for other in evil.into_iter().chain(["rtsp://192.0.2.8:8554/x", "rtsp://cam.local.evil:8554/main"]) {
-            assert!(!goes(with_url(other)), "{other}");
-        }
-        // What is looked at counts, and not what else is said.
-        let sub = CameraPatch {
-            sub_url: Some(Some("rtsp://192.0.2.9/sub".to_owned())),
-            record_profile: Some(Profile::Sub),
-            ..with_url("rtsp://cam.local:8554/main")
-        };
-        assert!(!goes(sub));
-    }
-
-    #[test]
-    fn a_bad_field_is_named() {
-        let field = |given| camera(given).unwrap_err().field;
-        for url in
-            ["http://x/", "rtsp:// x/", "rtsp://", "x", "rtsp://h/\u{7}", "rtsp://h/a b", "rtsp://h/\n"]
-        {
-            assert_eq!(field(with_url(url)), "main_url", "{url:?}");
-        }
-        assert_eq!(field(CameraPatch::default()), "main_url");
-        assert_eq!(
-            field(CameraPatch { vendor: Some(Vendor::Hikvision), ..CameraPatch::default() }),
-            "address"
-        );
-        let named = |name: &str| CameraPatch { name: Some(name.to_owned()), ..with_url("rtsp://h/x") };
-        assert_eq!(field(named(" ")), "name");
-        assert_eq!(field(named("a\u{0}b")), "name");
-        assert_eq!(field(CameraPatch { rtsp_port: Some(0), ..with_url("rtsp://h/x") }), "rtsp_port");
-        assert_eq!(field(CameraPatch { channel: Some(0), ..with_url("rtsp://h/x") }), "channel");
-        assert_eq!(
-            field(CameraPatch { address: Some(Some("h/x ! y".into())), ..with_url("rtsp://h/x") }),
-            "address"
-        );
-    }
-
-    #[test]
-    fn only_the_source_needs_a_new_session() {
-        let old = camera(with_url("rtsp://h/x")).unwrap();
-        let changed = |patch| old.needs_new_session(&old.patched(patch).unwrap());
-        assert!(!changed(CameraPatch { name: Some("Yard".into()), ..CameraPatch::default() }));
-        assert!(!changed(CameraPatch { segment_seconds: Some(10), ..CameraPatch::default() }));
-        assert!(!changed(CameraPatch { sub_url: Some(Some("rtsp://h/y".into())), ..CameraPatch::default() }));
-        assert!(!changed(CameraPatch { rtsp_port: Some(8554), ..CameraPatch::default() }));
-        assert!(changed(with_url("rtsp://h/y")));
-        assert!(changed(CameraPatch { transport: Some(Transport::Udp), ..CameraPatch::default() }));
-        assert!(changed(CameraPatch { username: Some(Some("u".into())), ..CameraPatch::default() }));
-        assert!(changed(CameraPatch { record_audio: Some(true), ..CameraPatch::default() }));
-        assert!(!changed(CameraPatch {
-            record_mode: Some(Mode::ScheduledEvent),
-            schedule: Some(vec![office()]),
-            time_zone: Some(Some("America/New_York".into())),
-            pre_roll_seconds: Some(60),
-            post_roll_seconds: Some(3600),
-            event_idle_session: Some(false),
-            mirror_enabled: Some(false),
-            mirror_mode: Some(MirrorMode::Continuous),
-            refill_enabled: Some(true),
-            ..CameraPatch::default()
-        }));
-    }
-
-    fn office() -> Row {
-        Row { weekdays: vec![0, 1, 2, 3, 4], start: "08:00".into(), end: "18:00".into(), enabled: true }
-    }
-
-    #[test]
-    fn a_bad_time_is_named_and_changes_nothing() {
-        let old = camera(CameraPatch { schedule: Some(vec![office()]), ..with_url("rtsp://h/x") }).unwrap();
-        assert_eq!(old.when(Zone::UTC).zone, Zone::UTC);
-        let field = |patch| old.patched(patch).unwrap_err().field;
-        let rows = vec![office(), Row { end: "25:00".into(), ..office() }];
-        assert_eq!(field(CameraPatch { schedule: Some(rows), ..CameraPatch::default() }), "schedule[1].end");
-        let zone = Some(Some("Mars/Base".to_owned()));
-        assert_eq!(field(CameraPatch { time_zone: zone, ..CameraPatch::default() }), "time_zone");
-        let roll = CameraPatch { pre_roll_seconds: Some(61), ..CameraPatch::default() };
-        assert_eq!(field(roll), "pre_roll_seconds");
-        let roll = CameraPatch { post_roll_seconds: Some(3601), ..CameraPatch::default() };
-        assert_eq!(field(roll), "post_roll_seconds");
-        let there = CameraPatch { time_zone: Some(Some("Europe/Berlin".into())), ..CameraPatch::default() };
-        let there = old.patched(there).unwrap();
-        assert_eq!(there.when(Zone::UTC).zone, Zone::Europe__Berlin);
-        let back = there.patched(CameraPatch { time_zone: Some(None), ..CameraPatch::default() }).unwrap();
-        assert_eq!(back, old);
-    }
-
-    #[test]
-    fn a_certificate_is_that_of_a_place() {
-        let digits = "0a".repeat(32);
-        let colons = "0A:".repeat(32);
-        let pinned = |text: &str| CameraPatch {
-            tls_fingerprint: Some(Some(text.to_owned())),
-            ..with_url("rtsps://h/x")
-        };
-        let known = camera(pinned(colons.trim_end_matches(':'))).unwrap();
-        assert_eq!(known.tls_fingerprint.as_ref(), Some(&digits));
-        let kept = |patch| known.patched(patch).unwrap().tls_fingerprint.is_some();
-        assert!(kept(with_url("rtsps://H/y")));
-        assert!(!kept(with_url("rtsps://other/x")) && !kept(with_url("rtsps://h:8322/x")));
-        for wrong in ["", "0a", &digits[1..], &"0g".repeat(32)] {
-            assert_eq!(camera(pinned(wrong)).unwrap_err().field, "tls_fingerprint", "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn segment_length_is_clamped() {
-        let of = |seconds| {
-            let given = CameraPatch { segment_seconds: Some(seconds), ..with_url("rtsp://h/x") };
-            camera(given).unwrap().segment_seconds
-        };
-        assert_eq!([of(0), of(2), of(90), of(9999)], [2, 2, 90, 3600]);
-    }
-}
+mod tests;

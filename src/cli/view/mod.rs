@@ -1,6 +1,8 @@
 //! What the API answers, as far as the command line shows it. Fields that this program does not know are passed over:
 //! the service may be a newer one. (`--json` hands on the service's own answer.)
 
+mod probe;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, de::DeserializeOwned};
@@ -12,6 +14,7 @@ use super::{
     week, when,
 };
 use crate::{base::WallUs, model::schedule::Row};
+pub(super) use probe::{ProbeReport, RefillWay, probe_pairs};
 
 /// Reads an answer.
 pub(super) fn read<T: DeserializeOwned>(answer: &Value) -> Result<T, Failure> {
@@ -41,6 +44,8 @@ pub(super) struct Camera {
     pub(super) sub_url: Option<String>,
     pub(super) record_profile: String,
     pub(super) transport: String,
+    pub(super) source: Option<String>,
+    pub(super) connect_seconds: u32,
     pub(super) tls_fingerprint: Option<String>,
     pub(super) allow_basic: bool,
     pub(super) record_enabled: bool,
@@ -78,6 +83,8 @@ struct Status {
     next_attempt_at: Option<WallUs>,
     reconnects: u64,
     last_error: Option<String>,
+    source: Option<String>,
+    source_fallback: Option<String>,
     codec: Option<String>,
     width: Option<u32>,
     height: Option<u32>,
@@ -88,11 +95,30 @@ struct Status {
     bytes: u64,
     segments: u64,
     dropped_frames: u64,
+    damaged_units: u64,
+    resyncs: u64,
+    lost_packets: u64,
 }
 
 impl Status {
     fn size(&self) -> Option<String> {
         Some(format!("{}x{}", self.width?, self.height?))
+    }
+
+    /// What arrived broken since the service started; `None` if nothing did.
+    fn damage(&self) -> Option<String> {
+        let counted = |n: u64, one: &str, many: &str| {
+            (n > 0).then(|| format!("{n} {}", if n == 1 { one } else { many }))
+        };
+        let parts: Vec<String> = [
+            counted(self.damaged_units, "damaged frame", "damaged frames"),
+            counted(self.lost_packets, "lost packet", "lost packets"),
+            counted(self.resyncs, "resync", "resyncs"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
     }
 
     fn state(&self) -> String {
@@ -109,6 +135,12 @@ fn fps(fps: Option<f64>) -> Option<String> {
 
 fn dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".to_owned())
+}
+
+/// What receives a stream, and why that is not the native source, if it was tried.
+fn received_by(source: Option<&str>, fallback: Option<&str>) -> Option<String> {
+    let source = source?;
+    Some(fallback.map_or_else(|| source.to_owned(), |why| format!("{source} ({why})")))
 }
 
 /// All cameras, a line for each.
@@ -156,6 +188,8 @@ pub(super) fn camera_pairs(camera: &Camera, now: WallUs) -> Table {
         fps(status.fps).zip(status.bit_rate_bps).map(|(fps, rate)| format!("{fps} fps, {}", bit_rate(rate)));
     table.pair("rate", dash(rate));
     table.pair("keyframes every", dash(status.keyframe_interval_s.map(|seconds| format!("{seconds:.1} s"))));
+    let source = received_by(status.source.as_deref(), status.source_fallback.as_deref());
+    table.pair("received by", dash(source));
     let Status { frames, bytes: size, segments, dropped_frames, reconnects, .. } = status;
     table.pair(
         "since start",
@@ -164,6 +198,9 @@ pub(super) fn camera_pairs(camera: &Camera, now: WallUs) -> Table {
             bytes(*size)
         ),
     );
+    if let Some(damage) = status.damage() {
+        table.pair("damaged on arrival", damage);
+    }
     table.pair("vendor", &camera.vendor);
     table.pair("address", dash(camera.address.clone()));
     table.pair("rtsp port", camera.rtsp_port.to_string());
@@ -174,6 +211,8 @@ pub(super) fn camera_pairs(camera: &Camera, now: WallUs) -> Table {
     table.pair("password", if camera.has_password { "set" } else { "-" });
     table.pair("records", if camera.record_enabled { &camera.record_profile } else { "nothing (disabled)" });
     table.pair("transport", &camera.transport);
+    table.pair("source", camera.source.as_deref().unwrap_or("the configuration's"));
+    table.pair("first frame within", format!("{} s", camera.connect_seconds));
     table.pair("certificate", dash(camera.tls_fingerprint.clone()));
     table.pair("basic log-in", if camera.allow_basic { "allowed" } else { "refused" });
     let refill = match (camera.refill_enabled, &camera.refill_found) {
@@ -209,75 +248,6 @@ pub(super) fn kept(hours: Option<u32>, quota: Option<u64>) -> String {
 #[derive(Debug, Deserialize)]
 pub(super) struct Window {
     pub(super) window_end: WallUs,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct ProbeReport {
-    pub(super) ok: bool,
-    reason: Option<String>,
-    detail: Option<String>,
-    url: String,
-    codec: Option<String>,
-    width: Option<u32>,
-    height: Option<u32>,
-    fps_declared: Option<f64>,
-    fps_measured: Option<f64>,
-    keyframe_interval_s: Option<f64>,
-    b_frames: Option<bool>,
-    audio_codec: Option<String>,
-    bit_rate_bps: Option<u64>,
-    time_to_first_frame_ms: Option<u64>,
-    tls_fingerprint: Option<String>,
-    advice: Vec<String>,
-    refill: Option<RefillWay>,
-}
-
-/// How a camera gives its own recordings away.
-#[derive(Debug, Deserialize)]
-pub(super) struct RefillWay {
-    method: Option<String>,
-    detail: String,
-}
-
-impl RefillWay {
-    fn told(&self) -> String {
-        format!("{}: {}", self.method.as_deref().unwrap_or("no way found"), self.detail)
-    }
-}
-
-/// What a probe found, or why it found nothing.
-pub(super) fn probe_pairs(report: &ProbeReport) -> Table {
-    let mut table = Table::pairs();
-    table.pair("url", &report.url);
-    if !report.ok {
-        table.pair("result", Cell::word(report.reason.as_deref().unwrap_or("failed")).toned_as("problem"));
-        table.pair("detail", dash(report.detail.clone()));
-        table.pair("own storage", dash(report.refill.as_ref().map(RefillWay::told)));
-        return table;
-    }
-    table.pair("result", Cell::word("ok"));
-    let size = report.width.zip(report.height).map(|(width, height)| format!(" {width}x{height}"));
-    table.pair("video", format!("{}{}", dash(report.codec.clone()), size.unwrap_or_default()));
-    let declared = fps(report.fps_declared).map(|fps| format!(" (declared: {fps})"));
-    table.pair(
-        "frames a second",
-        format!("{}{}", dash(fps(report.fps_measured)), declared.unwrap_or_default()),
-    );
-    table.pair("bit rate", dash(report.bit_rate_bps.map(bit_rate)));
-    table.pair("keyframes every", dash(report.keyframe_interval_s.map(|seconds| format!("{seconds:.1} s"))));
-    table.pair("b-frames", dash(report.b_frames.map(|there| if there { "yes" } else { "no" }.to_owned())));
-    table.pair("audio", report.audio_codec.clone().unwrap_or_else(|| "none".to_owned()));
-    if let Some(ms) = report.time_to_first_frame_ms {
-        table.pair("first frame after", format!("{ms} ms"));
-    }
-    if let Some(fingerprint) = &report.tls_fingerprint {
-        table.pair("certificate", fingerprint);
-    }
-    table.pair("own storage", dash(report.refill.as_ref().map(RefillWay::told)));
-    for advice in &report.advice {
-        table.pair("advice", advice);
-    }
-    table
 }
 
 #[derive(Debug, Deserialize)]
@@ -514,12 +484,13 @@ pub(super) mod tests {
             "since": "2026-11-20T10:00:00.000000Z", "last_frame_at": null, "next_attempt_at": null,
             "reconnects": 0, "last_error": "rtsp://u:p@192.0.2.7/x", "codec": "h264", "width": 1280,
             "height": 720, "fps": 25.0, "bit_rate_bps": 2_000_000, "keyframe_interval_s": 2.0, "frames": 1234,
-            "bytes": 987_654, "segments": 3, "dropped_frames": 0, "picture": 17
+            "bytes": 987_654, "segments": 3, "dropped_frames": 0, "damaged_units": 12, "resyncs": 0, "lost_packets": 1, "picture": 17,
+            "source": "rtspsrc", "source_fallback": "rtsp://u:p@192.0.2.7/x wants a log-in that is not known"
         });
         json!({
             "id": id, "name": "Front door", "vendor": "generic", "address": "192.0.2.7", "rtsp_port": 554,
             "channel": 1, "username": "admin", "has_password": true, "main_url": "rtsp://192.0.2.7/stream1",
-            "sub_url": null, "record_profile": "main", "transport": "tcp", "record_enabled": true,
+            "sub_url": null, "record_profile": "main", "transport": "tcp", "source": null, "connect_seconds": 15, "record_enabled": true,
             "tls_fingerprint": null, "allow_basic": false, "segment_seconds": 60, "record_mode": "scheduled_event", "schedule": [
                 {"weekdays": [0, 1, 2, 3, 4], "start": "08:00", "end": "18:10", "enabled": true}
             ], "time_zone": "Europe/Berlin", "pre_roll_seconds": 5, "post_roll_seconds": 20,
@@ -540,20 +511,10 @@ pub(super) mod tests {
         let shown = camera_pairs(&camera, now).render(false);
         assert!(shown.contains("offline: refused") && shown.contains("rtsp://***@192.0.2.7/x"), "{shown}");
         assert!(shown.contains("from the vendor's template") && !shown.contains('\u{1b}'), "{shown}");
+        let received = "rtspsrc (rtsp://***@192.0.2.7/x wants a log-in that is not known)";
+        assert!(shown.contains(received) && shown.contains("12 damaged frames, 1 lost packet\n"), "{shown}");
+        assert!(shown.contains("the configuration's"), "{shown}");
         assert!(shown.contains("mon-fri 08:00-18:10") && shown.contains("5 s before, 20 s after"), "{shown}");
-    }
-
-    #[test]
-    fn a_probe_tells_what_came_or_why_nothing_did() {
-        let nothing =
-            json!({"ok": false, "reason": "refused", "detail": "d", "url": "rtsp://h/x", "advice": []});
-        let shown = probe_pairs(&read(&nothing).unwrap()).render(false);
-        assert!(shown.contains("refused") && !shown.contains("video"), "{shown}");
-        let found = json!({"ok": true, "url": "rtsp://h/x", "codec": "h264", "width": 1280, "height": 720,
-            "fps_declared": 25.0, "fps_measured": 24.9, "b_frames": false, "time_to_first_frame_ms": 340, "tls_fingerprint": null,
-            "bit_rate_bps": 2_000_000, "advice": ["set a shorter GOP"]});
-        let shown = probe_pairs(&read(&found).unwrap()).render(false);
-        assert!(shown.contains("24.9 (declared: 25.0)") && shown.contains("set a shorter GOP"), "{shown}");
     }
 
     #[test]

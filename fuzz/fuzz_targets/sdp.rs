@@ -1,0 +1,5 @@
+//! See `fuzz_checks::sdp`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| watchkeeper_fuzz::fuzz_checks::sdp(input));

@@ -1,0 +1,438 @@
+//! One native session: carries bytes between the camera's sockets and the protocol logic, and what comes of them to the sink.
+
+use std::{
+    cell::RefCell,
+    io,
+    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::select_all;
+use tokio::time::{sleep, sleep_until, timeout};
+
+use super::{Quirks, Shared, Status, TakeOver, tls::Failure, udp::Pair, wire::Wire};
+use crate::{
+    media::bus,
+    model::{
+        pipeline::{Play, SourceSettings},
+        source::{Description, SourceEvent, SourceKind, UnitSink},
+        status::{StreamError, StreamErrorKind},
+    },
+    rtsp::session::{Output, Session, SessionError, SessionSettings},
+};
+
+/// A stream is read so often: about one picture at a time.
+const READ_EVERY: Duration = Duration::from_millis(40);
+/// The first pictures tell where the timeline begins, so they are read sooner.
+const READ_FIRST_EVERY: Duration = Duration::from_millis(5);
+/// The length of that time, from the first frame on.
+const FIRST: Duration = Duration::from_secs(1);
+/// A stream that sent nothing lately is read less often, down to this.
+const READ_IDLE_EVERY: Duration = Duration::from_millis(200);
+/// More bytes than this in one reading: the camera has more to send than it can while it waits for us.
+const BURST_BYTES: usize = 48 * 1024;
+const READ_BURST_EVERY: Duration = Duration::from_millis(2);
+/// Datagrams that follow each other closely are read together.
+const DATAGRAMS_WITHIN: Duration = Duration::from_millis(2);
+/// One reading takes at most so many bytes; other cameras wait meanwhile.
+const READING_BYTES: usize = 4 << 20;
+/// The longest message, and a reading behind it.
+const SCRATCH_BYTES: usize = 1 << 20;
+/// After a request to end, the camera's answer is waited for so long.
+const LEAVE_WITHIN: Duration = Duration::from_millis(100);
+
+thread_local! {
+    /// What is being read; shared by all connections of the thread, each of which keeps only what it could not use yet.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
+}
+
+const USER_AGENT: &str = concat!("Watchkeeper/", env!("CARGO_PKG_VERSION"));
+
+/// One session on its way.
+pub(super) struct Connection {
+    settings: SourceSettings,
+    sink: Arc<dyn UnitSink>,
+    take_over: Option<TakeOver>,
+    shared: Arc<Shared>,
+    quirks: Quirks,
+    session: Session,
+    wire: Option<Wire>,
+    /// By track.
+    pairs: Vec<Option<Pair>>,
+    /// Bytes of the control connection that are no whole message yet.
+    rest: Vec<u8>,
+    /// When the first frame came.
+    first: Option<Instant>,
+    /// Whether the last reading brought a burst, or nothing how many times in a row.
+    burst: bool,
+    empty: u32,
+    /// The sink asked not to be given more for so long.
+    pause: Duration,
+    over: bool,
+}
+
+impl Connection {
+    pub(super) fn new(
+        settings: SourceSettings,
+        sink: Arc<dyn UnitSink>,
+        take_over: Option<TakeOver>,
+        shared: Arc<Shared>,
+        quirks: Quirks,
+    ) -> Self {
+        let replay = if let Play::OnvifReplay(range) = settings.play { Some(range) } else { None };
+        let quirk = quirks.of(&settings.url);
+        let session = Session::new(
+            SessionSettings {
+                url: settings.url.clone(),
+                username: settings.username.clone(),
+                password: settings.password.clone(),
+                allow_basic: settings.allow_basic,
+                avoid_sha256: quirk.avoid_sha256,
+                avoid_keep_alives: quirk.avoid_keep_alives,
+                transport: settings.transport,
+                audio: settings.audio,
+                replay,
+                user_agent: USER_AGENT.to_owned(),
+                answer_within: settings.answer_within(),
+            },
+            Instant::now(),
+        );
+        Self {
+            settings,
+            sink,
+            take_over,
+            shared,
+            quirks,
+            session,
+            wire: None,
+            pairs: Vec::new(),
+            rest: Vec::new(),
+            first: None,
+            burst: false,
+            empty: 0,
+            pause: Duration::ZERO,
+            over: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            self.carry_out().await;
+            if self.over {
+                return;
+            }
+            if self.shared.closing.load(Relaxed) {
+                return self.leave().await;
+            }
+            self.wait().await;
+            self.read();
+            let now = Instant::now();
+            if self.session.next_timeout().is_some_and(|due| due <= now) {
+                self.session.timeout(now);
+            }
+        }
+    }
+
+    /// Carries out what the session asks for, and hands on what it received.
+    async fn carry_out(&mut self) {
+        while let Some(output) = self.session.poll() {
+            match output {
+                Output::Connect { host, port, tls } => self.connect(&host, port, tls).await,
+                Output::OpenPorts { track } => self.open_ports(track).await,
+                Output::Send(bytes) => self.send(&bytes),
+                Output::SendDatagram { track, is_rtcp, port, bytes } => {
+                    if let Some(Some(pair)) = self.pairs.get(track) {
+                        pair.send(is_rtcp, port, &bytes);
+                    }
+                }
+                Output::Described(described) => {
+                    let description = Description {
+                        url: described.url,
+                        codec: described.codec,
+                        audio: described.audio,
+                        audio_offered: described.audio_offered,
+                        fingerprint: self.wire.as_ref().and_then(Wire::fingerprint),
+                        source: SourceKind::Native,
+                        fallback: None,
+                    };
+                    self.sink.event(SourceEvent::Described(Box::new(description)));
+                }
+                Output::Video(unit) => {
+                    if self.first.is_none() {
+                        self.first = Some(unit.arrived);
+                        self.poll_from_now_on();
+                    }
+                    self.pause = self.pause.max(self.sink.video(unit));
+                }
+                Output::Audio(unit) => self.sink.audio(unit),
+                Output::Playing => {}
+                Output::Ended => self.fail(bus::ended()),
+                Output::Failed(SessionError::Stream(error)) => self.fail(error),
+                Output::Failed(SessionError::Refused { error, try_md5 }) => {
+                    self.quirks.change(&self.settings.url, |quirk| quirk.avoid_sha256 = try_md5);
+                    self.fail(error);
+                }
+                Output::Failed(SessionError::Unsupported(why)) => self.give_up(why),
+            }
+            if self.over {
+                return;
+            }
+        }
+        let status =
+            Status { damage: self.session.damage(), last_sign_of_life: self.session.last_sign_of_life() };
+        *self.shared.status() = status;
+    }
+
+    async fn connect(&mut self, host: &str, port: u16, tls: bool) {
+        // There is never a second connection beside the first.
+        self.wire = None;
+        self.rest.clear();
+        self.pairs.clear();
+        let pinned = self.settings.tls_fingerprint.clone();
+        let connected = tokio::select! {
+            connected = Wire::connect(host, port, tls, pinned) => connected,
+            () = self.shared.wake.notified() => return,
+        };
+        match connected {
+            Ok(wire) => {
+                self.wire = Some(wire);
+                self.session.connected(Instant::now());
+            }
+            Err(Failure::Stream(error)) => self.session.connect_failed(error),
+            Err(Failure::Unsupported(why)) => self.give_up(why),
+        }
+    }
+
+    async fn open_ports(&mut self, track: usize) {
+        let Some(peer) = self.wire.as_ref().map(Wire::peer) else { return };
+        let bound = match Pair::bind(peer).await {
+            Ok(pair) => pair.port().map(|port| (pair, port)),
+            Err(error) => Err(error),
+        };
+        match bound {
+            Ok((pair, port)) => {
+                self.pairs.resize_with(self.pairs.len().max(track + 1), || None);
+                if let Some(slot) = self.pairs.get_mut(track) {
+                    *slot = Some(pair);
+                }
+                self.session.udp_ports(track, port, Instant::now());
+            }
+            Err(error) => self.session.connect_failed(StreamError::new(
+                StreamErrorKind::Internal,
+                format!("no ports for datagrams are free: {error}"),
+            )),
+        }
+    }
+
+    /// Frames come through the control connection: from now on it is read by the clock.
+    fn poll_from_now_on(&mut self) {
+        if self.pairs.iter().any(Option::is_some) {
+            return;
+        }
+        match self.wire.take().map(Wire::poll_from_now_on) {
+            Some(Ok(wire)) => self.wire = Some(wire),
+            Some(Err(error)) => self.fail(broken(&error)),
+            None => {}
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        if let Some(wire) = &mut self.wire
+            && let Err(error) = wire.send(bytes)
+        {
+            self.session.disconnected(Instant::now(), Some(&error.to_string()));
+        }
+    }
+
+    /// Waits until something is to be read or to be done.
+    async fn wait(&mut self) {
+        let due = self.session.next_timeout();
+        let due = async {
+            match due {
+                Some(due) => sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let polled = self.first.is_some() && self.pairs.is_empty();
+        let next_reading = polled.then(|| self.next_reading(Instant::now()));
+        let Self { wire, pairs, .. } = &*self;
+        let read = async {
+            match (wire, next_reading) {
+                (Some(_), Some(next_reading)) => sleep_until(next_reading.into()).await,
+                (Some(wire), None) => {
+                    let datagrams = pairs.iter().flatten().map(|pair| Box::pin(pair.readable()));
+                    let datagrams: Vec<_> = datagrams.collect();
+                    if datagrams.is_empty() {
+                        // An error comes back from the reading.
+                        let _ = wire.readable().await;
+                    } else {
+                        tokio::select! {
+                            _ = wire.readable() => {}
+                            _ = select_all(datagrams) => sleep(DATAGRAMS_WITHIN).await,
+                        }
+                    }
+                }
+                (None, _) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.shared.wake.notified() => {}
+            () = due => {}
+            () = read => {}
+        }
+    }
+
+    /// When a stream is to be read again. All streams are read at the same moments, so that the thread wakes once for all of them.
+    fn next_reading(&self, now: Instant) -> Instant {
+        static EPOCH: OnceLock<Instant> = OnceLock::new();
+        let early = self.first.is_some_and(|first| now - first < FIRST);
+        let every = match () {
+            () if self.burst => READ_BURST_EVERY,
+            () if early => READ_FIRST_EVERY,
+            () => (READ_EVERY * (1 + self.empty / 4)).min(READ_IDLE_EVERY),
+        };
+        let after = self.pause.max(if self.burst || early { every } else { Duration::ZERO });
+        if after > Duration::ZERO {
+            return now + after;
+        }
+        let passed = (now - *EPOCH.get_or_init(|| now)).as_micros();
+        let into = passed % every.as_micros();
+        now + every - Duration::from_micros(u64::try_from(into).unwrap_or_default())
+    }
+
+    /// Reads what is there, from all sockets.
+    fn read(&mut self) {
+        self.pause = Duration::ZERO;
+        let read = SCRATCH.with_borrow_mut(|scratch| {
+            let read = self.read_wire(scratch);
+            self.read_datagrams(scratch);
+            read
+        });
+        self.session.flush(Instant::now());
+        match read {
+            Ok(bytes) => {
+                self.burst = bytes >= BURST_BYTES;
+                self.empty = if bytes == 0 { self.empty.saturating_add(1) } else { 0 };
+            }
+            Err(error) => {
+                self.wire = None;
+                let orderly = error.kind() == io::ErrorKind::UnexpectedEof;
+                let text = error.to_string();
+                self.session.disconnected(Instant::now(), (!orderly).then_some(text.as_str()));
+            }
+        }
+        if let Some(wire) = &mut self.wire
+            && let Err(error) = wire.flush()
+        {
+            self.session.disconnected(Instant::now(), Some(&error.to_string()));
+        }
+    }
+
+    /// Reads the control connection; gives the number of bytes.
+    fn read_wire(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
+        let Some(wire) = &mut self.wire else { return Ok(0) };
+        let (mut filled, mut total) = (self.rest.len(), 0);
+        let Some(kept) = scratch.get_mut(..filled) else {
+            return Err(io::Error::other("it sends a message without end"));
+        };
+        kept.copy_from_slice(&self.rest);
+        self.rest.clear();
+        let ended = loop {
+            let Some(free) = scratch.get_mut(filled..).filter(|free| !free.is_empty()) else {
+                break Err(io::Error::other("it sends a message without end"));
+            };
+            match wire.read(free) {
+                Ok(0) => break Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    (filled, total) = (filled + read, total + read);
+                    let came = scratch.get(..filled).unwrap_or_default();
+                    let used = self.session.input(came, Instant::now()).min(filled);
+                    scratch.copy_within(used..filled, 0);
+                    filled -= used;
+                    if total >= READING_BYTES {
+                        break Ok(total);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(total),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        self.rest.extend_from_slice(scratch.get(..filled).unwrap_or_default());
+        ended
+    }
+
+    fn read_datagrams(&mut self, scratch: &mut [u8]) {
+        for (track, pair) in self.pairs.iter().enumerate() {
+            let Some(pair) = pair else { continue };
+            for is_rtcp in [false, true] {
+                let mut total = 0;
+                while total < READING_BYTES
+                    && let Some(length) = pair.read(is_rtcp, scratch)
+                {
+                    total += length;
+                    let datagram = scratch.get(..length).unwrap_or_default();
+                    self.session.datagram(track, is_rtcp, datagram, Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Takes leave of the camera, so that it is free for the next session at once.
+    async fn leave(&mut self) {
+        self.session.stop(Instant::now());
+        while let Some(output) = self.session.poll() {
+            if let Output::Send(bytes) = output {
+                self.send(&bytes);
+            }
+        }
+        let Some(mut wire) = self.wire.take() else { return };
+        wire.shut_down();
+        // What it still sends is read, or the kernel would answer it with a reset that may overtake the request.
+        let until_end = async {
+            let mut nothing = [0; 16 * 1024];
+            loop {
+                match wire.read(&mut nothing) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        sleep(READ_FIRST_EVERY).await;
+                    }
+                    Ok(read) if read > 0 => {}
+                    _ => return,
+                }
+            }
+        };
+        let _ = timeout(LEAVE_WITHIN, until_end).await;
+    }
+
+    fn fail(&mut self, error: StreamError) {
+        if let Some(method) = self.session.facts().fatal_keep_alive {
+            self.quirks.change(&self.settings.url, |quirk| {
+                if !quirk.avoid_keep_alives.contains(&method) {
+                    quirk.avoid_keep_alives.push(method);
+                }
+            });
+        }
+        self.over = true;
+        self.wire = None;
+        self.sink.event(SourceEvent::Lost(error));
+    }
+
+    /// The camera cannot be received here.
+    fn give_up(&mut self, why: String) {
+        match self.take_over.take() {
+            Some(take_over) => {
+                self.over = true;
+                self.wire = None;
+                take_over(why);
+            }
+            None => self.fail(StreamError::new(
+                StreamErrorKind::Protocol,
+                format!("the native source cannot receive this camera: {why}; set source to rtspsrc or auto"),
+            )),
+        }
+    }
+}
+
+fn broken(error: &io::Error) -> StreamError {
+    StreamError::new(StreamErrorKind::Ended, format!("the connection to the camera broke: {error}"))
+}
