@@ -36,8 +36,13 @@ pub(super) struct Recording {
 
 impl Recording {
     pub(super) fn start(url: &str, path: PathBuf) -> Recording {
+        Recording::start_over("tcp", url, path)
+    }
+
+    /// The same with another transport.
+    pub(super) fn start_over(transport: &str, url: &str, path: PathBuf) -> Recording {
         let ffmpeg = Command::new("ffmpeg")
-            .args(["-v", "error", "-y", "-rtsp_transport", "tcp"])
+            .args(["-v", "error", "-y", "-rtsp_transport", transport])
             .args(QUICK)
             .args(["-i", url, "-c", "copy"])
             .arg(&path)
