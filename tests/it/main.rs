@@ -15,6 +15,8 @@ mod bad_streams;
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
+mod cameras;
+#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod cli;

@@ -64,6 +64,25 @@ pub(crate) fn played(path: &Path) -> anyhow::Result<Vec<Stamp>> {
     Ok(stamps)
 }
 
+/// The numbers of the pictures of a file that may be damaged, in file order; a picture whose stamp is damaged has none.
+///
+/// # Errors
+/// If ffmpeg cannot read the file.
+pub(crate) fn numbers_in_damaged(path: &Path) -> anyhow::Result<Vec<u64>> {
+    let (numbers, _) = run(video_of(path)?, path, &[], &[], |codec, stream| {
+        let (mut numbers, mut stamp) = (Vec::new(), None);
+        for unit in NalUnits::new(stream) {
+            let unit = unit?;
+            stamp = Stamp::from_nal(codec, &unit).or(stamp);
+            if codec.begins_picture(&unit) {
+                numbers.extend(stamp.take().map(|stamp| stamp.number));
+            }
+        }
+        Ok(numbers)
+    })?;
+    Ok(numbers)
+}
+
 /// Every frame of a file, those that an edit list hides too, by number: a hash of all its NAL units but parameter sets.
 ///
 /// # Errors

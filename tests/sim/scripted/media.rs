@@ -214,6 +214,7 @@ impl Media {
             number,
             entry: picture.entry,
             damaged: std::mem::take(&mut self.damages_next),
+            hash: self.hash(&units),
         };
         let packets: Vec<Vec<u8>> = {
             let stream = &mut self.flows[flow].stream;
@@ -229,6 +230,19 @@ impl Media {
         if self.shared.has(&Quirk::ByeThenSilence(index)) && self.session == 1 {
             self.silent = true;
         }
+    }
+
+    fn hash(&self, units: &[&[u8]]) -> String {
+        if !matches!(self.shared.spec.journal, Journal::Memory) {
+            return String::new();
+        }
+        let codec = self.shared.pictures.codec;
+        let counts = |unit: &&&[u8]| !matches!(codec.kind(unit), Kind::Vps | Kind::Sps | Kind::Pps);
+        let mut hasher = blake3::Hasher::new();
+        for unit in units.iter().filter(counts) {
+            hasher.update(unit);
+        }
+        hasher.finalize().to_string()
     }
 
     /// Deviations of the stream as a whole that begin with this picture; its RTP time.
@@ -297,9 +311,9 @@ impl Media {
         }
         if self.shared.spec.paced {
             let step = Duration::from_secs_f64(SPREAD / f64::from(self.shared.pictures.fps));
-            let (count, last) = (frames.len() as u32, frames.len() - 1);
+            let (count, last) = (frames.len() as u32, frames.len() as u32 - 1);
             for (n, bytes) in (0..).zip(frames) {
-                let completes = (n == last as u32).then_some((sent, captured_us));
+                let completes = (n == last).then(|| (sent.clone(), captured_us));
                 let due = due + step * n / count;
                 self.chunks.push_back(Chunk { due, track: 0, is_rtcp: false, bytes, completes });
             }

@@ -90,7 +90,7 @@ impl ScriptedSpec {
 }
 
 /// A picture that was sent as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SentPicture {
     /// Counts connections from 1.
     pub connection: usize,
@@ -100,6 +100,8 @@ pub(crate) struct SentPicture {
     pub entry: bool,
     /// Something of it was lost or altered on its way, by order.
     pub damaged: bool,
+    /// As [`super::frames::pictures_in`] gives it: of all its NAL units but parameter sets.
+    pub hash: String,
 }
 
 /// A request that came.
