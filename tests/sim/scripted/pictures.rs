@@ -16,6 +16,8 @@ use super::super::nal::{Codec, Kind, NalUnits};
 const FPS: u32 = 25;
 /// Pictures from one point of entry to the next in the encodings made here.
 const GROUP: u64 = 25;
+/// The same with rolling refresh.
+const ROLLING_GROUP: u64 = 50;
 /// So long that the one IDR picture at their beginning does not come again in a test.
 const WITHOUT_IDR_FRAMES: u32 = 1500;
 const SLICED_FRAMES: u32 = 250;
@@ -92,7 +94,8 @@ impl Pictures {
             }
             Clip::RollingRefresh { .. } => {
                 let recipe = "keyint=50:intra-refresh=1:scenecut=0:bframes=0";
-                encode("rolling", Codec::H264, "320x180", WITHOUT_IDR_FRAMES, recipe)?
+                let encoded = encode("rolling", Codec::H264, "320x180", WITHOUT_IDR_FRAMES, recipe)?;
+                (encoded.0, encoded.1, Codec::H264, FPS, ROLLING_GROUP)
             }
         };
         let stripped: &[Kind] = match clip {
@@ -106,7 +109,7 @@ impl Pictures {
         pictures.read(&path, &order, stripped)?;
         if matches!(clip, Clip::OpenGroups { .. } | Clip::RollingRefresh { .. }) {
             for (index, picture) in (0..).zip(&mut pictures.all) {
-                picture.entry = index % GROUP == 0 && index > 0;
+                picture.entry = index % group == 0 && index > 0;
             }
         }
         Ok(Arc::new(pictures))
