@@ -61,6 +61,13 @@ impl Recording {
     /// Ends the recording as a person would, and gives the frame numbers in it.
     pub(super) fn stop(mut self) -> Vec<u64> {
         let path = self.path.clone();
+        self.quit();
+        numbers(&path)
+    }
+
+    /// Ends the recording as a person would.
+    pub(super) fn quit(&mut self) {
+        let path = self.path.clone();
         until("something is recorded", || path.metadata().is_ok_and(|found| found.len() > 0) || self.ended());
         // The pipe is closed if ffmpeg went already, which some tests want.
         drop(self.ffmpeg.stdin.take().unwrap().write_all(b"q"));
@@ -70,7 +77,6 @@ impl Recording {
             std::thread::park_timeout(Duration::from_millis(20));
         }
         drop(self.ffmpeg.kill());
-        numbers(&self.path)
     }
 }
 

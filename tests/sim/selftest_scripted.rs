@@ -1,11 +1,11 @@
 //! The scripted camera is right where it is not told to be wrong, as seen by ffmpeg.
 
 use super::footage::{Encoding, Source};
-use super::frames::{codec_of, decodes_clean};
+use super::frames::{codec_of, decodes_clean, numbers_in_damaged};
 use super::nal::Codec;
 use super::proof::prove_sent;
 use super::scripted::login::{Algorithm, LoginOffer};
-use super::scripted::quirk::Quirk;
+use super::scripted::quirk::{self, Quirk};
 use super::scripted::tracks::{SoundCodec, SoundTrack};
 use super::scripted::{Clip, ScriptedCamera, ScriptedSpec};
 use super::selftest::{Recording, until};
@@ -103,5 +103,91 @@ fn a_wrong_password_is_refused_and_counted() {
         super::selftest::opens_once("tcp", &url).unwrap_err();
         assert_eq!((camera.sessions(), camera.refused_log_ins()), (0, 1), "{offers:?}");
         assert!(camera.connections() >= 1 && camera.most_connections() == 1);
+    }
+}
+
+/// Deviations that ffmpeg copes with: whoever does not may blame itself.
+fn quirks() -> Vec<ScriptedSpec> {
+    use Quirk::*;
+    let control = |how| SessionControl(how);
+    let h264 = [
+        NoReason,
+        HeaderWithoutColon,
+        HeaderInGb2312,
+        DateWithoutName,
+        BlankLineInPlay,
+        BlankLineInAll,
+        BareLf,
+        SessionIdChanges,
+        BareSdp,
+        NoControl,
+        OtherParameterSets,
+        NulAtEnd,
+        control(quirk::Control::Slash),
+        control(quirk::Control::Query),
+        control(quirk::Control::UpperCase),
+        control(quirk::Control::NoPort),
+        control(quirk::Control::OtherHost),
+        OtherHost,
+        OtherBase,
+        OtherSessionControl,
+        ControlsWithoutPort,
+        ControlsWithQuery,
+        Channels(4),
+        NoChannels,
+        OddSsrc,
+        StrayType(quirk::StrayType::LikePrevious),
+        StrayType(quirk::StrayType::LikeNext),
+        StrayType(quirk::StrayType::Own),
+        StrayType(quirk::StrayType::First),
+        AnnexB(quirk::AnnexB::Fragmented),
+        AnnexB(quirk::AnnexB::Single),
+        AnnexB(quirk::AnnexB::Before),
+        AnnexB(quirk::AnnexB::Behind),
+        StrayTime { by: -9800, every: 51, at: 7 },
+        RandomSequence,
+        SeiAlone,
+        StrayBytes(quirk::StrayBytes::Crlf),
+        StrayBytes(quirk::StrayBytes::Answer),
+        FragmentsWithoutStart,
+        AggregateBeyondPacket,
+        HeaderBeyondPacket,
+        HugeParameterSets,
+        NoFrameRate,
+    ];
+    let h265 = [SeiAlone, Aggregated, FragmentsWithoutStart, AggregateBeyondPacket];
+    let small = |codec| move |other: &Quirk| (Clip::small(codec), other.clone());
+    let sliced = [Codec::H264, Codec::H265].into_iter().flat_map(|codec| {
+        let quirks = [MarkerPerSlice, NoMarker, MarkerEverywhere].into_iter();
+        quirks.map(move |quirk| (Clip::Sliced(codec), quirk))
+    });
+    let all = h264.iter().map(small(Codec::H264)).chain(h265.iter().map(small(Codec::H265))).chain(sliced);
+    all.enumerate()
+        .map(|(n, (clip, quirk))| ScriptedSpec { clip, ..ScriptedSpec::with(format!("{n}"), [quirk]) })
+        .collect()
+}
+
+#[test]
+fn what_a_tolerant_client_makes_of_deviations_is_whole() {
+    let files = tempfile::tempdir().unwrap();
+    for some in quirks().chunks(18) {
+        let running: Vec<_> = ScriptedCamera::start_all(some.to_vec())
+            .unwrap()
+            .into_iter()
+            .map(|camera| {
+                let path = files.path().join(format!("{}.{}", camera.name(), camera.codec().word()));
+                let recording = Recording::start(&camera.url(), path);
+                (camera, recording)
+            })
+            .collect();
+        for (camera, mut recording) in running {
+            let what = format!("{:?} in {:?}", camera.spec().quirks, camera.codec());
+            until(&what, || camera.sent_count() >= PICTURES);
+            recording.quit();
+            let sent: Vec<u64> = camera.sent().iter().map(|sent| sent.number).collect();
+            let recorded = numbers_in_damaged(&recording.path).unwrap();
+            let proof = prove_sent(&sent, &recorded).unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+            assert!(proof.head == 0 && proof.tail < 10, "{what}: {proof:?}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! One RTSP connection of a scripted camera: requests, answers, and when what is due goes out.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,13 +47,15 @@ struct Connection {
     media: Option<Media>,
     /// When the last request came that keeps the session alive.
     counted: Instant,
-    peer: std::net::IpAddr,
+    peer: IpAddr,
+    /// The camera's own address as the client knows it.
+    local: SocketAddr,
 }
 
 impl Connection {
     async fn serve(stream: TcpStream, shared: Arc<Shared>, number: usize) -> std::io::Result<()> {
         stream.set_nodelay(true)?;
-        let peer = stream.peer_addr()?.ip();
+        let (peer, local) = (stream.peer_addr()?.ip(), stream.local_addr()?);
         let (reader, writer) = stream.into_split();
         let mut incoming = Incoming::new(reader);
         let mut connection = Connection {
@@ -64,6 +67,7 @@ impl Connection {
             media: None,
             counted: Instant::now(),
             peer,
+            local,
         };
         loop {
             let due = connection.media.as_ref().map(|media| media.due().min(connection.ends_at()));
@@ -297,7 +301,7 @@ impl Connection {
                 return Answer::new("302 Found").with(format!("Location: {location}"));
             }
         }
-        let said = Description::new(&self.shared.spec, &self.shared.pictures, self.shared.at.port());
+        let said = Description::new(&self.shared.spec, &self.shared.pictures, self.local);
         let mut answer = Answer::new("200 OK");
         if let Some(base) = said.content_base {
             answer = answer.with(format!("Content-Base: {base}"));
@@ -330,7 +334,7 @@ impl Connection {
                 (Transport::Interleaved { channel }, said)
             }
             Asked::Ports(rtp, rtcp) => {
-                let Ok(sockets) = Datagrams::bind(self.shared.at.ip(), self.peer, (rtp, rtcp)) else {
+                let Ok(sockets) = Datagrams::bind(self.local.ip(), self.peer, (rtp, rtcp)) else {
                     return Answer::new("500 Internal Server Error");
                 };
                 let port = sockets.port().unwrap_or_default();

@@ -1,5 +1,7 @@
 //! The description of a scripted camera, right or not, and the URLs in it.
 
+use std::net::SocketAddr;
+
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use super::super::nal::{Codec, Kind};
@@ -26,16 +28,16 @@ pub(super) fn control(track: usize) -> String {
 }
 
 impl Description {
-    /// `port` is that of the camera.
-    pub(super) fn new(spec: &ScriptedSpec, pictures: &Pictures, port: u16) -> Description {
-        let url = format!("rtsp://127.0.0.1:{port}{}", spec.path);
+    /// `at` is the camera's address as the client knows it.
+    pub(super) fn new(spec: &ScriptedSpec, pictures: &Pictures, at: SocketAddr) -> Description {
+        let url = format!("rtsp://{at}{}", spec.path);
         let has = |quirk: &Quirk| spec.quirks.contains(quirk);
         let (mut base, mut session, mut tracks) =
             (Some(format!("{url}/")), Some("*".to_owned()), String::new());
         for quirk in &spec.quirks {
             match quirk {
                 Quirk::SessionControl(how) => {
-                    let other = session_control(*how, spec, &url, port);
+                    let other = session_control(*how, spec, &url, at);
                     tracks = format!("{}/", other.trim_end_matches('/'));
                     session = Some(other);
                 }
@@ -51,7 +53,7 @@ impl Description {
                     (base, session) = (None, Some(format!("rtsp://192.168.1.10{}", spec.path)));
                 }
                 Quirk::ControlsWithoutPort => {
-                    let other = format!("rtsp://127.0.0.1{}/", spec.path);
+                    let other = format!("rtsp://{}{}/", at.ip(), spec.path);
                     (base, session, tracks) = (Some(other.clone()), Some(other.clone()), other);
                 }
                 Quirk::ControlsWithQuery => {
@@ -98,14 +100,14 @@ impl Description {
     }
 }
 
-fn session_control(how: Control, spec: &ScriptedSpec, url: &str, port: u16) -> String {
+fn session_control(how: Control, spec: &ScriptedSpec, url: &str, at: SocketAddr) -> String {
     let path = &spec.path;
     match how {
         Control::Same => url.to_owned(),
         Control::Slash => format!("{url}/"),
         Control::Query => format!("{url}?transportmode=unicast&profile=Profile_1"),
-        Control::UpperCase => format!("rtsp://LOCALHOST:{port}{path}"),
-        Control::NoPort => format!("rtsp://127.0.0.1{path}/"),
+        Control::UpperCase => format!("rtsp://LOCALHOST:{}{path}", at.port()),
+        Control::NoPort => format!("rtsp://{}{path}/", at.ip()),
         Control::OtherHost => format!("rtsp://192.168.1.64:554{path}/"),
     }
 }
