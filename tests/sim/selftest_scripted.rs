@@ -170,7 +170,7 @@ fn quirks() -> Vec<ScriptedSpec> {
 #[test]
 fn what_a_tolerant_client_makes_of_deviations_is_whole() {
     let files = tempfile::tempdir().unwrap();
-    for some in quirks().chunks(18) {
+    for some in quirks().chunks(26) {
         let running: Vec<_> = ScriptedCamera::start_all(some.to_vec())
             .unwrap()
             .into_iter()

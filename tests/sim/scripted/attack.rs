@@ -1,6 +1,6 @@
 //! What a broken or hostile camera sends: packets and parameter sets that lie about their sizes.
 
-use super::super::nal::{Codec, protect};
+use super::super::nal::{Codec, Kind, protect, unprotect};
 use super::payload::{Packet, aggregate};
 use super::quirk::Quirk;
 
@@ -39,6 +39,38 @@ pub(super) fn before_keyframe(codec: Codec, quirks: &[Quirk]) -> Vec<Packet> {
     packets
 }
 
+/// A parameter set as a camera with one of these quirks has it.
+pub(super) fn altered(codec: Codec, fps: u32, unit: Vec<u8>, quirks: &[Quirk]) -> Vec<u8> {
+    if quirks.contains(&Quirk::HugePicture) && codec == Codec::H264 && codec.kind(&unit) == Kind::Sps {
+        return huge_picture();
+    }
+    if quirks.contains(&Quirk::NoFrameRate) {
+        return without_frame_rate(codec, fps, &unit);
+    }
+    unit
+}
+
+/// Both parts of the frame rate are 0: `num_units_in_tick` and `time_scale`, 32 bits each. They are found by their values,
+/// at whatever bit they begin. H.264 counts fields.
+fn without_frame_rate(codec: Codec, fps: u32, unit: &[u8]) -> Vec<u8> {
+    let header = codec.header_bytes();
+    let mut bytes = unprotect(&unit[header..]);
+    let scale = if codec == Codec::H264 { 2 * fps } else { fps };
+    let wanted = 1 << 32 | u64::from(scale);
+    let bit = |bytes: &[u8], at: usize| u64::from(bytes[at / 8] >> (7 - at % 8) & 1);
+    let bits = bytes.len() * 8;
+    let found = (0..bits.saturating_sub(64))
+        .find(|from| (0..64).fold(0, |value, at| value << 1 | bit(&bytes, from + at)) == wanted);
+    if let Some(from) = found {
+        for at in from..from + 64 {
+            bytes[at / 8] &= !(0x80 >> (at % 8));
+        }
+    }
+    let mut altered = unit[..header].to_vec();
+    protect(&bytes, &mut altered);
+    altered
+}
+
 /// A picture parameter set of 64 KiB with an id that no picture uses: `pps_id` 63 and then ones.
 pub(super) fn huge_parameter_set(codec: Codec) -> Vec<u8> {
     let mut bits = Bits::default();
@@ -54,7 +86,7 @@ pub(super) fn huge_parameter_set(codec: Codec) -> Vec<u8> {
 }
 
 /// H.264 sequence parameters of 16384 by 16384 pixels (H.264, 7.3.2.1.1), Main profile, level 6.2.
-pub(super) fn huge_picture() -> Vec<u8> {
+fn huge_picture() -> Vec<u8> {
     let mut bits = Bits::default();
     // seq_parameter_set_id, log2_max_frame_num_minus4, pic_order_cnt_type, max_num_ref_frames
     [0, 0, 2, 1].into_iter().for_each(|value| bits.exp_golomb(value));
@@ -98,5 +130,22 @@ impl Bits {
     fn finish(mut self) -> Vec<u8> {
         self.push(1, 1);
         self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pictures::{Clip, Pictures};
+    use super::*;
+
+    #[test]
+    fn a_frame_rate_can_be_taken_out_of_parameter_sets() {
+        for codec in [Codec::H264, Codec::H265] {
+            let pictures = Pictures::load(Clip::small(codec)).unwrap();
+            let sps = pictures.parameter_set(Kind::Sps);
+            let altered = without_frame_rate(codec, pictures.fps, sps);
+            assert_ne!(altered, sps, "{codec:?}");
+            assert_eq!(altered, without_frame_rate(codec, pictures.fps, &altered), "{codec:?}");
+        }
     }
 }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use super::super::nal::{Codec, Kind};
-use super::attack;
 use super::pictures::{Clip, Pictures};
 use super::quirk::{Control, Quirk};
 use super::{ScriptedSpec, VIDEO_TYPE};
@@ -145,10 +144,7 @@ fn video(spec: &ScriptedSpec, pictures: &Pictures) -> String {
     } else {
         pictures
     };
-    let set = |kind: Kind| match kind {
-        Kind::Sps if has(&Quirk::HugePicture) => attack::huge_picture(),
-        _ => said.parameter_set(kind).to_vec(),
-    };
+    let set = |kind: Kind| said.parameter_set(kind).to_vec();
     let coded = |kind: Kind| BASE64_STANDARD.encode(set(kind));
     let rate = if has(&Quirk::NoClockRate) { 0 } else { 90_000 };
     let kind = VIDEO_TYPE;

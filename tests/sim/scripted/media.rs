@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::super::feed::{Journal, VIDEO_TICKS_PER_S};
-use super::super::nal::{Codec, Kind};
+use super::super::nal::Kind;
 use super::super::stamp::Stamp;
 use super::attack;
 use super::payload::{Packet, Payloader};
@@ -194,15 +194,10 @@ impl Media {
         let stamp = Stamp { number, capture_us: captured_us }.to_nal(pictures.codec);
         let huge_set =
             shared.has(&Quirk::HugeParameterSets).then(|| attack::huge_parameter_set(pictures.codec));
-        let huge_picture = shared.has(&Quirk::HugePicture).then(attack::huge_picture);
         let mut units: Vec<&[u8]> = picture.units.iter().map(Vec::as_slice).collect();
         units.insert(picture.first_slice, &stamp);
         if let Some(set) = huge_set.as_deref().filter(|_| picture.entry) {
             units.insert(picture.first_slice, set);
-        }
-        if let (Some(set), Codec::H264) = (&huge_picture, pictures.codec) {
-            let sets = units.iter_mut().filter(|unit| pictures.codec.kind(unit) == Kind::Sps);
-            sets.for_each(|unit| *unit = set);
         }
         let payloader =
             Payloader { codec: pictures.codec, quirks: &spec.quirks, limit_bytes: spec.payload_bytes };
@@ -255,8 +250,10 @@ impl Media {
                 Quirk::StrayTime { by, every, at } if number % every == at && index > 0 => {
                     ticks += by * i64::from(VIDEO_TICKS_PER_S);
                 }
-                Quirk::SequenceJumps { every, to } if index > 0 && index % every == 0 => stream.sequence = to,
-                Quirk::NewSsrcEvery(every) if index > 0 && index % every == 0 => {
+                Quirk::SequenceJumps { every, to } if index > 0 && index.is_multiple_of(every) => {
+                    stream.sequence = to
+                }
+                Quirk::NewSsrcEvery(every) if index > 0 && index.is_multiple_of(every) => {
                     *stream = RtpStream::new(VIDEO_TYPE);
                 }
                 _ => (),

@@ -196,7 +196,7 @@ impl ScriptedCamera {
                 }
             };
             let shared = Arc::new(Shared {
-                pictures: Pictures::load(spec.clip)?,
+                pictures: pictures(&spec)?,
                 payloads: spec.sound.iter().map(SoundTrack::payloads).collect::<anyhow::Result<_>>()?,
                 at: listener.local_addr()?,
                 epoch: Instant::now(),
@@ -286,6 +286,16 @@ impl ScriptedCamera {
         let refused = |request: &&Request| request.authorization.is_some() && request.answered == "401";
         seen.requests.iter().filter(refused).count()
     }
+}
+
+fn pictures(spec: &ScriptedSpec) -> anyhow::Result<Arc<Pictures>> {
+    let alters = [Quirk::HugePicture, Quirk::NoFrameRate];
+    if !alters.iter().any(|quirk| spec.quirks.contains(quirk)) {
+        return Pictures::load(spec.clip);
+    }
+    Pictures::with_parameter_sets(spec.clip, |codec, fps, unit| {
+        attack::altered(codec, fps, unit, &spec.quirks)
+    })
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {

@@ -174,7 +174,7 @@ fn with_stray_types(packets: Vec<Packet>, how: StrayType, index: u64) -> Vec<Pac
         with.push(stray(Sequence::Next));
     }
     for (n, packet) in (0..).zip(packets) {
-        let here = (index * 7 + n) % STRAY_EVERY == 0;
+        let here = (index * 7 + n).is_multiple_of(STRAY_EVERY);
         with.extend((here && how == StrayType::LikeNext).then(|| stray(Sequence::Peeked)));
         with.push(packet);
         match how {

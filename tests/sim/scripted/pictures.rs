@@ -1,11 +1,12 @@
 //! Encoded pictures as lists of NAL units, from the footage that the other simulated cameras show and from encodings
 //! that they do not have: several slices, no IDR.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context, ensure};
 
@@ -23,7 +24,7 @@ const WITHOUT_IDR_FRAMES: u32 = 1500;
 const SLICED_FRAMES: u32 = 250;
 
 /// What a scripted camera shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Clip {
     /// As the other simulated cameras do.
     Plain(Encoding),
@@ -70,8 +71,36 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
-    /// Encodes the clip on first use on this machine.
+    /// The clip, of which all cameras share one copy; it is encoded on first use on this machine.
     pub(super) fn load(clip: Clip) -> anyhow::Result<Arc<Pictures>> {
+        static LOADED: Mutex<Option<HashMap<Clip, Weak<Pictures>>>> = Mutex::new(None);
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = loaded.get_or_insert_default();
+        if let Some(pictures) = loaded.get(&clip).and_then(Weak::upgrade) {
+            return Ok(pictures);
+        }
+        let pictures = Arc::new(Pictures::read_clip(clip)?);
+        loaded.insert(clip, Arc::downgrade(&pictures));
+        Ok(pictures)
+    }
+
+    /// A copy of its own, with other parameter sets.
+    pub(super) fn with_parameter_sets(
+        clip: Clip,
+        alter: impl Fn(Codec, u32, Vec<u8>) -> Vec<u8>,
+    ) -> anyhow::Result<Arc<Pictures>> {
+        let mut pictures = Pictures::read_clip(clip)?;
+        let (codec, fps) = (pictures.codec, pictures.fps);
+        let units = pictures.all.iter_mut().flat_map(|picture| &mut picture.units);
+        for unit in units.chain(&mut pictures.parameter_sets) {
+            if matches!(codec.kind(unit), Kind::Vps | Kind::Sps | Kind::Pps) {
+                *unit = alter(codec, fps, std::mem::take(unit));
+            }
+        }
+        Ok(Arc::new(pictures))
+    }
+
+    fn read_clip(clip: Clip) -> anyhow::Result<Pictures> {
         let (path, order, codec, fps, group) = match clip {
             Clip::Plain(encoding) => {
                 let path = encoding.cached()?;
@@ -112,7 +141,7 @@ impl Pictures {
                 picture.entry = index % group == 0 && index > 0;
             }
         }
-        Ok(Arc::new(pictures))
+        Ok(pictures)
     }
 
     fn read(&mut self, path: &Path, order: &[u64], stripped: &[Kind]) -> anyhow::Result<()> {

@@ -175,7 +175,7 @@ pub(crate) enum Quirk {
     MediaLines(usize),
     /// The head of the answer to DESCRIBE never ends.
     EndlessHead,
-    /// `a=framerate:0` and dimensions of 0.
+    /// `a=framerate:0` and dimensions of 0, and a frame rate of 0 by 0 in the parameter sets.
     NoFrameRate,
     /// A clock rate of 0.
     NoClockRate,
