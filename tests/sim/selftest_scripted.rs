@@ -183,6 +183,9 @@ fn what_a_tolerant_client_makes_of_deviations_is_whole() {
         for (camera, mut recording) in running {
             let what = format!("{:?} in {:?}", camera.spec().quirks, camera.codec());
             until(&what, || camera.sent_count() >= PICTURES);
+            until(&format!("{what}: ffmpeg has seen enough"), || {
+                recording.path.metadata().is_ok_and(|found| found.len() > 0) || recording.ended()
+            });
             recording.quit();
             let sent: Vec<u64> = camera.sent().iter().map(|sent| sent.number).collect();
             let recorded = numbers_in_damaged(&recording.path).unwrap();

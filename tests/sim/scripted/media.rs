@@ -57,6 +57,8 @@ pub(super) struct Media {
     /// Counts sessions from 1.
     session: usize,
     start: Instant,
+    /// The same in microseconds since 1970 UTC.
+    start_us: u64,
     /// Of the first picture, in the order of sending.
     first: u64,
     flows: Vec<Flow>,
@@ -89,6 +91,7 @@ impl Media {
             connection,
             session,
             start: now,
+            start_us: now_us(),
             first,
             flows,
             chunks: VecDeque::new(),
@@ -190,7 +193,8 @@ impl Media {
             return;
         }
         shared.seen().next = place + 1;
-        let captured_us = now_us();
+        let ticks = self.ticks(number);
+        let captured_us = self.captured_us(ticks, VIDEO_TICKS_PER_S);
         let stamp = Stamp { number, capture_us: captured_us }.to_nal(pictures.codec);
         let huge_set =
             shared.has(&Quirk::HugeParameterSets).then(|| attack::huge_parameter_set(pictures.codec));
@@ -202,8 +206,8 @@ impl Media {
         let payloader =
             Payloader { codec: pictures.codec, quirks: &spec.quirks, limit_bytes: spec.payload_bytes };
         let packets = payloader.picture(&units, picture.entry, index);
-        let ticks = self.begin_picture(flow, index, number);
         let report = self.report(flow, captured_us, ticks);
+        let ticks = ticks + self.begin_picture(flow, index, number);
         let sent = SentPicture {
             connection: self.connection,
             number,
@@ -240,10 +244,20 @@ impl Media {
         hasher.finalize().to_string()
     }
 
-    /// Deviations of the stream as a whole that begin with this picture; its RTP time.
-    fn begin_picture(&mut self, flow: usize, index: u64, number: u64) -> i64 {
+    /// RTP time of a picture since the first.
+    fn ticks(&self, number: u64) -> i64 {
         let since_first = number.cast_signed() - self.first.cast_signed();
-        let mut ticks = since_first * i64::from(VIDEO_TICKS_PER_S) / i64::from(self.shared.pictures.fps);
+        since_first * i64::from(VIDEO_TICKS_PER_S) / i64::from(self.shared.pictures.fps)
+    }
+
+    /// When that was captured, by the session's one clock: microseconds since 1970 UTC.
+    fn captured_us(&self, ticks: i64, ticks_per_s: u32) -> u64 {
+        self.start_us.saturating_add_signed(ticks * 1_000_000 / i64::from(ticks_per_s))
+    }
+
+    /// Deviations of the stream as a whole that begin with this picture; by how much its RTP time is off.
+    fn begin_picture(&mut self, flow: usize, index: u64, number: u64) -> i64 {
+        let mut ticks = 0;
         let stream = &mut self.flows[flow].stream;
         for quirk in &self.shared.spec.quirks {
             match *quirk {
@@ -436,9 +450,8 @@ impl Media {
         let packet = Packet { marker: true, ..Packet::new(payload) };
         let ticks = i64::try_from(count).unwrap_or_default() * i64::from(per_packet);
         let packet = self.flows[flow].stream.packet(&packet, ticks, &[]);
-        let seconds = f64::from(per_packet) / f64::from(per_second);
-        let report = self.report(flow, now_us() - (seconds * 1e6) as u64, ticks);
-        shared.seen().sound_seconds += seconds;
+        let report = self.report(flow, self.captured_us(ticks, per_second), ticks);
+        shared.seen().sound_seconds += f64::from(per_packet) / f64::from(per_second);
         for (is_rtcp, packet) in [(false, packet), (true, report)] {
             if packet.is_empty() {
                 continue;
