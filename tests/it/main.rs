@@ -15,6 +15,22 @@ mod bad_streams;
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
+mod cameras;
+#[cfg(test)]
+mod cameras_bad_input;
+#[cfg(test)]
+mod cameras_login;
+#[cfg(test)]
+mod cameras_media;
+#[cfg(test)]
+mod cameras_messages;
+#[cfg(test)]
+mod cameras_sessions;
+#[cfg(test)]
+mod cameras_sound;
+#[cfg(test)]
+mod cameras_transport;
+#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod cli;

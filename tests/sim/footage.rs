@@ -195,7 +195,7 @@ impl Encoding {
     }
 
     /// For each frame, in the order of decoding, which one it is in the order of display.
-    fn order(self, path: &Path) -> anyhow::Result<Vec<u64>> {
+    pub(super) fn order(self, path: &Path) -> anyhow::Result<Vec<u64>> {
         if !self.b_frames {
             return Ok((0..u64::from(self.loop_frames())).collect());
         }
@@ -214,7 +214,7 @@ fn order_of(path: &Path) -> PathBuf {
     path.with_added_extension("order")
 }
 
-fn cache_directory() -> PathBuf {
+pub(super) fn cache_directory() -> PathBuf {
     match std::env::var_os("WATCHKEEPER_SIM_CACHE") {
         Some(directory) => directory.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sim-cache"),

@@ -64,6 +64,26 @@ pub(crate) fn played(path: &Path) -> anyhow::Result<Vec<Stamp>> {
     Ok(stamps)
 }
 
+/// The numbers of the pictures of a file that may be damaged or without keyframes, in file order; a picture whose stamp is
+/// damaged has none.
+///
+/// # Errors
+/// If ffmpeg cannot read the file.
+pub(crate) fn numbers_in_damaged(path: &Path) -> anyhow::Result<Vec<u64>> {
+    let (numbers, _) = run_with(video_of(path)?, path, &[], &["-copyinkf"], &[], |codec, stream| {
+        let (mut numbers, mut stamp) = (Vec::new(), None);
+        for unit in NalUnits::new(stream) {
+            let unit = unit?;
+            stamp = Stamp::from_nal(codec, &unit).or(stamp);
+            if codec.begins_picture(&unit) {
+                numbers.extend(stamp.take().map(|stamp| stamp.number));
+            }
+        }
+        Ok(numbers)
+    })?;
+    Ok(numbers)
+}
+
 /// Every frame of a file, those that an edit list hides too, by number: a hash of all its NAL units but parameter sets.
 ///
 /// # Errors
@@ -110,6 +130,18 @@ fn run<T>(
     beside: &[&str],
     read: impl FnOnce(Codec, BufReader<ChildStdout>) -> anyhow::Result<T>,
 ) -> anyhow::Result<(T, String)> {
+    run_with(codec, path, options, &[], beside, read)
+}
+
+/// The same with options of the output.
+fn run_with<T>(
+    codec: Codec,
+    path: &Path,
+    options: &[&str],
+    output: &[&str],
+    beside: &[&str],
+    read: impl FnOnce(Codec, BufReader<ChildStdout>) -> anyhow::Result<T>,
+) -> anyhow::Result<(T, String)> {
     let mut ffmpeg = Command::new("ffmpeg")
         .args(["-nostdin", "-v", "error", "-threads", "1"])
         .args(options)
@@ -117,6 +149,7 @@ fn run<T>(
         .arg(path)
         // ffmpeg's raw formats count in frames: times that lie between two would come out as equal ones now and then.
         .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", &format!("{}_mp4toannexb,setts=ts=N", codec.word())])
+        .args(output)
         .args(["-f", codec.word(), "-"])
         .args(beside)
         .stdin(Stdio::null())

@@ -26,6 +26,9 @@ use sim::frames::{frames_in, timeline_in};
 use sim::harm::Reports;
 use sim::nal::Codec;
 use sim::proof::{Tally, prove_sent};
+use sim::scripted::login::LoginOffer;
+use sim::scripted::tracks::{SoundCodec, SoundTrack};
+use sim::scripted::{Clip, ETHERNET_PAYLOAD_BYTES, ScriptedCamera, ScriptedSpec};
 use sim::server::{Asks, Udp};
 use sim::sound::Voice;
 use sim::storage::Storage;
@@ -49,6 +52,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs cameras with RTSP and RTP by hand, for measurements.
+    Scripted(Scripted),
     /// Prints the frame numbers found in files, in the order of display; fails if one is missing or doubled between the
     /// first and the last.
     Frames {
@@ -68,6 +73,56 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+}
+
+/// Cameras with RTSP and RTP by hand, which cost little themselves: one stream each.
+#[derive(Args)]
+struct Scripted {
+    /// How many.
+    #[arg(long, default_value_t = 1)]
+    cameras: u16,
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    address: IpAddr,
+    /// Port of the first camera; the others follow. 0 for any free ones.
+    #[arg(long, default_value_t = 8554)]
+    base_port: u16,
+    /// Frames per second.
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=120))]
+    fps: u32,
+    /// Pixels.
+    #[arg(long, default_value = "1280x720", value_parser = size)]
+    size: (u32, u32),
+    /// Seconds from one keyframe to the next.
+    #[arg(long, default_value_t = 2.0)]
+    gop: f64,
+    /// Kilobits per second.
+    #[arg(long, default_value_t = 2000)]
+    kbit: u32,
+    /// h264 or h265.
+    #[arg(long, default_value = "h264", value_parser = codec)]
+    codec: Codec,
+    /// Two B-frames between the others.
+    #[arg(long)]
+    b_frames: bool,
+    /// A tone of 1 kHz: aac, opus, pcma or pcmu.
+    #[arg(long, value_parser = voice)]
+    audio: Option<Voice>,
+    /// Spread the packets of a picture over its time, as real cameras do; else they come at once.
+    #[arg(long)]
+    paced: bool,
+    /// Ask for this user.
+    #[arg(long, requires = "password")]
+    user: Option<String>,
+    /// And this password, by Digest with MD5.
+    #[arg(long, requires = "user")]
+    password: Option<String>,
+    /// Print each camera as a line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Append a line `camera number capture_us` per frame sent.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -244,21 +299,85 @@ fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     match cli.command {
         None => run(&cli.cameras),
+        Some(Command::Scripted(options)) => run_scripted(&options),
         Some(Command::Frames { files }) => frames(&files),
         Some(Command::Prove { log, camera, files }) => prove(&log, &camera, &files),
     }
 }
 
-fn run(options: &Cameras) -> anyhow::Result<ExitCode> {
-    let journal = match &options.log {
-        Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            Journal::File(Arc::new(Mutex::new(
-                file.with_context(|| format!("cannot open `{}`", path.display()))?,
-            )))
+/// A journal in this file.
+fn journal(log: Option<&Path>) -> anyhow::Result<Journal> {
+    let Some(path) = log else { return Ok(Journal::Off) };
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let file = file.with_context(|| format!("cannot open `{}`", path.display()))?;
+    Ok(Journal::File(Arc::new(Mutex::new(file))))
+}
+
+fn run_scripted(options: &Scripted) -> anyhow::Result<ExitCode> {
+    let journal = journal(options.log.as_deref())?;
+    let mut specs = Vec::new();
+    for index in 0..options.cameras {
+        let (width, height) = options.size;
+        let encoding = Encoding {
+            source: if index.is_multiple_of(2) { Source::Cars } else { Source::People },
+            width,
+            height,
+            fps: options.fps,
+            gop_frames: ((options.gop * f64::from(options.fps)).round() as u32).max(1),
+            kbit: options.kbit,
+            codec: options.codec,
+            b_frames: options.b_frames,
+            claimed_fps: None,
+        };
+        let sound = options.audio.map(|voice| match voice {
+            Voice::Aac { hz } => SoundCodec::Aac { hz },
+            Voice::Opus => SoundCodec::Opus,
+            Voice::Pcma => SoundCodec::Pcma { hz: 8000 },
+            Voice::Pcmu => SoundCodec::Pcmu { hz: 8000 },
+        });
+        let login = options.user.as_ref().zip(options.password.as_ref());
+        specs.push(ScriptedSpec {
+            clip: Clip::Plain(encoding),
+            sound: sound.map(SoundTrack::new).into_iter().collect(),
+            login: login.map(|(user, password)| LoginOffer::md5(user, password)),
+            paced: options.paced,
+            payload_bytes: ETHERNET_PAYLOAD_BYTES,
+            address: options.address,
+            port: match options.base_port {
+                0 => 0,
+                base => base.checked_add(index).context("no port numbers left")?,
+            },
+            journal: journal.clone(),
+            ..ScriptedSpec::new(format!("cam{}", index + 1))
+        });
+    }
+    let cameras = ScriptedCamera::start_all(specs)?;
+    for camera in &cameras {
+        let (name, url) = (camera.name(), camera.url());
+        if options.json {
+            let (user, password) = (&options.user, &options.password);
+            println!(
+                "{}",
+                json!({ "name": name, "main_url": url, "sub_url": null, "user": user, "password": password })
+            );
+        } else {
+            println!("{name} {url}");
         }
-        None => Journal::Off,
-    };
+    }
+    println!("ready");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run(options: &Cameras) -> anyhow::Result<ExitCode> {
+    let journal = journal(options.log.as_deref())?;
     let mut cameras = Vec::new();
     for index in 0..options.cameras {
         cameras.push(SimCamera::start(spec(options, index, journal.clone())?)?);

@@ -19,6 +19,7 @@ pub(crate) mod onvif;
 pub(crate) mod proof;
 pub(crate) mod replay;
 pub(crate) mod rtp;
+pub(crate) mod scripted;
 pub(crate) mod server;
 pub(crate) mod sound;
 pub(crate) mod stamp;
@@ -30,6 +31,8 @@ pub(crate) mod tls;
 mod selftest;
 #[cfg(test)]
 mod selftest_replay;
+#[cfg(test)]
+mod selftest_scripted;
 #[cfg(test)]
 mod selftest_storage;
 #[cfg(test)]

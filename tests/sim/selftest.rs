@@ -36,8 +36,13 @@ pub(super) struct Recording {
 
 impl Recording {
     pub(super) fn start(url: &str, path: PathBuf) -> Recording {
+        Recording::start_over("tcp", url, path)
+    }
+
+    /// The same with another transport.
+    pub(super) fn start_over(transport: &str, url: &str, path: PathBuf) -> Recording {
         let ffmpeg = Command::new("ffmpeg")
-            .args(["-v", "error", "-y", "-rtsp_transport", "tcp"])
+            .args(["-v", "error", "-y", "-rtsp_transport", transport])
             .args(QUICK)
             .args(["-i", url, "-c", "copy"])
             .arg(&path)
@@ -56,6 +61,13 @@ impl Recording {
     /// Ends the recording as a person would, and gives the frame numbers in it.
     pub(super) fn stop(mut self) -> Vec<u64> {
         let path = self.path.clone();
+        self.quit();
+        numbers(&path)
+    }
+
+    /// Ends the recording as a person would.
+    pub(super) fn quit(&mut self) {
+        let path = self.path.clone();
         until("something is recorded", || path.metadata().is_ok_and(|found| found.len() > 0) || self.ended());
         // The pipe is closed if ffmpeg went already, which some tests want.
         drop(self.ffmpeg.stdin.take().unwrap().write_all(b"q"));
@@ -65,7 +77,6 @@ impl Recording {
             std::thread::park_timeout(Duration::from_millis(20));
         }
         drop(self.ffmpeg.kill());
-        numbers(&self.path)
     }
 }
 

@@ -93,6 +93,11 @@ impl Tone {
         self.packets[index].clone()
     }
 
+    /// How many packets there are before they repeat.
+    pub(crate) fn len(&self) -> usize {
+        self.packets.len()
+    }
+
     fn make(voice: Voice) -> anyhow::Result<Tone> {
         gst::init().context("GStreamer does not start")?;
         let (hz, samples) = voice.samples();
