@@ -6,6 +6,9 @@ pub mod api;
 pub mod base;
 pub mod cli;
 pub mod disk;
+#[cfg(test)]
+#[path = "../fuzz/checks/mod.rs"]
+pub mod fuzz_checks;
 pub mod media;
 pub mod model;
 pub mod rtsp;

@@ -80,7 +80,8 @@ impl Camera {
     }
 
     fn answer(&mut self, status: usize, cseq: &str, headers: &[u8], body: &[u8], cuts: Cuts) {
-        let head = format!("RTSP/1.0 {}\r\nCSeq: {cseq}\r\nContent-Length: {}\r\n", STATUS[status], body.len());
+        let head =
+            format!("RTSP/1.0 {}\r\nCSeq: {cseq}\r\nContent-Length: {}\r\n", STATUS[status], body.len());
         self.rig.feed(&[head.as_bytes(), headers, b"\r\n\r\n", body].concat(), cuts);
     }
 
@@ -121,12 +122,19 @@ impl Camera {
             7 => {
                 // Headers and, if it has one, a body of the input's, under the number of the last request or none.
                 let status = usize::from(input.byte() & 15);
-                let cseq = self.rig.requests.last().filter(|_| !first).map(|(_, cseq)| cseq.clone()).unwrap_or_default();
+                let cseq = self
+                    .rig
+                    .requests
+                    .last()
+                    .filter(|_| !first)
+                    .map(|(_, cseq)| cseq.clone())
+                    .unwrap_or_default();
                 let (headers, body) = (input.short(), if second { input.long() } else { &[] });
                 self.answer(status, &cseq, headers, body, cuts);
             }
             8 => {
-                let method = ["OPTIONS", "SET_PARAMETER", "ANNOUNCE", "TEARDOWN"][usize::from(input.byte() & 3)];
+                let method =
+                    ["OPTIONS", "SET_PARAMETER", "ANNOUNCE", "TEARDOWN"][usize::from(input.byte() & 3)];
                 let head = format!("{method} rtsp://{HOST}/live RTSP/1.0\r\nCSeq: 1\r\n");
                 self.rig.feed(&[head.as_bytes(), input.short(), b"\r\n\r\n"].concat(), cuts);
             }

@@ -76,7 +76,10 @@ fn split(bytes: &[u8], routes: u8, mut cuts: Cuts) -> Outcome {
                     pieces.push(format!("{message:?}"));
                 }
                 Some(Piece::Oversized) => {
-                    assert!(bytes.len() > HEAD_MAX || bytes.windows(6).any(|digits| digits.iter().all(u8::is_ascii_digit)));
+                    assert!(
+                        bytes.len() > HEAD_MAX
+                            || bytes.windows(6).any(|digits| digits.iter().all(u8::is_ascii_digit))
+                    );
                     pieces.push("oversized".to_owned());
                 }
                 None => break,

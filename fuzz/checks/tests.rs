@@ -1,11 +1,11 @@
 //! Runs every target on its corpus, and on changes to it that are the same each time.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, thread};
 
-use super::TARGETS;
+use super::{Check, TARGETS};
 
 /// Inputs made of each target's corpus.
-const CHANGED: usize = 400;
+const CHANGED: usize = 3000;
 /// Longest input that is made, in bytes.
 const LENGTH_MAX: usize = 4096;
 
@@ -58,19 +58,38 @@ fn change(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
     input.truncate(LENGTH_MAX);
 }
 
+/// Prints the input that was being checked if the check panics.
+struct Checked<'a> {
+    target: &'a str,
+    input: &'a [u8],
+}
+
+impl Drop for Checked<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}: \"{}\"", self.target, self.input.escape_ascii());
+        }
+    }
+}
+
+fn run(target: &str, check: Check, input: &[u8]) {
+    let _shown_if_it_panics = Checked { target, input };
+    check(input);
+}
+
 #[test]
 fn everything_holds_for_the_corpus_and_changes_to_it() {
     for (target, check) in TARGETS {
-        check(&[]);
+        run(target, check, &[]);
         let corpus = corpus(target);
-        corpus.iter().for_each(|input| check(input));
+        corpus.iter().for_each(|input| run(target, check, input));
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         for n in 0..CHANGED {
             let mut input = corpus[n % corpus.len()].clone();
             for _ in 0..=random.below(4) {
                 change(&mut input, &corpus, &mut random);
             }
-            check(&input);
+            run(target, check, &input);
         }
     }
 }

@@ -52,9 +52,11 @@ pub fn message(head: &[u8]) {
             reason
         }
     };
-    let digits = headers.get("content-length").is_some_and(|value| value.starts_with(|c: char| c.is_ascii_digit()));
+    let digits =
+        headers.get("content-length").is_some_and(|value| value.starts_with(|c: char| c.is_ascii_digit()));
     assert_eq!(headers.content_length().is_some(), digits);
-    let printable = |value: &[u8]| -> Vec<u8> { value.iter().copied().filter(|byte| !byte.is_ascii_control()).collect() };
+    let printable =
+        |value: &[u8]| -> Vec<u8> { value.iter().copied().filter(|byte| !byte.is_ascii_control()).collect() };
     for written in [write_request("SETUP", uri, &known), write_answer(200, "OK", &known)] {
         let lines = written.iter().filter(|byte| **byte == b'\n').count();
         assert_eq!(lines, known.len() + 2);

@@ -205,7 +205,8 @@ impl Sender {
                     self.ssrc = u32::from(input.byte());
                 }
                 let flags = if changed & 16 != 0 { input.byte() } else { 0x80 };
-                let kind = if changed & 32 != 0 { input.byte() } else { u8::from(marker) << 7 | self.payload_type };
+                let kind =
+                    if changed & 32 != 0 { input.byte() } else { u8::from(marker) << 7 | self.payload_type };
                 let mut extension = Vec::new();
                 if changed & 64 != 0 {
                     // ONVIF replay header extension: NTP time and flags.
@@ -318,7 +319,9 @@ pub fn parameter_sets(input: &[u8]) {
     let codec = if flags & 1 == 0 { Codec::H264 } else { Codec::H265 };
     let mut setup = video_setup(codec);
     if flags & 2 != 0 {
-        let list = |input: &mut Input<'_>| (0..3).map(|_| STANDARD.encode(input.short())).collect::<Vec<_>>().join(",");
+        let list = |input: &mut Input<'_>| {
+            (0..3).map(|_| STANDARD.encode(input.short())).collect::<Vec<_>>().join(",")
+        };
         setup.fmtp.iter_mut().for_each(|(_, value)| *value = list(&mut input));
     } else if flags & 4 != 0 {
         setup.fmtp.clear();

@@ -19,6 +19,9 @@ const HELD_BYTES: usize = 4 << 20;
 const MAX_LOSS: u16 = 3000;
 /// A packet that is late by more than this does not belong to the sequence.
 const MAX_LATE: u16 = 512;
+/// Inside a connection nothing overtakes and nothing is lost on the way. A camera whose sequence numbers begin again so often, less the
+/// packets in order between, numbers them at random: what they say of loss is not believed.
+const ERRATIC: u8 = 8;
 /// Sequence numbers of foreign packets that are remembered.
 const FOREIGN: usize = 256;
 const RECENT: usize = 32;
@@ -96,6 +99,8 @@ pub(super) struct Order {
     waiting_since: Option<Instant>,
     /// A packet that may be the first of a new sequence or source.
     candidate: Option<Held>,
+    /// How often sequence numbers began again lately, twice, less the packets in order.
+    erratic: u8,
 }
 
 impl Order {
@@ -109,6 +114,7 @@ impl Order {
             held_bytes: 0,
             waiting_since: None,
             candidate: None,
+            erratic: 0,
         }
     }
 
@@ -158,6 +164,7 @@ impl Order {
             self.candidate = None;
         }
         if packet.ssrc == sequence.ssrc && ahead == 0 {
+            self.erratic = self.erratic.saturating_sub(1);
             self.pass(packet, now, Continuity::Next, &mut take);
             return self.drain(&mut take);
         }
@@ -166,6 +173,9 @@ impl Order {
         }
         if ahead <= MAX_LOSS {
             return match self.delivery {
+                Delivery::Stream if self.erratic >= ERRATIC => {
+                    self.pass(packet, now, Continuity::Restart, &mut take);
+                }
                 Delivery::Stream => {
                     let continuity = self.gap(packet.sequence);
                     self.pass(packet, now, continuity, &mut take);
@@ -185,7 +195,10 @@ impl Order {
         }
         match self.delivery {
             // Nothing overtakes inside a connection.
-            Delivery::Stream => self.pass(packet, now, Continuity::Restart, &mut take),
+            Delivery::Stream => {
+                self.erratic = self.erratic.saturating_add(2).min(2 * ERRATIC);
+                self.pass(packet, now, Continuity::Restart, &mut take);
+            }
             Delivery::Datagrams if ahead.wrapping_neg() <= MAX_LATE && !newer => {}
             Delivery::Datagrams => self.unexpected(packet, bytes, now, Continuity::Jump, &mut take),
         }

@@ -13,6 +13,7 @@ use watchkeeper::{
     base::Secret,
     model::{
         camera::CameraPatch,
+        source::SourceChoice,
         status::{CameraStatus, Shown},
     },
 };
@@ -27,8 +28,6 @@ use crate::{
     wait::PATIENCE,
 };
 
-/// Whether the product has a receiver of its own.
-pub(crate) const NATIVE: bool = false;
 /// Pictures of each camera, unless a test says otherwise: 6 s.
 pub(crate) const PICTURES: usize = 150;
 /// Pictures that were under way at the end are not recorded.
@@ -43,10 +42,18 @@ pub(crate) enum Via {
 
 impl Via {
     /// Asks for this source.
-    pub(crate) fn apply(self, _patch: &mut CameraPatch) {}
+    pub(crate) fn apply(self, patch: &mut CameraPatch) {
+        let choice = match self {
+            Via::Native => SourceChoice::Native,
+            Via::Rtspsrc => SourceChoice::Rtspsrc,
+        };
+        patch.source = Some(Some(choice));
+    }
 
     /// The same in a request's body.
-    pub(crate) fn apply_json(self, _given: &mut serde_json::Value) {}
+    pub(crate) fn apply_json(self, given: &mut serde_json::Value) {
+        given["source"] = self.name().into();
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -57,9 +64,8 @@ impl Via {
 
     /// Sources to be tested with what rtspsrc can or cannot do.
     pub(crate) fn tested(rtspsrc: Rtspsrc) -> Vec<Via> {
-        let native = NATIVE.then_some(Via::Native);
         let other = (rtspsrc == Rtspsrc::Passes).then_some(Via::Rtspsrc);
-        native.into_iter().chain(other).collect()
+        [Via::Native].into_iter().chain(other).collect()
     }
 }
 

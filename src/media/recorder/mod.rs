@@ -483,7 +483,9 @@ impl Shared {
         }
         let mut anchor = lock(&self.anchor);
         let reached = self.settings.reached.get();
-        anchor.get_or_insert_with(|| Anchor::new(WallUs::now(), us, reached)).wall(us)
+        // A frame may be handed over some time after it came.
+        let came = || WallUs::now().plus_us(us - self.zero.arrival_ns(Instant::now()) / 1000);
+        anchor.get_or_insert_with(|| Anchor::new(came(), us, reached)).wall(us)
     }
 
     /// UTC time of the first frame of a segment.

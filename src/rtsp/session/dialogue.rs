@@ -418,9 +418,9 @@ impl Session {
         }
         self.given_up.push_back(pending.cseq);
         match pending.purpose {
-            Purpose::Options => self.send(Purpose::Describe, now),
             Purpose::KeepAlive(method) => self.keep_alive.give_up(method, now),
             _ if self.framer.only_stray() => self.fail(not_rtsp()),
+            Purpose::Options => self.send(Purpose::Describe, now),
             purpose => {
                 let method = purpose.method();
                 let detail = format!("the camera accepts the connection but does not answer {method}");

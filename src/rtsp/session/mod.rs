@@ -398,6 +398,9 @@ impl Session {
 
     /// The connection ended: in an orderly way, or with an error.
     pub fn disconnected(&mut self, now: Instant, error: Option<&str>) {
+        if self.phase == Phase::Over {
+            return;
+        }
         self.finish_body(now);
         if let Some(Pending { purpose: Purpose::KeepAlive(method), deadline, .. }) = self.pending
             && now + self.keep_alive.answer_within() < deadline + FATAL_WITHIN

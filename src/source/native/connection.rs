@@ -61,6 +61,8 @@ pub(super) struct Connection {
     pairs: Vec<Option<Pair>>,
     /// Bytes of the control connection that are no whole message yet.
     rest: Vec<u8>,
+    /// Until then the camera has to agree to play; `None` once it did.
+    play_by: Option<Instant>,
     /// When the first frame came.
     first: Option<Instant>,
     /// Whether the last reading brought a burst, or nothing how many times in a row.
@@ -81,6 +83,7 @@ impl Connection {
     ) -> Self {
         let replay = if let Play::OnvifReplay(range) = settings.play { Some(range) } else { None };
         let quirk = quirks.of(&settings.url);
+        let play_by = Instant::now() + settings.answer_within();
         let session = Session::new(
             SessionSettings {
                 url: settings.url.clone(),
@@ -107,6 +110,7 @@ impl Connection {
             wire: None,
             pairs: Vec::new(),
             rest: Vec::new(),
+            play_by: Some(play_by),
             first: None,
             burst: false,
             empty: 0,
@@ -129,6 +133,10 @@ impl Connection {
             let now = Instant::now();
             if self.session.next_timeout().is_some_and(|due| due <= now) {
                 self.session.timeout(now);
+            }
+            if self.play_by.is_some_and(|due| due <= now) {
+                let detail = "the camera accepts the connection but does not answer";
+                return self.fail(StreamError::new(StreamErrorKind::Silent, detail));
             }
         }
     }
@@ -158,6 +166,7 @@ impl Connection {
                     self.sink.event(SourceEvent::Described(Box::new(description)));
                 }
                 Output::Video(unit) => {
+                    self.play_by = None;
                     if self.first.is_none() {
                         self.first = Some(unit.arrived);
                         self.poll_from_now_on();
@@ -165,7 +174,7 @@ impl Connection {
                     self.pause = self.pause.max(self.sink.video(unit));
                 }
                 Output::Audio(unit) => self.sink.audio(unit),
-                Output::Playing => {}
+                Output::Playing => self.play_by = None,
                 Output::Ended => self.fail(bus::ended()),
                 Output::Failed(SessionError::Stream(error)) => self.fail(error),
                 Output::Failed(SessionError::Refused { error, try_md5 }) => {
@@ -246,7 +255,7 @@ impl Connection {
 
     /// Waits until something is to be read or to be done.
     async fn wait(&mut self) {
-        let due = self.session.next_timeout();
+        let due = self.session.next_timeout().into_iter().chain(self.play_by).min();
         let due = async {
             match due {
                 Some(due) => sleep_until(due.into()).await,

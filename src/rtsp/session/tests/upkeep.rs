@@ -187,6 +187,17 @@ fn a_connection_that_ends_says_how() {
 }
 
 #[test]
+fn a_request_that_is_cut_by_the_end_is_not_answered() {
+    let mut rig = Rig::run(settings(), |req| usual(req).into());
+    rig.feed(b"ANNOUNCE rtsp://192.0.2.7/live RTSP/1.0\r\nCSeq: 9\r\nContent-Length: 400\r\n\r\nv=0\r\n");
+    rig.session.stop(rig.now);
+    rig.drive();
+    rig.session.disconnected(rig.now, None);
+    rig.drive();
+    assert_eq!(rig.methods().last(), Some(&"TEARDOWN"));
+}
+
+#[test]
 fn a_late_answer_to_a_keep_alive_is_dropped() {
     let mut rig = Rig::run(settings(), |req| match req.method.as_str() {
         "GET_PARAMETER" => Vec::new().into(),
