@@ -218,10 +218,7 @@ impl Sound {
 
     /// Lets no more into `pad`.
     pub(super) fn stop(&self, pad: &gst::Pad) {
-        let mut kept = self.kept();
-        if kept.entry.as_ref().is_some_and(|entry| entry.pad == *pad) {
-            kept.entry = None;
-        }
+        self.kept().entry.take_if(|entry| entry.pad == *pad);
     }
 
     /// Ends the track that is open: pictures that wait for its sound go on.

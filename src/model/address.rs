@@ -94,6 +94,12 @@ pub enum BadAddress {
     /// A part after `#`, which means nothing to a camera.
     #[error("has a part after `#`; write the `#` as %23")]
     Fragment,
+    /// User name and password with characters that end them early.
+    #[error(
+        "has a `/`, `?` or `#` before an `@`; if they belong to the user name or password, write them percent-encoded (%2F, %3F, \
+         %23), or give user name and password in their own fields; if not, write the `@` as %40"
+    )]
+    UserInfo,
     /// The vendor has no template.
     #[error("is needed: this vendor has no URL template")]
     NoTemplate,
@@ -163,9 +169,23 @@ pub fn explicit(text: &str) -> Result<Explicit, BadAddress> {
     Ok(Explicit { url: url.into(), username, password })
 }
 
+/// Whether a user name and password seem to stand in a URL whose authority (RFC 3986, 3.2) ends inside of them: the user name would
+/// be taken for the host, and the rest of the password be shown as the path.
+fn splits_user_info(text: &str) -> bool {
+    let Some((_, after)) = text.split_once("://") else { return false };
+    let (authority, rest) = after.split_at(after.find(['/', '?', '#']).unwrap_or(after.len()));
+    let named = |host: &str| !host.starts_with('[') && host.parse::<std::net::IpAddr>().is_err();
+    rest.contains('@')
+        && !authority.contains('@')
+        && authority.split_once(':').is_some_and(|(host, _)| named(host))
+}
+
 fn checked(text: &str) -> Result<Url, BadAddress> {
     if text.len() > URL_MAX {
         return Err(BadAddress::TooLong);
+    }
+    if splits_user_info(text) {
+        return Err(BadAddress::UserInfo);
     }
     let odd =
         |c: char| c.is_control() || c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '\\' | '`');
@@ -240,6 +260,26 @@ mod tests {
         }
         // An exclamation mark in a path is legal, and harmless: a URL is a property, never text of a pipeline.
         assert!(explicit("rtsp://h/a!b").is_ok());
+    }
+
+    #[test]
+    fn a_password_that_ends_the_authority_early_is_refused_and_not_shown() {
+        for password in ["12/34", "/start", "8080/x", "?start", "1#2", "pa/ss", "pa?ss", "pa#ss"] {
+            let refused = explicit(&format!("rtsp://admin:{password}@192.0.2.7:554/live")).unwrap_err();
+            assert_eq!(refused, BadAddress::UserInfo);
+            assert!(!refused.to_string().contains(password), "{refused}");
+        }
+        let encoded = explicit("rtsp://admin:12%2F34@192.0.2.7/live").unwrap();
+        assert_eq!(
+            (encoded.url.as_str(), encoded.password),
+            ("rtsp://192.0.2.7/live", Some(Secret::new("12/34")))
+        );
+        for fine in
+            ["rtsp://192.0.2.7:554/live?user=me@x.de", "rtsp://cam/a@b", "rtsp://[2001:db8::1]:554/a@b"]
+        {
+            assert!(explicit(fine).is_ok(), "{fine}");
+        }
+        assert_eq!(explicit("rtsp://cam:554/a@b").unwrap_err(), BadAddress::UserInfo);
     }
 
     #[test]

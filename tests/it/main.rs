@@ -91,6 +91,8 @@ mod scrub;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod sound;
 #[cfg(test)]
 mod stress;

@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+mod receive;
 #[path = "mod.rs"]
 mod sim;
 
@@ -54,6 +55,8 @@ struct Cli {
 enum Command {
     /// Runs cameras with RTSP and RTP by hand, for measurements.
     Scripted(Scripted),
+    /// Receives streams and counts what comes, without recording it; prints a line of JSON for each at the end.
+    Receive(receive::Receive),
     /// Prints the frame numbers found in files, in the order of display; fails if one is missing or doubled between the
     /// first and the last.
     Frames {
@@ -300,6 +303,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match cli.command {
         None => run(&cli.cameras),
         Some(Command::Scripted(options)) => run_scripted(&options),
+        Some(Command::Receive(options)) => receive::run(options),
         Some(Command::Frames { files }) => frames(&files),
         Some(Command::Prove { log, camera, files }) => prove(&log, &camera, &files),
     }

@@ -46,6 +46,9 @@ use crate::{
 };
 use intake::FrameIntake;
 
+/// A segment with sound ends within this, or keeps its whole fragments alone.
+const SOUND_ENDS_WITHIN: Duration = Duration::from_millis(1500);
+
 /// What a recording is for.
 #[derive(Clone, Debug)]
 pub struct RecordSettings {
@@ -414,6 +417,11 @@ impl Recorder {
     pub fn finish(&self, deadline: Instant) -> bool {
         let ordered = lock(&self.intake).finish(deadline);
         let open = std::mem::take(&mut *lock(&self.shared.open));
+        // Just after a cut, splitmuxsink 1.22 may wait for sound that never comes.
+        let deadline = match self.shared.sound.get() {
+            Some(_) => deadline.min(Instant::now() + SOUND_ENDS_WITHIN),
+            None => deadline,
+        };
         ordered && open.iter().all(|inside| inside.empty_by(deadline))
     }
 

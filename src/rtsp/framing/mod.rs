@@ -18,6 +18,8 @@ const RTP_HEADER: usize = 12;
 const RTCP_HEADER: usize = 8;
 /// Longest frame that is taken although its content is no RTP, in bytes.
 const OTHER_FRAME_MAX: usize = 2048;
+/// So many bytes of empty lines are not looked through for what follows a frame.
+const BLANKS_MAX: usize = 4;
 /// Bytes of a body that are reserved before they came.
 const BODY_RESERVED: usize = 16 * 1024;
 /// How a message begins: an answer, or a request of the camera's own.
@@ -69,6 +71,9 @@ pub fn is_rtcp(packet: &[u8]) -> bool {
 #[derive(Clone, Copy, Debug)]
 struct Route {
     track: usize,
+    /// As negotiated.
+    negotiated: (u8, u8),
+    /// As in use.
     rtp: u8,
     rtcp: u8,
     payload_type: u8,
@@ -149,7 +154,8 @@ impl Framer {
     /// Takes the packets on these channels for those of a track. A track that is known already gets other channels.
     pub fn set_route(&mut self, track: usize, (rtp, rtcp): (u8, u8), payload_type: u8) {
         self.routes.retain(|route| route.track != track);
-        self.routes.push(Route { track, rtp, rtcp, payload_type, ssrc: None });
+        let negotiated = (rtp, rtcp);
+        self.routes.push(Route { track, negotiated, rtp, rtcp, payload_type, ssrc: None });
     }
 
     /// The RTCP channel of a track.
@@ -316,18 +322,22 @@ impl Framer {
         let route = &mut self.routes[index];
         if route.payload_type == payload_type && packet.len() >= RTP_HEADER {
             route.ssrc = Some(be_u32(&packet[8..12]));
-            if !route.has(channel) {
+            if channel == route.negotiated.0 {
+                (route.rtp, route.rtcp) = route.negotiated;
+            } else if !route.has(channel) {
                 (route.rtp, route.rtcp) = (channel, channel.wrapping_add(1));
             }
         }
         Progress::Piece(size, Piece::Rtp { track: route.track, packet })
     }
 
-    /// Which track an RTP packet is of: the one that has the channel and the payload type; else the only one with that payload type,
-    /// if nothing came for it yet, because some cameras use other channels than they answered; else the one that has the channel.
+    /// Which track an RTP packet is of: the one that has the channel, or had it negotiated, and the payload type; else the only one
+    /// with that payload type, if nothing came for it yet, because some cameras use other channels than they answered; else the one
+    /// that has the channel.
     fn route(&self, channel: u8, payload_type: u8) -> Option<usize> {
         let position = |test: &dyn Fn(&Route) -> bool| self.routes.iter().position(test);
-        let exact = position(&|route| route.has(channel) && route.payload_type == payload_type);
+        let has = |route: &Route| route.has(channel) || route.negotiated.0 == channel;
+        let exact = position(&|route| has(route) && route.payload_type == payload_type);
         let elsewhere = || {
             let mut same = self.routes.iter().filter(|route| route.payload_type == payload_type);
             let only = same.next().filter(|_| same.next().is_none())?;
@@ -381,9 +391,12 @@ impl Framer {
 
     /// Whether another frame or message begins here, as far as a few bytes can say; `None` if there are too few.
     fn follows(&self, bytes: &[u8]) -> Option<bool> {
-        let from = bytes.iter().take(4).position(|byte| !matches!(byte, b'\r' | b'\n'))?;
-        let bytes = &bytes[from..];
-        if bytes[0] != b'$' {
+        let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).take(BLANKS_MAX).count();
+        if blank == BLANKS_MAX {
+            return Some(false);
+        }
+        let bytes = &bytes[blank..];
+        if *bytes.first()? != b'$' {
             return is_message_start(bytes);
         }
         match bytes {

@@ -170,6 +170,18 @@ fn frames_of_other_channels_are_skipped() {
 }
 
 #[test]
+fn empty_lines_behind_a_frame_are_not_waited_at() {
+    for lines in ["\r\n", "\r\n\r\n", "\n\n\n\n\n\n"] {
+        // A frame that has to be followed by another start: of no known channel, and no RTP.
+        for doubtful in [framed(9, b""), framed(9, &[1; 20]), framed(9, &rtp(107, 1, 5, b"x"))] {
+            let mut framer = one_track();
+            let out = all(&mut framer, &[&video(1), &doubtful, lines.as_bytes(), &video(2), &video(3)]);
+            assert_eq!(out, ["rtp 0 1", "rtp 0 2", "rtp 0 3"], "{lines:?} behind {doubtful:?}");
+        }
+    }
+}
+
+#[test]
 fn packets_of_another_payload_type_are_no_damage() {
     let mut framer = one_track();
     let stray = framed(0, &rtp(50, 1, SSRC, b"\x01\x02PTZ"));
@@ -193,6 +205,10 @@ fn a_camera_that_uses_channels_it_did_not_name_is_understood() {
     assert_eq!(all(&mut framer, &[&video_on(9, 1), &video_on(9, 2)]), ["rtp 0 1", "rtp 0 2"]);
     // Once packets came on one channel, the same payload type on another is another stream.
     assert_eq!(all(&mut framer, &[&video_on(20, 3), &video_on(9, 4)]), ["rtp 0 4"]);
+    // Unless it is the channel that was negotiated: then the others were stray.
+    let out = all(&mut framer, &[&video_on(0, 5), &video_on(9, 6), &video_on(0, 7)]);
+    assert_eq!(out, ["rtp 0 5", "rtp 0 7"]);
+    assert_eq!(framer.rtcp_channel(0), Some(1));
 }
 
 #[test]

@@ -118,6 +118,20 @@ fn a_packet_lost_inside_a_picture_damages_that_picture() {
 }
 
 #[test]
+fn what_came_for_a_picture_of_another_source_is_not_part_of_the_next_one() {
+    let mut camera = Camera::new(Codec::H264);
+    camera.picture(&[idr(0, 300)]);
+    // A recovery point: the picture that follows it is a keyframe.
+    camera.nal(&[6, 6, 1, 0xc4, 0x80], false);
+    camera.ssrc += 1;
+    camera.picture(&[predicted(0, 100)]);
+    camera.picture(&[idr(0, 300)]);
+    let (pictures, _) = camera.finish();
+    assert_eq!(pictures.iter().map(|picture| picture.key).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(nals(&pictures[1]), [predicted(0, 100)]);
+}
+
+#[test]
 fn whole_pictures_lost_damage_the_next_one_unless_it_is_a_keyframe() {
     for trusted in [0, 12] {
         for key in [false, true] {

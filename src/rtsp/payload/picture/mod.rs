@@ -275,10 +275,13 @@ impl PictureBuilder {
         self.clear();
     }
 
-    /// Another source follows: delivers the picture under construction.
+    /// Another source follows: delivers the picture under construction, and drops what belongs to one that does not come.
     pub(in crate::rtsp) fn end_source(&mut self, to: &mut Outlet<'_>) {
         self.abort_nal();
         self.complete(to);
+        let references_missing = self.prefix.references_missing;
+        self.clear();
+        self.prefix.references_missing = references_missing;
         self.delivered_early = None;
         self.contiguous = false;
     }
