@@ -6,7 +6,9 @@ RUN_PACKAGES="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-
     gstreamer1.0-libav glib-networking"
 # The simulated cameras encode their footage with x264 and x265 in ffmpeg, once; their sound with what is above.
 SIM_PACKAGES="ffmpeg openssl gstreamer1.0-plugins-ugly"
-TEST_PACKAGES="chromium nodejs npm curl"
+# RTSP servers that tests/it/servers.rs records (one more, in Python, goes into a virtual environment). Chromium and npm may
+# come from elsewhere: scripts/test installs them only where they are missing.
+TEST_PACKAGES="curl vlc-bin vlc-plugin-base librtsp-server-perl python3-venv"
 
 need() {
     missing=""

@@ -7,7 +7,7 @@ use crate::rtsp::{
 };
 
 /// Longest frame, and the bytes behind it by which it is judged.
-pub(super) const HELD_BACK_MAX: usize = 4 + u16::MAX as usize + 16;
+pub(super) const HELD_BACK_MAX: usize = 4 + u16::MAX as usize + 20;
 
 /// What came of a stream.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +45,14 @@ fn framer(routes: u8) -> Framer {
         framer.set_route(1, channels, if routes & 8 == 0 { 97 } else { 96 });
     }
     framer
+}
+
+/// As many bytes may wait as a frame announces, and those behind it by which it is judged: empty lines and a method.
+fn longest_wait(waits: &[u8]) -> usize {
+    match waits {
+        [b'$', _, high, low, ..] => 4 + usize::from(u16::from_be_bytes([*high, *low])) + 20,
+        _ => 20,
+    }
 }
 
 fn split(bytes: &[u8], routes: u8, mut cuts: Cuts) -> Outcome {
@@ -85,7 +93,8 @@ fn split(bytes: &[u8], routes: u8, mut cuts: Cuts) -> Outcome {
                 None => break,
             }
         }
-        assert!(to - from <= HELD_BACK_MAX, "{} bytes wait", to - from);
+        let waits = &bytes[from..to];
+        assert!(waits.len() <= longest_wait(waits), "{waits:?} wait");
     }
     // Each call uses a byte at least, but for the last one of each read.
     assert!(calls <= 2 * bytes.len() + 1, "{calls} calls for {} bytes", bytes.len());

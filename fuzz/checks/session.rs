@@ -39,11 +39,13 @@ pub(super) struct Rig {
     outputs: usize,
     /// Bytes of pictures and sound that came out.
     size: usize,
-    connections: usize,
+    /// Length of the last picture, and whether it was damaged.
+    pub(super) last: Option<(usize, bool)>,
+    pub(super) connections: usize,
     pub(super) playing: bool,
     /// Whether the next connection, or the next ports, cannot be opened.
     pub(super) is_closed: bool,
-    over: bool,
+    pub(super) over: bool,
     damage: Damage,
     packets: u64,
 }
@@ -63,6 +65,7 @@ impl Rig {
             calls: 0,
             outputs: 0,
             size: 0,
+            last: None,
             connections: 0,
             playing: false,
             is_closed: false,
@@ -185,6 +188,7 @@ impl Rig {
             Output::Playing => self.playing = true,
             Output::Video(picture) => {
                 self.size += picture.data.len();
+                self.last = Some((picture.data.len(), picture.damaged));
                 check_picture(&picture, self.now);
             }
             Output::Audio(sound) => {

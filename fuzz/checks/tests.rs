@@ -5,7 +5,7 @@ use std::{fs, path::Path, thread};
 use super::{Check, TARGETS};
 
 /// Inputs made of each target's corpus.
-const CHANGED: usize = 3000;
+const CHANGED: usize = 2000;
 /// Longest input that is made, in bytes.
 const LENGTH_MAX: usize = 4096;
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{
         segment::{AudioCodec, Codec},
-        unit::Damage,
+        unit::{AccessUnit, Damage},
     },
     rtsp::track::{Delivery, Track, TrackCodec, TrackOutput, TrackSetup},
 };
@@ -44,6 +44,7 @@ pub(super) struct Sender {
     flushes: usize,
     /// What came out.
     pub(super) pictures: usize,
+    recent: Vec<AccessUnit>,
     damaged: u64,
     sound: usize,
     ends: usize,
@@ -68,6 +69,7 @@ impl Sender {
             repeated: 0,
             flushes: 0,
             pictures: 0,
+            recent: Vec::new(),
             damaged: 0,
             sound: 0,
             ends: 0,
@@ -136,6 +138,41 @@ impl Sender {
         assert!(self.flushes <= 3 * self.packets + 64, "{} for {} packets", self.flushes, self.packets);
     }
 
+    /// Whatever came before, the pictures of another source arrive as they are sent, and those of the same source from the second
+    /// keyframe on.
+    fn recover(&mut self, codec: Codec, same_source: bool) {
+        let sets: &[&str] = if codec == Codec::H264 { &SETS_264 } else { &SETS_265 };
+        let (key, other): (&[u8], &[u8]) = match codec {
+            Codec::H264 => (&[0x65, 0x88, 0x80, 0x55, 0x55], &[0x41, 0x9a, 0x80, 0x55, 0x55]),
+            Codec::H265 => (&[0x26, 1, 0xa0, 0x55, 0x55], &[2, 1, 0xd0, 0x55, 0x55]),
+        };
+        if !same_source {
+            self.ssrc = 0x7777_7777;
+        }
+        self.recent.clear();
+        let sent: Vec<(Vec<u8>, bool)> = (0..6)
+            .map(|n| {
+                let is_key = n % 3 == 0;
+                for set in sets.iter().filter(|_| is_key) {
+                    self.send(&STANDARD.decode(set).expect("base64"), false);
+                }
+                let slice = if is_key { key } else { other };
+                self.send(slice, true);
+                self.time = self.time.wrapping_add(3600);
+                self.pass(Duration::from_millis(40));
+                ([&[0, 0, 0, 5], slice].concat(), is_key)
+            })
+            .collect();
+        self.pass(Duration::from_secs(2));
+        let sent = &sent[if same_source { 3 } else { 0 }..];
+        let found = &self.recent[self.recent.len().saturating_sub(sent.len())..];
+        assert!(
+            found.iter().map(|picture| (picture.data.to_vec(), picture.key)).eq(sent.iter().cloned()),
+            "{found:?}"
+        );
+        assert!(found.iter().all(|picture| !picture.damaged));
+    }
+
     fn take(&mut self) {
         for output in self.out.drain(..) {
             match output {
@@ -144,6 +181,7 @@ impl Sender {
                     self.pictures += 1;
                     self.damaged += u64::from(picture.damaged);
                     self.size += picture.data.len();
+                    self.recent.push(picture);
                 }
                 TrackOutput::Audio(sound) => {
                     check_sound(&sound, self.now);
@@ -266,14 +304,18 @@ fn video(codec: Codec, input: &[u8]) {
     if flags & 4 != 0 {
         setup.fmtp.clear();
     }
-    run(setup, input);
+    // Datagrams that go back a little are late, and dropped.
+    run(setup, flags & 9 == 8, input);
 }
 
-fn run(setup: TrackSetup, mut input: Input<'_>) {
-    let clock_rate = setup.clock_rate;
+fn run(setup: TrackSetup, same_source: bool, mut input: Input<'_>) {
+    let (codec, clock_rate, replay) = (setup.codec, setup.clock_rate, setup.replay);
     let Some(mut sender) = Sender::new(setup) else { return };
     while !input.is_empty() {
         sender.act(&mut input, clock_rate);
+    }
+    if let (TrackCodec::Video(codec), false) = (codec, replay) {
+        sender.recover(codec, same_source);
     }
     sender.finish();
 }
@@ -309,7 +351,7 @@ pub fn sound(input: &[u8]) {
         delivery: if flags & 1 != 0 { Delivery::Datagrams } else { Delivery::Stream },
         replay: flags & 2 != 0,
     };
-    run(setup, input);
+    run(setup, false, input);
 }
 
 /// Parameter sets, in the session description or between pictures that refer to them.
@@ -342,5 +384,6 @@ pub fn parameter_sets(input: &[u8]) {
         sender.time = sender.time.wrapping_add(3600);
         sender.pass(Duration::from_millis(40));
     }
+    sender.recover(codec, flags & 8 != 0);
     sender.finish();
 }

@@ -42,6 +42,7 @@ const REASONS = {
   ended: "camera ended the stream",
   unsupported_codec: "codec not supported",
   redirected: "camera redirects elsewhere",
+  transport_refused: "camera refuses TCP or UDP",
   protocol: "camera breaks the protocol",
   internal: "internal fault",
   disk: "the disk cannot be written",

@@ -151,6 +151,7 @@ impl SourceSettings {
     /// What opens another stream of `camera`, over TCP.
     pub fn at(camera: &Camera, url: StreamUrl) -> Self {
         Self {
+            source: camera.source.unwrap_or_default(),
             username: camera.username.clone(),
             password: camera.password.clone(),
             tls_fingerprint: camera.tls_fingerprint.clone(),

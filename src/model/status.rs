@@ -29,6 +29,8 @@ pub enum StreamErrorKind {
     UnsupportedCodec,
     /// The camera sent us elsewhere more than once, or to another host.
     Redirected,
+    /// The camera does not send over the transport that is set.
+    TransportRefused,
     /// What the camera says is no RTSP we understand.
     Protocol,
     /// GStreamer failed on our side.
@@ -46,6 +48,7 @@ words!(StreamErrorKind {
     Ended = "ended",
     UnsupportedCodec = "unsupported_codec",
     Redirected = "redirected",
+    TransportRefused = "transport_refused",
     Protocol = "protocol",
     Internal = "internal",
 });
@@ -61,6 +64,7 @@ impl StreamErrorKind {
                 | Self::NoSuchStream
                 | Self::UnsupportedCodec
                 | Self::Redirected
+                | Self::TransportRefused
         )
     }
 
@@ -84,6 +88,7 @@ impl StreamErrorKind {
             Self::Ended => "it may be restarting",
             Self::UnsupportedCodec => "set the camera to H.264",
             Self::Redirected => "set the URL that the camera points to",
+            Self::TransportRefused => "set transport to `udp`, `tcp` or `auto`, whichever it is not set to",
             Self::Protocol => "is this address really an RTSP camera?",
             Self::Internal => "the log has the details; `watchkeeper doctor` checks the installation",
         }

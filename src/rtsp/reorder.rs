@@ -174,7 +174,7 @@ impl Order {
         if ahead <= MAX_LOSS {
             return match self.delivery {
                 Delivery::Stream if self.erratic >= ERRATIC => {
-                    self.pass(packet, now, Continuity::Restart, &mut take);
+                    self.pass(packet, now, Continuity::Next, &mut take);
                 }
                 Delivery::Stream => {
                     let continuity = self.gap(packet.sequence);
@@ -197,7 +197,9 @@ impl Order {
             // Nothing overtakes inside a connection.
             Delivery::Stream => {
                 self.erratic = self.erratic.saturating_add(2).min(2 * ERRATIC);
-                self.pass(packet, now, Continuity::Restart, &mut take);
+                let believed = self.erratic < ERRATIC;
+                let continuity = if believed { Continuity::Restart } else { Continuity::Next };
+                self.pass(packet, now, continuity, &mut take);
             }
             Delivery::Datagrams if ahead.wrapping_neg() <= MAX_LATE && !newer => {}
             Delivery::Datagrams => self.unexpected(packet, bytes, now, Continuity::Jump, &mut take),

@@ -82,12 +82,13 @@ fn a_password_is_in_no_answer_log_event_graph_command_line_or_file() {
     }
     let graph = get(&process, "/api/v1/cameras/front/pipeline.dot").text();
     assert!(graph.starts_with("digraph") && graph.contains("GstSplitMuxSink"), "{graph}");
-    send(&process, "PATCH", "/api/v1/cameras/yard", r#"{"source": "rtspsrc"}"#);
-    let graph = process.until("the graph of rtspsrc", "/api/v1/cameras/yard", |camera| {
-        camera["status"]["state"] == "recording" && camera["status"]["source"] == "rtspsrc"
+    let gate = SimCamera::start(locked("gate", SECRET)).unwrap();
+    let given = json!({
+        "id": "gate", "main_url": gate.url(Channel::Main), "username": "admin", "password": SECRET, "source": "rtspsrc",
     });
-    assert_without(SECRET, "the camera", &graph.to_string());
-    let graph = get(&process, "/api/v1/cameras/yard/pipeline.dot").text();
+    process.post("/api/v1/cameras", &given);
+    process.until("rtspsrc", &path_of("gate"), |seen| seen["status"]["state"] == "recording");
+    let graph = get(&process, "/api/v1/cameras/gate/pipeline.dot").text();
     assert!(graph.starts_with("digraph") && graph.contains("GstRTSPSrc"), "{graph}");
     assert_without(SECRET, "the graph", &graph);
     for id in ["front", "yard", "wrong"] {

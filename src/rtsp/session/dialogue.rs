@@ -354,13 +354,12 @@ impl Session {
         {
             self.fall_back();
         } else if status == 461 {
-            let (kind, others) = match self.delivery {
-                Delivery::Stream => ("TCP", "set transport to `udp` or `auto`"),
-                Delivery::Datagrams => ("UDP", "set transport to `tcp` or `auto`"),
+            let kind = match self.delivery {
+                Delivery::Stream => "TCP",
+                Delivery::Datagrams => "UDP",
             };
-            let detail =
-                format!("the camera refuses to send over {kind} ({status} {}); {others}", quote(reason));
-            self.fail(StreamError::new(StreamErrorKind::Protocol, detail));
+            let detail = format!("the camera refuses to send over {kind} ({status} {})", quote(reason));
+            self.fail(StreamError::new(StreamErrorKind::TransportRefused, detail));
         } else {
             self.fail(refusal(status, reason, Purpose::Setup(number)));
         }

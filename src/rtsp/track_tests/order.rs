@@ -9,6 +9,25 @@ fn pictures(count: u32) -> Vec<Vec<Vec<u8>>> {
 }
 
 #[test]
+fn a_connection_whose_sequence_numbers_are_random_loses_nothing() {
+    let mut camera = Camera::new(Codec::H264);
+    let mut random = 0x1234_5678_u32;
+    for nal in [idr(0, 9000), predicted(0, 4000)].iter().cycle().take(80) {
+        let payloads = fragments(camera.codec, nal, 1000);
+        for (n, payload) in payloads.iter().enumerate() {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            camera.sequence = (random >> 16) as u16;
+            camera.send(payload, n + 1 == payloads.len());
+        }
+        camera.pass_frame();
+    }
+    let (pictures, _) = camera.finish();
+    // It takes a few packets to see that they are random.
+    assert!(pictures.len() >= 77, "{} of 80", pictures.len());
+    assert!(pictures.iter().skip(2).all(|picture| !picture.damaged));
+}
+
+#[test]
 fn packets_of_other_payload_types_disturb_nothing() {
     for delivery in [Delivery::Stream, Delivery::Datagrams] {
         for own_number in [true, false] {

@@ -36,6 +36,8 @@ const READ_BURST_EVERY: Duration = Duration::from_millis(2);
 const DATAGRAMS_WITHIN: Duration = Duration::from_millis(2);
 /// One reading takes at most so many bytes; other cameras wait meanwhile.
 const READING_BYTES: usize = 4 << 20;
+/// Before the first picture, when what a camera says may be absurd.
+const READING_BYTES_BEFORE: usize = 256 * 1024;
 /// The longest message, and a reading behind it.
 const SCRATCH_BYTES: usize = 1 << 20;
 /// After a request to end, the camera's answer is waited for so long.
@@ -358,7 +360,8 @@ impl Connection {
                     let used = self.session.input(came, Instant::now()).min(filled);
                     scratch.copy_within(used..filled, 0);
                     filled -= used;
-                    if total >= READING_BYTES {
+                    let most = if self.first.is_some() { READING_BYTES } else { READING_BYTES_BEFORE };
+                    if total >= most {
                         break Ok(total);
                     }
                 }

@@ -108,7 +108,7 @@ fn auto_takes_tcp_where_udp_is_refused() {
     rig.assert_plays();
     assert_eq!((rig.connections, rig.descriptions.len()), (2, 1));
     let rig = Rig::run(over(Transport::Auto), |req| refuses(req, "unicast"));
-    assert_eq!((rig.error().0, rig.connections), (StreamErrorKind::Protocol, 2));
+    assert_eq!((rig.error().0, rig.connections), (StreamErrorKind::TransportRefused, 2));
 }
 
 #[test]
@@ -133,12 +133,12 @@ fn auto_takes_tcp_where_no_datagram_gets_through() {
 }
 
 #[test]
-fn a_refused_transport_says_which_other_to_set() {
+fn a_refused_transport_is_named() {
     let (kind, detail) = Rig::run(over(Transport::Tcp), |req| refuses(req, "interleaved")).error();
-    assert_eq!(kind, StreamErrorKind::Protocol);
-    assert!(detail.contains("TCP") && detail.contains("`udp` or `auto`"), "{detail}");
+    assert_eq!(kind, StreamErrorKind::TransportRefused);
+    assert!(detail.contains("TCP") && kind.remedy().contains("udp"), "{detail}");
     let (_, detail) = Rig::run(over(Transport::Udp), |req| refuses(req, "client_port")).error();
-    assert!(detail.contains("UDP") && detail.contains("`tcp` or `auto`"), "{detail}");
+    assert!(detail.contains("UDP") && kind.remedy().contains("tcp"), "{detail}");
 }
 
 #[test]
