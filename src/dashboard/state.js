@@ -34,6 +34,7 @@ const SEVERITIES = {
 const REASONS = {
   refused: "connection refused",
   unauthorised: "wrong user name or password",
+  forbidden: "no right to this stream",
   basic_refused: "password only in clear",
   certificate_changed: "certificate changed",
   no_such_stream: "no such stream",

@@ -47,7 +47,8 @@ pub fn ended() -> StreamError {
 /// told apart before, in `preflight`.
 fn of_error(error: &glib::Error, status: Option<u32>) -> StreamErrorKind {
     match status {
-        Some(401 | 403) => return StreamErrorKind::Unauthorised,
+        Some(401) => return StreamErrorKind::Unauthorised,
+        Some(403) => return StreamErrorKind::Forbidden,
         Some(404 | 410 | 454) => return StreamErrorKind::NoSuchStream,
         Some(415) => return StreamErrorKind::UnsupportedCodec,
         Some(300..=399) => return StreamErrorKind::Redirected,

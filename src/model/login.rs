@@ -49,10 +49,10 @@ pub enum Outcome {
 
 /// What is known of all accounts.
 #[derive(Debug, Default)]
-pub struct Logins(HashMap<Account, Known>);
+pub struct Logins(HashMap<Account, AccountState>);
 
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct AccountState {
     used: Instant,
     accepted: bool,
     /// Since the last acceptance.
@@ -60,6 +60,14 @@ struct Known {
     refused: Option<Instant>,
     /// Since when a stream has been trying it.
     tried: Option<Instant>,
+}
+
+impl AccountState {
+    /// The time before which the account is not to be used, if it was refused too often.
+    fn refused_until(&self, now: Instant) -> Option<Instant> {
+        let until = self.refused.filter(|_| self.refusals >= backoff::REFUSALS)? + backoff::REFUSED;
+        (now < until).then_some(until)
+    }
 }
 
 impl Logins {
@@ -71,15 +79,13 @@ impl Logins {
         {
             self.0.remove(&oldest);
         }
-        let blank = Known { used: now, accepted: false, refusals: 0, refused: None, tried: None };
+        let blank = AccountState { used: now, accepted: false, refusals: 0, refused: None, tried: None };
         let known = self.0.entry(account.clone()).or_insert(blank);
         known.used = now;
         if known.accepted {
             return Admission::Now;
         }
-        if known.refusals >= backoff::REFUSALS
-            && let Some(until) = known.refused.map(|at| at + backoff::REFUSED).filter(|until| now < *until)
-        {
+        if let Some(until) = known.refused_until(now) {
             return Admission::Refused(until);
         }
         match known.tried.map(|since| since + WAIT_FOR_OTHER).filter(|until| now < *until) {
@@ -94,17 +100,18 @@ impl Logins {
     /// Tells what became of a log-in. Gives the time before which the account is not to be used again, if it was refused too often.
     pub fn settle(&mut self, account: &Account, outcome: Outcome, now: Instant) -> Option<Instant> {
         let known = self.0.get_mut(account)?;
-        known.tried = None;
+        let was_tried = known.tried.take().is_some();
         match outcome {
             Outcome::Accepted => (known.accepted, known.refusals) = (true, 0),
             Outcome::Refused => {
+                // Streams that lost their sessions together log in together; that is one refusal.
+                known.refusals = if known.accepted { 1 } else { known.refusals + u32::from(was_tried) };
                 known.accepted = false;
-                known.refusals += 1;
                 known.refused = Some(now);
             }
             Outcome::Unknown => {}
         }
-        (known.refusals >= backoff::REFUSALS).then(|| now + backoff::REFUSED)
+        known.refused_until(now)
     }
 }
 

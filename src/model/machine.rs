@@ -120,7 +120,7 @@ pub enum Event {
     Lost {
         /// Why.
         kind: StreamErrorKind,
-        /// The next attempt is not made earlier than after this.
+        /// When the next attempt is made, if that is known; else zero.
         hold: Duration,
     },
     /// The pipeline has ended, or was given up on: a new one may be opened.
@@ -210,7 +210,7 @@ impl Life {
             }
             (State::Recording { since }, Event::Tick { last_frame, alive, interval }) => {
                 let silent = now.saturating_duration_since(last_frame.unwrap_or(since));
-                let lives = alive.is_some_and(|at| now.saturating_duration_since(at) < STALL_AFTER);
+                let lives = alive.is_some_and(|at| at > last_frame.unwrap_or(since));
                 self.stalled = silent >= STALL_AFTER.max(interval * 3);
                 if self.stalled && !(lives && silent < STALL_ALIVE_AFTER) {
                     let lost = self.lost(now, jitter, StreamErrorKind::Silent, Duration::ZERO, &mut actions);
@@ -287,20 +287,22 @@ impl Life {
             }
         }
         let eager = self.eager_until.is_some_and(|until| now < until);
-        let delay = if recorded {
+        let delay = if !hold.is_zero() {
+            hold
+        } else if recorded {
             backoff::delay(1, jitter).max(self.quick_after(now))
         } else if self.refusals >= backoff::REFUSALS {
             backoff::REFUSED
         } else if kind.needs_operator() && !eager && kind != StreamErrorKind::Unauthorised {
             backoff::OPERATOR
-        } else if now - attempt_since >= self.connect_within {
-            // An attempt that used up its deadline is already as rare as it should be; a camera that thaws is to be
+        } else if kind == StreamErrorKind::Silent && now - attempt_since >= self.connect_within * 3 / 4 {
+            // An attempt that used up its deadline, or most of it, is already as rare as it should be; a camera that thaws is to be
             // recorded within 2 s, so it is waited for inside the attempts and not between them.
             backoff::FIRST
         } else {
             backoff::delay(self.failures, jitter)
         };
-        State::Closing { then: Then::Wait(delay.max(hold)) }
+        State::Closing { then: Then::Wait(delay) }
     }
 
     /// When another session may follow those that brought frames.
@@ -539,7 +541,7 @@ mod tests {
         script.pop();
         script.push(quiet(15_000, 14_000));
         assert_eq!(run(t, &script).1.last(), Some(&(15_000, Action::Close)));
-        let dead = [(0, Event::Wanted), (10, frame(t)), quiet(9_000, 4_000)];
+        let dead = [(0, Event::Wanted), (10, frame(t)), quiet(9_000, 0)];
         assert_eq!(run(t, &dead).1.last(), Some(&(9_000, Action::Close)));
     }
 

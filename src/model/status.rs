@@ -13,6 +13,8 @@ pub enum StreamErrorKind {
     Refused,
     /// The camera did not accept the user name and password.
     Unauthorised,
+    /// The camera knows the user, who may not see this stream.
+    Forbidden,
     /// The camera wants the password in clear, and nobody allowed that.
     BasicRefused,
     /// The camera shows another certificate than the one that is pinned.
@@ -40,6 +42,7 @@ pub enum StreamErrorKind {
 words!(StreamErrorKind {
     Refused = "refused",
     Unauthorised = "unauthorised",
+    Forbidden = "forbidden",
     BasicRefused = "basic_refused",
     CertificateChanged = "certificate_changed",
     NoSuchStream = "no_such_stream",
@@ -59,6 +62,7 @@ impl StreamErrorKind {
         matches!(
             self,
             Self::Unauthorised
+                | Self::Forbidden
                 | Self::BasicRefused
                 | Self::CertificateChanged
                 | Self::NoSuchStream
@@ -75,6 +79,9 @@ impl StreamErrorKind {
             Self::Unauthorised => {
                 "set the right user name and password; until then only 4 attempts an hour are made, so that the \
                  camera does not lock the account"
+            }
+            Self::Forbidden => {
+                "give the user the right to see this stream on the camera, or set another user"
             }
             Self::BasicRefused => {
                 "switch the camera to Digest or use rtsps, or set allow_basic if you trust the network in between"

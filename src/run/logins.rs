@@ -57,14 +57,18 @@ impl Logins {
             username: username.clone(),
             password: self.0.hasher.hash_one(password),
         });
-        let turn = LoginTurn { logins: self.clone(), account, settled: false };
-        let Some(account) = &turn.account else { return Ok(turn) };
+        // Nothing is to be settled for one that waits.
+        let mut turn = LoginTurn { logins: self.clone(), account, settled: true };
+        let Some(account) = turn.account.clone() else { return Ok(turn) };
         loop {
             // Listens before it asks, so that no outcome is missed in between.
             let settled = self.0.settled.notified();
-            let admission = self.lock().admit(account, Instant::now());
+            let admission = self.lock().admit(&account, Instant::now());
             match admission {
-                Admission::Now => return Ok(turn),
+                Admission::Now => {
+                    turn.settled = false;
+                    return Ok(turn);
+                }
                 Admission::Ask(by) => {
                     tokio::select! {
                         () = settled => {}
@@ -74,9 +78,6 @@ impl Logins {
                 Admission::Refused(until) => {
                     let detail = "the camera refused the user name and password three times; it is not asked again yet";
                     let error = StreamError::new(StreamErrorKind::Unauthorised, detail);
-                    // Nothing was tried, so there is nothing to settle.
-                    let mut turn = turn;
-                    turn.settled = true;
                     return Err((error, until.saturating_duration_since(Instant::now())));
                 }
             }

@@ -55,7 +55,8 @@ struct Cli {
 enum Command {
     /// Runs cameras with RTSP and RTP by hand, for measurements.
     Scripted(Scripted),
-    /// Receives streams and counts what comes, without recording it; prints a line of JSON for each at the end.
+    /// Receives streams and counts what comes, without recording it; prints a line of JSON for each at the end and at
+    /// SIGUSR1.
     Receive(receive::Receive),
     /// Prints the frame numbers found in files, in the order of display; fails if one is missing or doubled between the
     /// first and the last.

@@ -67,7 +67,14 @@ impl UnitSink for Counter {
     }
 }
 
-/// Receives until it is told to stop, and prints a line of JSON for each stream; fails if a stream ended by itself.
+struct Stream {
+    url: StreamUrl,
+    source: Box<dyn Source>,
+    counter: Arc<Counter>,
+}
+
+/// Receives until it is told to stop. Prints a line of JSON for each stream then, and at each SIGUSR1. Fails if a stream
+/// ended by itself.
 pub(crate) fn run(options: Receive) -> anyhow::Result<ExitCode> {
     media::init()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -76,20 +83,24 @@ pub(crate) fn run(options: Receive) -> anyhow::Result<ExitCode> {
         let mut streams = Vec::new();
         for url in options.urls {
             let counter = Arc::new(Counter::default());
-            let owner = url.as_str().to_owned();
-            let settings = SourceSettings { source: options.source, ..SourceSettings::new(url) };
-            let source = sources.open(settings, owner.clone(), counter.clone());
-            streams.push((owner, source, counter));
+            let settings = SourceSettings { source: options.source, ..SourceSettings::new(url.clone()) };
+            let source = sources.open(settings, url.as_str().to_owned(), counter.clone());
+            streams.push(Stream { url, source, counter });
         }
-        stop_signal(options.seconds).await?;
+        let mut asked = signal(SignalKind::user_defined1())?;
+        let stop = stop_signal(options.seconds);
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                stopped = &mut stop => break stopped?,
+                _ = asked.recv() => print(&streams),
+            }
+        }
+        print(&streams);
         anyhow::Ok(streams)
     })?;
-    let mut ended = false;
-    for (url, source, counter) in &streams {
-        ended |= counter.ended.get().is_some();
-        println!("{}", report(url, source.as_ref(), counter));
-    }
-    let closing = runtime.spawn_blocking(move || streams.iter().for_each(|(_, source, _)| source.close()));
+    let ended = streams.iter().any(|stream| stream.counter.ended.get().is_some());
+    let closing = runtime.spawn_blocking(move || streams.iter().for_each(|stream| stream.source.close()));
     runtime.block_on(closing).context("a source could not be closed")?;
     Ok(if ended { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -109,14 +120,17 @@ async fn stop_signal(seconds: Option<u64>) -> std::io::Result<()> {
     }
 }
 
-fn report(url: &str, source: &dyn Source, counter: &Counter) -> serde_json::Value {
-    json!({
-        "url": url,
-        "source": source.kind().word(),
-        "units": counter.units.load(Relaxed),
-        "keyframes": counter.keyframes.load(Relaxed),
-        "bytes": counter.bytes.load(Relaxed),
-        "lost": source.damage().lost_packets,
-        "ended": counter.ended.get().map(|error| &error.detail),
-    })
+fn print(streams: &[Stream]) {
+    for Stream { url, source, counter } in streams {
+        let line = json!({
+            "url": url.as_str(),
+            "source": source.kind().word(),
+            "units": counter.units.load(Relaxed),
+            "keyframes": counter.keyframes.load(Relaxed),
+            "bytes": counter.bytes.load(Relaxed),
+            "lost": source.damage().lost_packets,
+            "ended": counter.ended.get().map(|error| &error.detail),
+        });
+        println!("{line}");
+    }
 }

@@ -13,10 +13,7 @@ use super::{
 };
 use crate::{
     base::WallUs,
-    media::{
-        Error,
-        sound::{Sound, ZERO_NS},
-    },
+    media::{Error, sound::ZERO_NS},
     model::{
         gate::{Frame, Gate, Rules, Step, Wish},
         pace::{Pace, VIDEO_RATE},
@@ -232,8 +229,8 @@ impl FrameIntake {
         }
     }
 
-    /// Gives out what is still to be recorded, and ends the recording. `false` if that is not done by `deadline`.
-    pub(super) fn finish(&mut self, deadline: Instant) -> bool {
+    /// Gives out what is still to be recorded, and takes no more frames. The thread that is left has to be finished.
+    pub(super) fn finish(&mut self) -> Option<Pump> {
         if let Some(placing) = self.shared.settings.placing.clone() {
             self.replay(&*placing);
         }
@@ -241,9 +238,7 @@ impl FrameIntake {
         self.gate.finish(&rules, &mut self.steps);
         self.shared.settings.memory.changed(kept, self.gate.bytes());
         self.go_on();
-        let sound = self.shared.sound.get().cloned();
-        let release = || sound.iter().for_each(Sound::release);
-        self.pump.take().is_none_or(|pump| pump.finish(deadline, release))
+        self.pump.take()
     }
 
     /// Where on the timeline a frame is to be shown.

@@ -415,10 +415,14 @@ impl Recorder {
 
     /// Finishes the open segment. Blocks, at most until `deadline`; `false` if it was still open then.
     pub fn finish(&self, deadline: Instant) -> bool {
-        let ordered = lock(&self.intake).finish(deadline);
+        // Not under the lock: the thread of the source, which serves other cameras as well, may bring a frame meanwhile.
+        let pump = lock(&self.intake).finish();
+        let sound = self.shared.sound.get();
+        let release = || sound.iter().for_each(|sound| sound.release());
+        let ordered = pump.is_none_or(|pump| pump.finish(deadline, release));
         let open = std::mem::take(&mut *lock(&self.shared.open));
         // Just after a cut, splitmuxsink 1.22 may wait for sound that never comes.
-        let deadline = match self.shared.sound.get() {
+        let deadline = match sound {
             Some(_) => deadline.min(Instant::now() + SOUND_ENDS_WITHIN),
             None => deadline,
         };
@@ -430,7 +434,8 @@ impl Recorder {
         if let Some(sound) = self.shared.sound.get() {
             sound.close();
         }
-        for pipeline in std::mem::take(&mut *lock(&self.shared.pipelines)) {
+        let pipelines = std::mem::take(&mut *lock(&self.shared.pipelines));
+        for pipeline in pipelines {
             if pipeline.set_state(gst::State::Null).is_err() {
                 tracing::error!("a record pipeline did not stop");
             }

@@ -476,7 +476,11 @@ fn redirected(location: &str) -> SessionError {
 
 fn refusal(status: u16, reason: &str, purpose: Purpose) -> SessionError {
     match status {
-        401 | 403 => refused(false),
+        403 => {
+            StreamError::new(StreamErrorKind::Forbidden, "the camera does not let this user see the stream")
+                .into()
+        }
+        401 => refused(false),
         404 | 410 | 454 => {
             StreamError::new(StreamErrorKind::NoSuchStream, "the camera has no stream at this URL").into()
         }

@@ -491,6 +491,8 @@ impl Session {
 
     fn fail(&mut self, error: impl Into<SessionError>) {
         if self.phase != Phase::Over {
+            // The camera is to be free for the next session.
+            self.tear_down();
             self.phase = Phase::Over;
             self.outputs.push_back(Output::Failed(error.into()));
         }

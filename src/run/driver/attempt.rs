@@ -1,7 +1,7 @@
 //! What a camera's driver does for one attempt: opening a session, ending it, and checking whether the camera can be reached.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -14,6 +14,7 @@ use crate::{
     media::recorder::RecordSettings,
     model::{
         pipeline::SourceSettings,
+        source::SourceEvent,
         status::{StreamError, StreamErrorKind},
     },
     source::{
@@ -51,10 +52,10 @@ impl Task {
             let settings = settings.map_err(|bad| internal(bad.to_string()))?;
             // Only the wait can be given up. A session that was opened is closed, so that it never overlaps the next one.
             let admitted = async {
+                let login = deps.logins.admit(&settings).await?;
                 let turn = timeout(TURN_WITHIN, deps.connects.acquire_owned()).await;
                 // A probe that has it sees that the camera is wanted, and gives way.
                 let held = stream.acquire_owned().await.map_err(|closed| internal(closed.to_string()))?;
-                let login = deps.logins.admit(&settings).await?;
                 Ok::<_, (StreamError, Duration)>((turn.ok().and_then(Result::ok), held, login))
             };
             let (turn, held, login) = tokio::select! {
@@ -62,12 +63,21 @@ impl Task {
                 _ = cancelled => return Err(internal("given up".to_owned())),
             };
             let on = Use::Record(record, Arc::new(deps.volumes.sink(targets)));
+            let login = Mutex::new(login);
             let events = move |event| {
-                let _ = tell.send((run, Told::Source(event)));
+                let mut login = login.lock().unwrap_or_else(PoisonError::into_inner);
+                let hold = match &event {
+                    SourceEvent::Described(_) => {
+                        login.accepted();
+                        Duration::ZERO
+                    }
+                    SourceEvent::Lost(lost) => login.lost(lost.kind),
+                };
+                let _ = tell.send((run, Told::Source(event, hold)));
             };
             let opened = Session::open(&deps.sources, settings, on, events);
             let session = opened.map_err(|error| internal(Chain(&error).to_string()))?;
-            Ok(Opened { session, held, turn, login })
+            Ok(Opened { session, held, turn })
         };
         let tell = self.tell.clone();
         let attempt = async move {
@@ -78,7 +88,7 @@ impl Task {
 
     /// Ends the session, or the attempt at one. `Told::Closed` or `Told::Opened` follows.
     pub(super) fn close(&mut self) {
-        (self.turn, self.login) = (None, None);
+        self.turn = None;
         let Some(session) = self.session.send_replace(None) else {
             if let Some(cancel) = self.cancel.take() {
                 let _ = cancel.send(());

@@ -21,14 +21,7 @@ use tracing::Instrument as _;
 
 use look::resting;
 
-use super::{
-    Change,
-    activity::Activities,
-    clock::Clocks,
-    hub::Hub,
-    ledger::Ledgers,
-    logins::{LoginTurn, Logins},
-};
+use super::{Change, activity::Activities, clock::Clocks, hub::Hub, ledger::Ledgers, logins::Logins};
 use crate::{
     base::{CameraId, Secret, WallUs, mask, threads::on_thread},
     disk::{Health, Targets, VolumeWriter, Volumes},
@@ -133,7 +126,8 @@ enum Command {
 /// What comes back from work that runs elsewhere. Each carries the number of its run: what an old run has to say does
 /// not concern the new one.
 enum Told {
-    Source(SourceEvent),
+    /// With the time that the next attempt is to be put off by.
+    Source(SourceEvent, Duration),
     /// With the time that the next attempt is to be put off by, if it failed.
     Opened(Result<Opened, (StreamError, Duration)>),
     Closed,
@@ -147,7 +141,6 @@ struct Opened {
     held: OwnedSemaphorePermit,
     /// Its turn among the cameras that are being connected.
     turn: Option<OwnedSemaphorePermit>,
-    login: LoginTurn,
 }
 
 impl Driver {
@@ -213,7 +206,6 @@ impl Driver {
             segment_seconds: Arc::new(AtomicU32::new(camera.segment_seconds)),
             description: None,
             turn: None,
-            login: None,
             ticked_at: Instant::now(),
             judged_from: Instant::now(),
             camera,
@@ -319,8 +311,6 @@ struct Task {
     segment_seconds: Arc<AtomicU32>,
     /// What the camera said of the stream of the present session.
     description: Option<Box<Description>>,
-    /// Of the present session.
-    login: Option<LoginTurn>,
     /// When the last tick was.
     ticked_at: Instant,
     /// Until then a silent camera is not judged, because the process itself was stopped.
@@ -471,27 +461,17 @@ impl Task {
                     let _ = on_thread("late session", move || drop(opened));
                 }
             }
-            Told::Source(SourceEvent::Described(description)) => {
+            Told::Source(SourceEvent::Described(description), _) => {
                 self.turn = None;
-                if let Some(login) = &mut self.login {
-                    login.accepted();
-                }
                 self.description = Some(description);
             }
-            Told::Source(SourceEvent::Lost(lost)) => {
-                let hold = self.login.as_mut().map_or(Duration::ZERO, |login| login.lost(lost.kind));
-                self.lost(lost, hold);
-            }
+            Told::Source(SourceEvent::Lost(lost), hold) => self.lost(lost, hold),
             Told::Opened(outcome) => {
                 self.cancel = None;
                 let closing = matches!(self.life.state, State::Closing { .. });
                 match outcome {
-                    Ok(Opened { session, held, turn, mut login }) => {
+                    Ok(Opened { session, held, turn }) => {
                         self.held = Some(held);
-                        if self.description.is_some() {
-                            login.accepted();
-                        }
-                        self.login = Some(login);
                         self.turn = turn.filter(|_| self.description.is_none());
                         self.session.send_replace(Some(Arc::new(session)));
                         if closing {

@@ -114,7 +114,11 @@ async fn describe_unbounded(settings: &SourceSettings) -> Result<Described, Stre
                 asker = Asker::connect(&next, settings).await?;
                 url = next;
             }
-            401 | 403 => {
+            403 => {
+                let text = "the camera does not let this user see the stream";
+                return Err(lost(StreamErrorKind::Forbidden, text));
+            }
+            401 => {
                 return Err(lost(
                     StreamErrorKind::Unauthorised,
                     "the camera refuses the user name and password",

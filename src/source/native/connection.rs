@@ -36,6 +36,8 @@ const READ_BURST_EVERY: Duration = Duration::from_millis(2);
 const DATAGRAMS_WITHIN: Duration = Duration::from_millis(2);
 /// One reading takes at most so many bytes; other cameras wait meanwhile.
 const READING_BYTES: usize = 4 << 20;
+/// And so many datagrams.
+const READING_DATAGRAMS: usize = 4096;
 /// Before the first picture, when what a camera says may be absurd.
 const READING_BYTES_BEFORE: usize = 256 * 1024;
 /// The longest message, and a reading behind it.
@@ -197,6 +199,9 @@ impl Connection {
     async fn connect(&mut self, host: &str, port: u16, tls: bool) {
         // There is never a second connection beside the first.
         self.wire = None;
+        if self.shared.closing.load(Relaxed) {
+            return;
+        }
         self.rest.clear();
         self.pairs.clear();
         let pinned = self.settings.tls_fingerprint.clone();
@@ -378,12 +383,9 @@ impl Connection {
         for (track, pair) in self.pairs.iter().enumerate() {
             let Some(pair) = pair else { continue };
             for is_rtcp in [false, true] {
-                let mut total = 0;
-                while total < READING_BYTES
-                    && let Some(length) = pair.read(is_rtcp, scratch)
-                {
-                    total += length;
-                    let datagram = scratch.get(..length).unwrap_or_default();
+                for _ in 0..READING_DATAGRAMS {
+                    let Some(length) = pair.read(is_rtcp, scratch) else { break };
+                    let Some(datagram) = scratch.get(..length).filter(|of| !of.is_empty()) else { continue };
                     self.session.datagram(track, is_rtcp, datagram, Instant::now());
                 }
             }
@@ -408,7 +410,8 @@ impl Connection {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         sleep(READ_FIRST_EVERY).await;
                     }
-                    Ok(read) if read > 0 => {}
+                    // Others are served meanwhile, and the time is watched.
+                    Ok(read) if read > 0 => tokio::task::yield_now().await,
                     _ => return,
                 }
             }
@@ -417,21 +420,25 @@ impl Connection {
     }
 
     fn fail(&mut self, error: StreamError) {
-        if let Some(method) = self.session.facts().fatal_keep_alive {
-            self.quirks.change(&self.settings.url, |quirk| {
-                if !quirk.avoid_keep_alives.contains(&method) {
-                    quirk.avoid_keep_alives.push(method);
-                }
-            });
-        }
+        let fatal = self.session.facts().fatal_keep_alive;
+        self.quirks.change(&self.settings.url, |quirk| quirk.ended(fatal));
         self.over = true;
+        // The camera is to be free for the next session.
+        self.session.stop(Instant::now());
+        while let Some(output) = self.session.poll() {
+            if let Output::Send(bytes) = output {
+                self.send(&bytes);
+            }
+        }
         self.wire = None;
         self.sink.event(SourceEvent::Lost(error));
     }
 
     /// The camera cannot be received here.
     fn give_up(&mut self, why: String) {
-        match self.take_over.take() {
+        // rtspsrc answers whatever challenge comes with what it has: a camera must not bring that about by what it declares.
+        let is_safe = |of: &SourceSettings| of.username.is_none() || of.allow_basic || of.url.tls();
+        match self.take_over.take().filter(|_| is_safe(&self.settings)) {
             Some(take_over) => {
                 self.over = true;
                 self.wire = None;
@@ -439,7 +446,7 @@ impl Connection {
             }
             None => self.fail(StreamError::new(
                 StreamErrorKind::Protocol,
-                format!("the native source cannot receive this camera: {why}; set source to rtspsrc or auto"),
+                format!("the native source cannot receive this camera: {why}; source = rtspsrc may"),
             )),
         }
     }

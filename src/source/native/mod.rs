@@ -59,6 +59,20 @@ struct Quirk {
     avoid_sha256: bool,
     /// It closed sessions because of these.
     avoid_keep_alives: Vec<KeepAliveMethod>,
+    /// The last session ended at this one. Once may be chance.
+    suspected: Option<KeepAliveMethod>,
+}
+
+impl Quirk {
+    /// A session ended, perhaps because of a keep-alive.
+    fn ended(&mut self, fatal: Option<KeepAliveMethod>) {
+        let before = std::mem::replace(&mut self.suspected, fatal);
+        if let Some(method) = fatal.filter(|_| before == fatal)
+            && !self.avoid_keep_alives.contains(&method)
+        {
+            self.avoid_keep_alives.push(method);
+        }
+    }
 }
 
 impl Quirks {

@@ -63,15 +63,10 @@ impl Pair {
         }
     }
 
-    /// Reads one datagram of the camera; `None` if there is none. Others' are passed over.
+    /// Reads one datagram; `None` if there is none, and nothing of it if it is not the camera's.
     pub(super) fn read(&self, is_rtcp: bool, to: &mut [u8]) -> Option<usize> {
         let socket = if is_rtcp { &self.rtcp } else { &self.rtp };
-        loop {
-            match socket.try_recv_from(to) {
-                Ok((length, from)) if from.ip() == self.peer => return Some(length),
-                Ok(_) => {}
-                Err(_) => return None,
-            }
-        }
+        let (length, from) = socket.try_recv_from(to).ok()?;
+        Some(if from.ip() == self.peer { length } else { 0 })
     }
 }

@@ -302,7 +302,7 @@ fn refusals_have_their_kinds() {
     for (status, kind) in [
         ("404 Not Found", StreamErrorKind::NoSuchStream),
         ("410 Gone", StreamErrorKind::NoSuchStream),
-        ("403 Forbidden", StreamErrorKind::Unauthorised),
+        ("403 Forbidden", StreamErrorKind::Forbidden),
         ("453 Not Enough Bandwidth", StreamErrorKind::Protocol),
         ("503 Service Unavailable", StreamErrorKind::Protocol),
     ] {
