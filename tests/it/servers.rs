@@ -376,7 +376,7 @@ async fn the_state_says_that_vlc_refuses_tcp_and_which_setting_helps() {
     let status = rig.until("front", "the refusal", |status| status.detail.is_some()).await;
     let detail = status.detail.unwrap();
     assert!(detail.contains("TCP") && detail.contains("transport") && detail.contains("udp"), "{detail}");
-    assert_eq!((status.shown, status.reason), (Shown::Offline, Some("protocol")), "{detail}");
+    assert_eq!((status.shown, status.reason), (Shown::Offline, Some("transport_refused")), "{detail}");
     rig.service
         .change_camera(&id("front"), CameraPatch { transport: Some(Auto), ..CameraPatch::default() })
         .await
