@@ -210,7 +210,7 @@ impl Life {
             }
             (State::Recording { since }, Event::Tick { last_frame, alive, interval }) => {
                 let silent = now.saturating_duration_since(last_frame.unwrap_or(since));
-                let lives = alive.is_some_and(|at| at > last_frame.unwrap_or(since));
+                let lives = alive.is_some_and(|at| now.saturating_duration_since(at) < STALL_AFTER);
                 self.stalled = silent >= STALL_AFTER.max(interval * 3);
                 if self.stalled && !(lives && silent < STALL_ALIVE_AFTER) {
                     let lost = self.lost(now, jitter, StreamErrorKind::Silent, Duration::ZERO, &mut actions);
@@ -541,7 +541,7 @@ mod tests {
         script.pop();
         script.push(quiet(15_000, 14_000));
         assert_eq!(run(t, &script).1.last(), Some(&(15_000, Action::Close)));
-        let dead = [(0, Event::Wanted), (10, frame(t)), quiet(9_000, 0)];
+        let dead = [(0, Event::Wanted), (10, frame(t)), quiet(9_000, 4_000)];
         assert_eq!(run(t, &dead).1.last(), Some(&(9_000, Action::Close)));
     }
 
