@@ -28,8 +28,6 @@ use super::{
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// No frame for so long is a stall, noticed at the next tick and so within 5 s.
 pub const STALL_AFTER: Duration = Duration::from_millis(4_600);
-/// The same for a camera that shows in another way that it lives: some send less while nothing moves.
-pub const STALL_ALIVE_AFTER: Duration = Duration::from_secs(15);
 /// How often the driver sends [`Event::Tick`].
 pub const TICK: Duration = Duration::from_millis(200);
 /// Between checks whether a camera that was away can be reached again.
@@ -111,8 +109,6 @@ pub enum Event {
     Tick {
         /// `None` before the first one.
         last_frame: Option<Instant>,
-        /// When the camera last showed in another way that it lives.
-        alive: Option<Instant>,
         /// As measured.
         interval: Duration,
     },
@@ -208,16 +204,12 @@ impl Life {
                 let lost = self.lost(now, jitter, StreamErrorKind::Silent, Duration::ZERO, &mut actions);
                 (lost, Some(Action::Close))
             }
-            (State::Recording { since }, Event::Tick { last_frame, alive, interval }) => {
-                let silent = now.saturating_duration_since(last_frame.unwrap_or(since));
-                let lives = alive.is_some_and(|at| now.saturating_duration_since(at) < STALL_AFTER);
-                self.stalled = silent >= STALL_AFTER.max(interval * 3);
-                if self.stalled && !(lives && silent < STALL_ALIVE_AFTER) {
-                    let lost = self.lost(now, jitter, StreamErrorKind::Silent, Duration::ZERO, &mut actions);
-                    (lost, Some(Action::Close))
-                } else {
-                    (self.state, None)
-                }
+            (State::Recording { since }, Event::Tick { last_frame, interval })
+                if now.saturating_duration_since(last_frame.unwrap_or(since))
+                    >= STALL_AFTER.max(interval * 3) =>
+            {
+                let lost = self.lost(now, jitter, StreamErrorKind::Silent, Duration::ZERO, &mut actions);
+                (lost, Some(Action::Close))
             }
             (State::Connecting { .. } | State::Recording { .. }, Event::Lost { kind, hold }) => {
                 (self.lost(now, jitter, kind, hold, &mut actions), Some(Action::Close))
@@ -330,7 +322,6 @@ impl Life {
     pub fn shown(&self) -> (Shown, Option<StreamErrorKind>) {
         match (self.state, self.outage) {
             (State::Disabled | State::Closing { then: Then::Rest }, _) => (Shown::Disabled, None),
-            (State::Recording { .. }, _) if self.stalled => (Shown::Stalled, Some(StreamErrorKind::Silent)),
             (State::Recording { .. }, _) => (Shown::Recording, None),
             // Frames stopped a moment ago: not yet called offline.
             (_, Some((_, loss))) if self.stalled => (Shown::Stalled, Some(loss)),
@@ -345,10 +336,10 @@ mod tests {
     use super::*;
     use proptest::{collection::vec, prelude::*};
 
-    const QUIET: Event = Event::Tick { last_frame: None, alive: None, interval: Duration::ZERO };
+    const QUIET: Event = Event::Tick { last_frame: None, interval: Duration::ZERO };
 
     fn frame(at: Instant) -> Event {
-        Event::Tick { last_frame: Some(at), alive: None, interval: Duration::from_millis(40) }
+        Event::Tick { last_frame: Some(at), interval: Duration::from_millis(40) }
     }
 
     fn lost(kind: StreamErrorKind) -> Event {
@@ -400,7 +391,7 @@ mod tests {
     #[test]
     fn a_slow_camera_is_not_called_silent() {
         let t = Instant::now();
-        let slow = Event::Tick { last_frame: Some(t), alive: None, interval: Duration::from_secs(4) };
+        let slow = Event::Tick { last_frame: Some(t), interval: Duration::from_secs(4) };
         let (life, _) = run(t, &[(0, Event::Wanted), (100, slow), (11_900, slow)]);
         assert_eq!(life.shown().0, Shown::Recording);
         let (life, _) = run(t, &[(0, Event::Wanted), (100, slow), (12_000, slow)]);
@@ -516,33 +507,6 @@ mod tests {
         let life =
             run(t, &[(0, Event::Wanted), (1, lost(StreamErrorKind::NoSuchStream)), (2, Event::Closed)]).0;
         assert!(!life.knocks());
-    }
-
-    #[test]
-    fn a_camera_that_lives_may_be_silent_for_fifteen_seconds() {
-        let t = Instant::now();
-        let at = |ms| t + Duration::from_millis(ms);
-        let quiet = |now_ms: u64, alive_ms: u64| {
-            (
-                now_ms,
-                Event::Tick {
-                    last_frame: Some(t),
-                    alive: Some(at(alive_ms)),
-                    interval: Duration::from_millis(40),
-                },
-            )
-        };
-        let (life, done) =
-            run(t, &[(0, Event::Wanted), (10, frame(t)), quiet(4_700, 3_000), quiet(9_000, 8_000)]);
-        assert_eq!((life.shown().0, done.len()), (Shown::Stalled, 1));
-        let mut script = vec![(0, Event::Wanted), (10, frame(t)), quiet(4_700, 3_000), quiet(9_000, 8_000)];
-        script.push((10_000, frame(at(10_000))));
-        assert_eq!(run(t, &script).0.shown().0, Shown::Recording);
-        script.pop();
-        script.push(quiet(15_000, 14_000));
-        assert_eq!(run(t, &script).1.last(), Some(&(15_000, Action::Close)));
-        let dead = [(0, Event::Wanted), (10, frame(t)), quiet(9_000, 4_000)];
-        assert_eq!(run(t, &dead).1.last(), Some(&(9_000, Action::Close)));
     }
 
     fn event() -> impl Strategy<Value = Event> {

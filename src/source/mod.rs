@@ -11,14 +11,13 @@ pub mod session;
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
 };
 
 use crate::{
     media::text::Texts,
     model::{
         pipeline::SourceSettings,
-        source::{SourceChoice, SourceKind, UnitSink},
+        source::{SourceChoice, UnitSink},
         status::{StreamError, StreamErrorKind},
         unit::Damage,
     },
@@ -31,14 +30,8 @@ use native::{NativeSource, Receiver};
 
 /// One open stream of a camera. Everything that comes of it goes to its [`UnitSink`].
 pub trait Source: Send + Sync + std::fmt::Debug {
-    /// What receives it.
-    fn kind(&self) -> SourceKind;
-
     /// What arrived broken so far.
     fn damage(&self) -> Damage;
-
-    /// When the camera last showed that it lives, other than by units: by a sender report or by answering a keep-alive.
-    fn last_sign_of_life(&self) -> Option<Instant>;
 
     /// Its live graph as Graphviz text, without secrets; `None` where there is no pipeline.
     fn dot(&self) -> Option<String>;
@@ -115,16 +108,8 @@ impl AutoSource {
 }
 
 impl Source for AutoSource {
-    fn kind(&self) -> SourceKind {
-        self.with(|source| source.kind())
-    }
-
     fn damage(&self) -> Damage {
         self.with(|source| source.damage())
-    }
-
-    fn last_sign_of_life(&self) -> Option<Instant> {
-        self.with(|source| source.last_sign_of_life())
     }
 
     fn dot(&self) -> Option<String> {

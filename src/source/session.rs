@@ -21,7 +21,7 @@ use crate::{
     model::{
         pipeline::SourceSettings,
         segment::SegmentSink,
-        source::{SourceEvent, SourceKind, UnitSink},
+        source::{SourceEvent, UnitSink},
         unit::{AccessUnit, AudioUnit, Damage},
     },
 };
@@ -121,19 +121,9 @@ impl Session {
         self.intake.recorder.as_ref().map(Recorder::recorded).unwrap_or_default()
     }
 
-    /// What receives it.
-    pub fn source(&self) -> SourceKind {
-        self.source.kind()
-    }
-
     /// What arrived broken so far.
     pub fn damage(&self) -> Damage {
         self.source.damage()
-    }
-
-    /// When the camera last showed that it lives, other than by units.
-    pub fn last_sign_of_life(&self) -> Option<Instant> {
-        self.source.last_sign_of_life()
     }
 
     /// The live graphs as Graphviz text, that of the source first, without parameters: those hold addresses and passwords.

@@ -124,7 +124,6 @@ fn print(streams: &[Stream]) {
     for Stream { url, source, counter } in streams {
         let line = json!({
             "url": url.as_str(),
-            "source": source.kind().word(),
             "units": counter.units.load(Relaxed),
             "keyframes": counter.keyframes.load(Relaxed),
             "bytes": counter.bytes.load(Relaxed),

@@ -509,7 +509,6 @@ impl Task {
         let seen = session.as_ref().map(|session| session.seen());
         let event = Event::Tick {
             last_frame: seen.as_ref().and_then(|seen| seen.last),
-            alive: session.as_ref().and_then(|session| session.last_sign_of_life()),
             interval: seen.as_ref().map(|seen| seen.interval()).unwrap_or_default(),
         };
         let now = Instant::now();

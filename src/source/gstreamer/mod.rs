@@ -29,7 +29,7 @@ use crate::{
     model::{
         pipeline::{Play, Purpose, SourceSettings},
         segment::{AudioCodec, Codec},
-        source::{SourceEvent, SourceKind, UnitSink},
+        source::{SourceEvent, UnitSink},
         status::{StreamError, StreamErrorKind},
         unit::{Damage, VideoFormat},
     },
@@ -93,16 +93,8 @@ impl RtspsrcSource {
 }
 
 impl Source for RtspsrcSource {
-    fn kind(&self) -> SourceKind {
-        SourceKind::Rtspsrc
-    }
-
     fn damage(&self) -> Damage {
         Damage::default()
-    }
-
-    fn last_sign_of_life(&self) -> Option<Instant> {
-        None
     }
 
     fn dot(&self) -> Option<String> {

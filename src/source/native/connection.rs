@@ -191,8 +191,7 @@ impl Connection {
                 return;
             }
         }
-        let status =
-            Status { damage: self.session.damage(), last_sign_of_life: self.session.last_sign_of_life() };
+        let status = Status { damage: self.session.damage() };
         *self.shared.status() = status;
     }
 

@@ -14,19 +14,14 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::Notify;
 
 use super::Source;
 use crate::{
-    model::{
-        address::StreamUrl,
-        pipeline::SourceSettings,
-        source::{SourceKind, UnitSink},
-        unit::Damage,
-    },
+    model::{address::StreamUrl, pipeline::SourceSettings, source::UnitSink, unit::Damage},
     rtsp::session::KeepAliveMethod,
 };
 use connection::Connection;
@@ -133,7 +128,6 @@ struct Shared {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Status {
     damage: Damage,
-    last_sign_of_life: Option<Instant>,
 }
 
 impl NativeSource {
@@ -174,16 +168,8 @@ impl Shared {
 }
 
 impl Source for NativeSource {
-    fn kind(&self) -> SourceKind {
-        SourceKind::Native
-    }
-
     fn damage(&self) -> Damage {
         self.shared.status().damage
-    }
-
-    fn last_sign_of_life(&self) -> Option<Instant> {
-        self.shared.status().last_sign_of_life
     }
 
     fn dot(&self) -> Option<String> {
