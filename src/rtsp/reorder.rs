@@ -19,7 +19,7 @@ const HELD_BYTES: usize = 4 << 20;
 const MAX_LOSS: u16 = 3000;
 /// A packet that is late by more than this does not belong to the sequence.
 const MAX_LATE: u16 = 512;
-/// Inside a connection nothing overtakes and nothing is lost on the way. A camera whose sequence numbers begin again so often, less the
+/// Inside a connection nothing overtakes and nothing is lost on the way. A camera whose sequence numbers begin again so often, without
 /// packets in order between, numbers them at random: what they say of loss is not believed.
 const ERRATIC: u8 = 8;
 /// Sequence numbers of foreign packets that are remembered.
@@ -99,7 +99,8 @@ pub(super) struct Order {
     waiting_since: Option<Instant>,
     /// A packet that may be the first of a new sequence or source.
     candidate: Option<Held>,
-    /// How often sequence numbers began again lately, twice, less the packets in order.
+    /// How often sequence numbers began again lately, twice; each packet in order halves it. Numbers are believed from the first one in
+    /// order on.
     erratic: u8,
 }
 
@@ -114,7 +115,7 @@ impl Order {
             held_bytes: 0,
             waiting_since: None,
             candidate: None,
-            erratic: 0,
+            erratic: ERRATIC,
         }
     }
 
@@ -164,7 +165,7 @@ impl Order {
             self.candidate = None;
         }
         if packet.ssrc == sequence.ssrc && ahead == 0 {
-            self.erratic = self.erratic.saturating_sub(1);
+            self.erratic /= 2;
             self.pass(packet, now, Continuity::Next, &mut take);
             return self.drain(&mut take);
         }
@@ -393,6 +394,16 @@ mod tests {
             [(0, Next), (1, Next), (2, Next), (5, Lost(2)), (6, Next), (4006, Restart), (10, Restart)];
         assert_eq!(case.taken[..7], expected);
         assert_eq!(case.taken[7..], [(11, Next)]);
+    }
+
+    #[test]
+    fn in_a_connection_random_numbers_are_no_loss() {
+        let mut case = Case::new(Delivery::Stream);
+        let numbers = [0, 2000, 50_000, 51_000, 3, 700, 700, 40_000];
+        for (time, n) in (0..).zip(numbers) {
+            case.push_as(7, n, time, 0);
+        }
+        assert_eq!(case.taken, numbers.map(|n| (n, Next)));
     }
 
     #[test]

@@ -12,6 +12,7 @@ fn bare() -> Camera {
 fn nothing_is_delivered_or_counted_before_a_format_is_known() {
     let mut camera = bare();
     camera.picture(&[idr(0, 100)]);
+    camera.picture(&[predicted(0, 100)]);
     camera.lose();
     camera.picture(&[predicted(0, 100)]);
     camera.picture(&[hex(SPS), idr(0, 100)]);

@@ -201,7 +201,10 @@ impl PictureBuilder {
             Continuity::Next | Continuity::NewSource => {}
             Continuity::Lost(_) | Continuity::Jump => self.lost(time),
             Continuity::Restart => {
-                self.abort_nal();
+                // Nothing is missing, so a NAL unit goes on unless its picture does not.
+                if self.nal.is_some_and(|nal| nal.time != time) {
+                    self.abort_nal();
+                }
                 self.contiguous = false;
             }
         }
