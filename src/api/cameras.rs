@@ -168,8 +168,7 @@ pub(super) async fn snapshot(
 ) -> Result<Response, ApiError> {
     // Picture numbers begin anew with the service, hence the part that only this process has.
     let etag = |number: u64| format!("\"{id}-{number}-{:08x}\"", app.process);
-    let now = app.watchkeeper.camera(&id)?;
-    if let Some(number) = now.status.observed.picture
+    if let Some(number) = app.watchkeeper.snapshot_number(&id)?
         && range::is_known(&headers, &etag(number))
     {
         // Nothing is decoded for a client that has the picture.

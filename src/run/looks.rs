@@ -71,16 +71,27 @@ impl Watchkeeper {
         self.with(id, |entry| entry.driver.session.borrow().clone())
     }
 
+    /// The last keyframe that came, with its number since the service started.
+    fn newest_keyframe(&self, id: &CameraId) -> Result<Option<(u64, Keyframe)>, Error> {
+        let keyframe = self.session(id)?.and_then(|session| session.seen().keyframe);
+        let before = self.with(id, |entry| entry.driver.keyframes_before.load(Relaxed))?;
+        Ok(keyframe.map(|keyframe| (before + keyframe.number, keyframe)))
+    }
+
+    /// The number of the picture that `snapshot` gives now, without decoding it.
+    pub fn snapshot_number(&self, id: &CameraId) -> Result<Option<u64>, Error> {
+        let newest = self.newest_keyframe(id)?.map(|(number, _)| number);
+        Ok(newest.or_else(|| self.pictures().get(id).map(|kept| kept.number)))
+    }
+
     /// The last keyframe as a picture, decoded now unless it was before. Of a camera that is away, the last picture
     /// that somebody looked at.
     pub async fn snapshot(&self, id: &CameraId) -> Result<Picture, Error> {
-        let keyframe = self.session(id)?.and_then(|session| session.seen().keyframe);
-        let before = self.with(id, |entry| entry.driver.keyframes_before.load(Relaxed))?;
+        let newest = self.newest_keyframe(id)?;
         let kept = self.pictures().get(id).cloned();
-        let Some(keyframe) = keyframe else {
+        let Some((number, keyframe)) = newest else {
             return kept.ok_or_else(|| Error::NoPicture(id.clone()));
         };
-        let number = before + keyframe.number;
         match kept {
             Some(kept) if kept.number == number => Ok(kept),
             _ => {
