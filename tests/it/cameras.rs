@@ -325,9 +325,19 @@ fn undamaged_groups(sent: &[SentPicture], recorded: &[u64], until: u64) -> Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cameras_that_do_nothing_unusual_are_recorded() {
-    use crate::sim::{nal::Codec, scripted::Clip};
+    use crate::sim::{
+        footage::{Encoding, Source},
+        nal::Codec,
+        scripted::Clip,
+    };
     let new = |name: &str| ScriptedSpec::new(name);
+    let small = Encoding::small(Source::Cars);
+    let plain = |name: &str, encoding| Case::exact(ScriptedSpec { clip: Clip::Plain(encoding), ..new(name) });
     let cases = vec![
+        plain("b-frames", Encoding { b_frames: true, ..small }),
+        plain("b-frames-h265", Encoding { b_frames: true, codec: Codec::H265, ..small }),
+        plain("gop-10s", Encoding { gop_frames: 10 * small.fps, ..small }),
+        plain("gop-10s-h265", Encoding { gop_frames: 10 * small.fps, codec: Codec::H265, ..small }),
         Case::exact(new("plain")),
         Case::exact(ScriptedSpec { clip: Clip::small(Codec::H265), ..new("h265") }),
         Case::exact(ScriptedSpec { paced: true, ..new("paced") }),

@@ -22,6 +22,7 @@ use watchkeeper::{
 };
 
 use crate::{
+    cameras::Via,
     rig::{Rig, Scene, id, prove},
     sim::{
         camera::{CameraSpec, Channel, Login, SimCamera},
@@ -41,11 +42,11 @@ fn login() -> Option<Login> {
 }
 
 /// Adds a camera with this transport, reached directly: datagrams do not go through a link.
-async fn add(rig: &mut Rig, spec: CameraSpec, transport: Transport) {
+async fn add(rig: &mut Rig, spec: CameraSpec, transport: Transport, via: Via) {
     let name = spec.name.clone();
     let camera = SimCamera::start(spec).unwrap();
     let link = Link::start(camera.port()).unwrap();
-    let given = CameraPatch {
+    let mut given = CameraPatch {
         main_url: Some(Some(camera.url(Channel::Main))),
         transport: Some(transport),
         username: camera.login().map(|login| Some(login.user)),
@@ -53,6 +54,7 @@ async fn add(rig: &mut Rig, spec: CameraSpec, transport: Transport) {
         segment_seconds: Some(4),
         ..CameraPatch::default()
     };
+    via.apply(&mut given);
     rig.service.add_camera(id(&name), given).await.unwrap();
     rig.scenes.insert(name, Scene { camera, link });
 }
@@ -72,13 +74,16 @@ async fn each_transport_records_every_frame() {
         ("auto-refused", Transport::Auto, Udp::Refused),
         ("auto-lost", Transport::Auto, Udp::Lost),
     ];
-    for (name, transport, udp) in cases {
-        add(&mut rig, CameraSpec { udp, login: login(), ..CameraSpec::new(name) }, transport).await;
-    }
     let certificate = Some(Certificate::new().unwrap());
-    for (name, transport) in [("tls", Transport::Tcp), ("tls-auto", Transport::Auto)] {
-        let certificate = certificate.clone();
-        add(&mut rig, CameraSpec { certificate, login: login(), ..CameraSpec::new(name) }, transport).await;
+    for via in [Via::Native, Via::Rtspsrc] {
+        let new = |name: &str| CameraSpec { login: login(), ..CameraSpec::new(&format!("{name}-{}", via.name())) };
+        for (name, transport, udp) in cases {
+            add(&mut rig, CameraSpec { udp, ..new(name) }, transport, via).await;
+        }
+        for (name, transport) in [("tls", Transport::Tcp), ("tls-auto", Transport::Auto)] {
+            let certificate = certificate.clone();
+            add(&mut rig, CameraSpec { certificate, ..new(name) }, transport, via).await;
+        }
     }
     let names: Vec<String> = rig.scenes.keys().cloned().collect();
     for name in &names {
@@ -100,9 +105,13 @@ async fn each_transport_records_every_frame() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_pinned_and_another_one_gets_nothing() {
+    tokio::join!(pinned(Via::Native), pinned(Via::Rtspsrc));
+}
+
+async fn pinned(via: Via) {
     let mut rig = Rig::new().await;
     let certificate = Some(Certificate::new().unwrap());
-    add(&mut rig, CameraSpec { certificate, login: login(), ..CameraSpec::new("front") }, Transport::Tcp)
+    add(&mut rig, CameraSpec { certificate, login: login(), ..CameraSpec::new("front") }, Transport::Tcp, via)
         .await;
     recording(&rig, "front").await;
     let pin = || rig.service.camera(&id("front")).unwrap().camera.tls_fingerprint;
@@ -146,7 +155,7 @@ async fn a_password_goes_in_clear_only_if_the_operator_says_so() {
     rig.add(basic("basic")).await;
     rig.add(CameraSpec { asks: Asks::Both, ..basic("both") }).await;
     let certificate = Some(Certificate::new().unwrap());
-    add(&mut rig, CameraSpec { certificate, ..basic("tls") }, Transport::Tcp).await;
+    add(&mut rig, CameraSpec { certificate, ..basic("tls") }, Transport::Tcp, Via::Native).await;
     recording(&rig, "both").await;
     recording(&rig, "tls").await;
     let status = rig.until("basic", "the refusal", |status| status.reason == Some("basic_refused")).await;
