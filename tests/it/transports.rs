@@ -76,7 +76,8 @@ async fn each_transport_records_every_frame() {
     ];
     let certificate = Some(Certificate::new().unwrap());
     for via in [Via::Native, Via::Rtspsrc] {
-        let new = |name: &str| CameraSpec { login: login(), ..CameraSpec::new(&format!("{name}-{}", via.name())) };
+        let new =
+            |name: &str| CameraSpec { login: login(), ..CameraSpec::new(format!("{name}-{}", via.name())) };
         for (name, transport, udp) in cases {
             add(&mut rig, CameraSpec { udp, ..new(name) }, transport, via).await;
         }
@@ -111,8 +112,13 @@ async fn a_certificate_is_pinned_and_another_one_gets_nothing() {
 async fn pinned(via: Via) {
     let mut rig = Rig::new().await;
     let certificate = Some(Certificate::new().unwrap());
-    add(&mut rig, CameraSpec { certificate, login: login(), ..CameraSpec::new("front") }, Transport::Tcp, via)
-        .await;
+    add(
+        &mut rig,
+        CameraSpec { certificate, login: login(), ..CameraSpec::new("front") },
+        Transport::Tcp,
+        via,
+    )
+    .await;
     recording(&rig, "front").await;
     let pin = || rig.service.camera(&id("front")).unwrap().camera.tls_fingerprint;
     let first = crate::wait::until("the certificate to be pinned", pin, Option::is_some).await.unwrap();
