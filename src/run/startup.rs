@@ -71,13 +71,16 @@ const PROBES: usize = 4;
 const DECODERS: usize = 2;
 /// All cameras stop side by side within this; each gives up on its pipeline after 6 s.
 const STOP_CAMERAS_WITHIN: Duration = Duration::from_millis(6_250);
-/// What is queued for the volume is written within this.
-const FLUSH_WITHIN: Duration = Duration::from_millis(500);
+/// A stop as a whole takes no longer. What a part leaves of its time, the parts after it may have.
+const STOP_WITHIN: Duration = Duration::from_millis(7_800);
 /// A certificate that could not be stored is tried again after this.
 const PIN_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// Then retention ends, and the last rows of segments and events are written, and then those of gaps, each within this.
-const LAST_ROWS_WITHIN: Duration = Duration::from_millis(300);
-/// And the database is closed within this; the sum stays below 8 s.
+/// What is queued for the volume has this time at least: what is lost of it nobody can read again.
+const FLUSH_WITHIN: Duration = Duration::from_millis(500);
+/// However long the parts before it took: then retention ends, and the last rows of segments and events are written, and then those of
+/// gaps, and each of these has this time at least.
+const LAST_ROWS_WITHIN: Duration = Duration::from_millis(250);
+/// And closing the database has this.
 const CLOSE_WITHIN: Duration = Duration::from_millis(250);
 /// After each page of the comparison of all files with all rows it rests so many times as long as the page took: the
 /// disk and the processor are for the cameras.
@@ -355,7 +358,7 @@ impl Watchkeeper {
         Ok(service)
     }
 
-    /// Stops the service in order, within 8 s: open segments are finished side by side, then what is queued is
+    /// Stops the service in order, within `STOP_WITHIN`: open segments are finished side by side, then what is queued is
     /// written, then the last rows. Whatever is late is said and left.
     pub async fn stop(&self) {
         self.0.stopping.store(true, Relaxed);
@@ -376,21 +379,24 @@ impl Watchkeeper {
             Kind::ServiceStopped,
             format!("in order, in {} ms", began.elapsed().as_millis()),
         );
-        let volumes = self.0.deps.volumes.clone();
-        let flushed = tokio::task::spawn_blocking(move || volumes.shutdown(FLUSH_WITHIN)).await;
+        let tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut kept = CLOSE_WITHIN + LAST_ROWS_WITHIN * u32::try_from(tasks.len()).unwrap_or(u32::MAX);
+        let left = |kept: Duration| STOP_WITHIN.saturating_sub(began.elapsed() + kept);
+        let (volumes, flush_within) = (self.0.deps.volumes.clone(), left(kept).max(FLUSH_WITHIN));
+        let flushed = tokio::task::spawn_blocking(move || volumes.shutdown(flush_within)).await;
         for place in flushed.unwrap_or_default() {
             tracing::error!("the {} did not take everything in time", place.word());
         }
-        let tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for (stop, task) in tasks {
             let _ = stop.send(());
-            if timeout(LAST_ROWS_WITHIN, task).await.is_err() {
+            kept -= LAST_ROWS_WITHIN;
+            if timeout(left(kept), task).await.is_err() {
                 tracing::warn!(
                     "the last rows did not reach the database; the next start reads them from the files"
                 );
             }
         }
-        let _ = timeout(CLOSE_WITHIN, self.0.store.close()).await;
+        let _ = timeout(left(Duration::ZERO), self.0.store.close()).await;
         // A thread that hangs in a dead disk keeps the process, and with it the lock, from going; the next start must not
         // wait for it.
         if let Err(error) = self.0.lock.unlock() {
