@@ -77,10 +77,10 @@ const STOP_WITHIN: Duration = Duration::from_millis(7_800);
 const PIN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// What is queued for the volume has this time at least: what is lost of it nobody can read again.
 const FLUSH_WITHIN: Duration = Duration::from_millis(500);
-/// However long the parts before it took: then retention ends, and the last rows of segments and events are written, and then those of
-/// gaps, and each of these has this time at least.
+/// Then retention ends, and the last rows of segments and events are written, and then those of gaps. This time is kept back for each of
+/// them; a flush that has only its least time may use it up, because rows can be read again from the files.
 const LAST_ROWS_WITHIN: Duration = Duration::from_millis(250);
-/// And closing the database has this.
+/// And this for closing the database.
 const CLOSE_WITHIN: Duration = Duration::from_millis(250);
 /// After each page of the comparison of all files with all rows it rests so many times as long as the page took: the
 /// disk and the processor are for the cameras.
