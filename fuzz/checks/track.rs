@@ -105,7 +105,7 @@ impl Sender {
     pub(super) fn rtcp(&mut self, packet: &[u8]) {
         self.packets += 1;
         self.bytes += packet.len();
-        self.track.rtcp(packet, self.now, &mut self.out);
+        self.track.rtcp(packet, self.now);
         self.take();
     }
 
@@ -133,7 +133,7 @@ impl Sender {
         assert!(held <= 24 * self.bytes + (64 << 10), "{held} for {} bytes", self.bytes);
         self.pass(Duration::from_secs(5));
         assert_eq!(self.track.next_flush(), None, "after silence nothing waits");
-        self.track.finish(self.now, &mut self.out);
+        self.track.finish(&mut self.out);
         self.take();
         assert!(self.flushes <= 3 * self.packets + 64, "{} for {} packets", self.flushes, self.packets);
     }

@@ -156,7 +156,7 @@ impl Track {
     /// understood here, too.
     pub fn rtp(&mut self, packet: &[u8], now: Instant, out: &mut Vec<TrackOutput>) {
         if packet.get(1).is_some_and(|kind| RTCP_TYPES.contains(kind) && kind & 0x7f != self.payload_type) {
-            return self.rtcp(packet, now, out);
+            return self.rtcp(packet, now);
         }
         let Some(parsed) = RtpPacket::parse(packet) else { return };
         let Self { payload_type, order, media, heard, bye } = self;
@@ -171,7 +171,7 @@ impl Track {
     }
 
     /// Takes one RTCP packet, compound or not.
-    pub fn rtcp(&mut self, packet: &[u8], now: Instant, _out: &mut Vec<TrackOutput>) {
+    pub fn rtcp(&mut self, packet: &[u8], now: Instant) {
         let Self { order, media, bye, .. } = self;
         rtcp::parse(packet, |message| match message {
             RtcpMessage::SenderReport(report) => media.clock.take(report, now),
@@ -196,7 +196,7 @@ impl Track {
             pictures.flush(&mut Outlet { clock, out });
         }
         if bye.take_if(|bye| now >= *bye + BYE_SILENCE).is_some() {
-            self.finish(now, out);
+            self.finish(out);
             out.push(TrackOutput::End);
         }
     }
@@ -218,7 +218,7 @@ impl Track {
     }
 
     /// Nothing more follows: delivers what is complete.
-    pub fn finish(&mut self, _now: Instant, out: &mut Vec<TrackOutput>) {
+    pub fn finish(&mut self, out: &mut Vec<TrackOutput>) {
         let Self { order, media, .. } = self;
         order.finish(|packet, arrived, continuity| media.take(packet, arrived, continuity, out));
         if let Payload::Video(pictures) = &mut media.payload {

@@ -85,7 +85,7 @@ impl Session {
     pub(super) fn packet(&mut self, number: usize, packet: &[u8], rtcp: bool, now: Instant) {
         let Some(track) = self.tracks.get_mut(number) else { return };
         if rtcp || is_rtcp(packet) {
-            track.track.rtcp(packet, now, &mut self.units);
+            track.track.rtcp(packet, now);
         } else {
             self.packets += 1;
             self.received = true;
@@ -127,7 +127,7 @@ impl Session {
 
     /// Delivers what is complete, as nothing more follows.
     pub(super) fn finish(&mut self, now: Instant) {
-        self.for_each_track(now, |track, units| track.finish(now, units));
+        self.for_each_track(now, |track, units| track.finish(units));
     }
 
     /// The camera ended the stream.

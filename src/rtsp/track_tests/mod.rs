@@ -266,18 +266,18 @@ impl Camera {
         packet.extend(ntp.to_be_bytes());
         packet.extend(rtp_time.to_be_bytes());
         packet.extend([0; 8]);
-        self.track.rtcp(&packet, self.now, &mut self.out);
+        self.track.rtcp(&packet, self.now);
     }
 
     fn bye(&mut self) {
         let mut packet = vec![0x81, 203, 0, 1];
         packet.extend(self.ssrc.to_be_bytes());
-        self.track.rtcp(&packet, self.now, &mut self.out);
+        self.track.rtcp(&packet, self.now);
     }
 
     /// The pictures so far, the last one included.
     fn finish(mut self) -> (Vec<AccessUnit>, Damage) {
-        self.track.finish(self.now, &mut self.out);
+        self.track.finish(&mut self.out);
         let damage = self.track.damage();
         let pictures = self.pictures();
         let damaged = pictures.iter().filter(|picture| picture.damaged).count();

@@ -279,7 +279,7 @@ proptest! {
         let mut camera = Camera::with(setup, Codec::H264);
         for (bytes, marker, head) in &packets {
             camera.track.rtp(bytes, camera.now, &mut camera.out);
-            camera.track.rtcp(bytes, camera.now, &mut camera.out);
+            camera.track.rtcp(bytes, camera.now);
             let heads = [28, 24, 49 << 1, 48 << 1, 7, 0x42, *head, *head];
             let payload = [&[heads[usize::from(head % 8)], *head][..], bytes].concat();
             camera.send(&payload, *marker);
