@@ -91,9 +91,20 @@ impl Placer {
         (at.clamp(self.range.from, last), verdict)
     }
 
+    /// The interval that this frame has in the file. One frame that is late is not moved as far as frames are that come seldom.
+    fn interval_us(&self, at: WallUs) -> i64 {
+        match self.latest {
+            Some(latest) if !self.waiting && (1..=HOLE_US).contains(&(at.0 - latest.0)) => {
+                (at.0 - latest.0).min(FRAME_MAX_US)
+            }
+            _ => self.frame_us,
+        }
+    }
+
     fn judge(&mut self, at: WallUs, key: bool) -> Verdict {
         self.placed.first.get_or_insert(at);
-        let half_us = self.frame_us / 2;
+        let interval_us = self.interval_us(at);
+        let half_us = interval_us / 2;
         if at.plus_us(half_us) > self.range.to {
             // A camera that sends the present in place of the past goes on for ever.
             return self.strayed(at >= self.range.to.plus_us(HOLE_US) || self.placed.taken > 0);
@@ -120,11 +131,7 @@ impl Placer {
         }
         self.stray = 0;
         let anew = key && (self.waiting || latest.is_some_and(|latest| at.0 - latest.0 > HOLE_US));
-        if let (false, Some(latest)) = (anew, latest)
-            && at > latest
-        {
-            self.frame_us = (at.0 - latest.0).min(FRAME_MAX_US);
-        }
+        self.frame_us = interval_us;
         self.waiting = false;
         self.latest = Some(latest.map_or(at, |latest| latest.max(at)));
         self.placed.taken += 1;
@@ -203,6 +210,28 @@ mod tests {
         assert_eq!(placer.place(ms(0), true).1, Verdict::Leave, "again");
         assert_eq!(placer.place(ms(40), false).1, Verdict::Leave);
         assert_eq!(placer.place(ms(280), true).1, Verdict::TakeAnew);
+    }
+
+    #[test]
+    fn a_frame_at_the_border_moves_by_less_than_half_its_interval_however_unevenly_frames_come() {
+        for (before, last) in [(40, 120), (120, 40), (33, 66), (20, 90), (100, 20), (40, 900), (500, 40)] {
+            for at in 9_000..10_200 {
+                let mut placer = missing(0, 10_000);
+                placer.place(ms(at - last - before), true);
+                placer.place(ms(at - last), false);
+                let (placed, verdict) = placer.place(ms(at), false);
+                if verdict != Verdict::Take {
+                    assert!(at + FRAME_MAX_US / 2_000 > 10_000, "{at} is inside, {before} {last}");
+                    continue;
+                }
+                let half_us = (last * 1_000).min(FRAME_MAX_US) / 2;
+                assert!(
+                    (placed.0 - at * 1_000).abs() <= half_us + MARGIN_US,
+                    "{at} {before} {last}: {placed:?}"
+                );
+                assert!(placed.0 + 2 * half_us < 10_000_000, "{at} {before} {last}: {placed:?}");
+            }
+        }
     }
 
     proptest! {
