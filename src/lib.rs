@@ -11,6 +11,7 @@ pub mod disk;
 pub mod fuzz_checks;
 pub mod media;
 pub mod model;
+pub mod mp4;
 pub mod rtsp;
 pub mod run;
 pub mod source;

@@ -57,6 +57,8 @@ mod mirror_faults;
 #[cfg(test)]
 mod mirror_start;
 #[cfg(test)]
+mod mp4;
+#[cfg(test)]
 mod outside;
 #[cfg(test)]
 mod pipelines;
