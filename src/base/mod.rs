@@ -7,6 +7,7 @@ pub mod log;
 pub mod mask;
 pub mod secret;
 pub mod threads;
+pub mod ticks;
 pub mod time;
 
 pub use ids::CameraId;

@@ -28,8 +28,10 @@ use super::{
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// No frame for so long is a stall, noticed at the next tick and so within 5 s.
 pub const STALL_AFTER: Duration = Duration::from_millis(4_600);
-/// How often the driver sends [`Event::Tick`].
+/// How often the driver sends [`Event::Tick`], unless [`Life::tick`] says otherwise.
 pub const TICK: Duration = Duration::from_millis(200);
+/// The same while frames come.
+const TICK_WHILE_FRAMES_COME: Duration = Duration::from_millis(400);
 /// Between checks whether a camera that was away can be reached again.
 pub const KNOCK_EVERY: Duration = Duration::from_secs(1);
 
@@ -158,6 +160,11 @@ impl Default for Life {
 }
 
 impl Life {
+    /// Time to the next [`Event::Tick`].
+    pub fn tick(&self) -> Duration {
+        if matches!(self.state, State::Recording { .. }) { TICK_WHILE_FRAMES_COME } else { TICK }
+    }
+
     /// One step. Reads no clock, does no I/O, logs nothing; `jitter` is a random number of 0.0 to 1.0.
     #[must_use]
     pub fn step(mut self, now: Instant, jitter: f64, event: Event) -> (Self, Vec<Action>) {

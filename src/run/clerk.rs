@@ -21,7 +21,7 @@ use super::{
     ledger::Ledgers,
 };
 use crate::{
-    base::error::Chain,
+    base::{error::Chain, ticks::Ticks},
     disk::{Facts, SegmentKey},
     model::{
         copies::{Copies, Place},
@@ -32,7 +32,7 @@ use crate::{
     store::Store,
 };
 
-/// After the first news, so long is waited for more: one commit for all cameras.
+/// After the first news, more is waited for until the next moment of this period: one commit for all cameras.
 const COLLECT: Duration = Duration::from_millis(400);
 /// Segments that only grew may wait a little longer: each commit is a sync of the disk.
 const GROWTH_WITHIN: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ impl Clerk {
         // Of segments that ended: it is not remembered for ever.
         let mut levels: HashMap<Key, Vec<u8>> = HashMap::new();
         let mut events: Vec<NewEvent> = Vec::new();
-        let mut wrote = Instant::now();
+        let (mut wrote, mut ticks) = (Instant::now(), Ticks::new());
         let mut last = false;
         while !last {
             if facts.is_empty() && events.is_empty() {
@@ -107,7 +107,10 @@ impl Clerk {
             }
             if !last {
                 let pause = if self.desk.error().is_some() { AGAIN } else { COLLECT };
-                last = tokio::time::timeout(pause, &mut stop).await.is_ok();
+                tokio::select! {
+                    () = ticks.next(pause) => {}
+                    _ = &mut stop => last = true,
+                }
             }
             for (place, of) in &self.facts {
                 let new = of.take();

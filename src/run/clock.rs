@@ -2,18 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::{MissedTickBehavior, interval};
-
 use super::hub::Hub;
 use crate::{
-    base::WallUs,
+    base::{WallUs, ticks::Ticks},
     model::event::{Kind, NewEvent, Severity},
 };
 
 /// Less than this is steering, as NTP does it.
 const STEP_US: i64 = 500_000;
 /// Between looks.
-const EVERY: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_millis(800);
 
 /// The host's clock beside one that nobody sets.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +37,9 @@ impl Clocks {
 
 /// Logs each step of the host's clock, until the service ends.
 pub(super) async fn watch(hub: Hub) {
-    let mut clocks = Clocks::now();
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut clocks, mut ticks) = (Clocks::now(), Ticks::new());
     loop {
-        ticks.tick().await;
+        ticks.next(EVERY).await;
         let step = clocks.step_us();
         if step == 0 {
             continue;

@@ -7,7 +7,7 @@ use std::{
 
 use super::{hub::Hub, volumes::VolumeWatch};
 use crate::{
-    base::WallUs,
+    base::{WallUs, ticks::Ticks},
     disk::{Health, Volume, VolumeWriter},
     model::{
         copies::Place,
@@ -17,7 +17,7 @@ use crate::{
     store::{DueSum, Store},
 };
 
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_millis(400);
 const SHARED: &str =
     "it lies on the same file system as the recordings: one dead disk takes both; put it on another";
 /// What is due is counted so often.
@@ -69,6 +69,7 @@ impl MirrorWatch {
         let (mut due, mut primary_due) = (DueSum::default(), DueSum::default());
         let mut before = MirrorState::Ok;
         let mut failed: Option<(Instant, String)> = None;
+        let mut ticks = Ticks::new();
         loop {
             if counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
                 counted = Some(Instant::now());
@@ -107,7 +108,7 @@ impl MirrorWatch {
                 tell(&hub, state, detail.unwrap_or_default());
                 before = state;
             }
-            tokio::time::sleep(EVERY).await;
+            ticks.next(EVERY).await;
         }
     }
 }

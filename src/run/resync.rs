@@ -19,7 +19,7 @@ use super::{
     ledger::Ledgers,
 };
 use crate::{
-    base::{CameraId, WallUs, error::Chain, threads::on_thread},
+    base::{CameraId, WallUs, error::Chain, threads::on_thread, ticks::Ticks},
     disk::{self, Health, Volume, VolumeWriter, Volumes, copy},
     model::{
         copies::{CopyState, Place},
@@ -71,18 +71,18 @@ impl Resync {
     /// Works until `stop` comes, or its sender is gone. A copy that hangs is left to its thread.
     pub(super) async fn work(mut self, mut stop: oneshot::Receiver<()>) {
         let going = Arc::new(AtomicBool::new(true));
-        let mut said = false;
+        let (mut said, mut ticks) = (false, Ticks::new());
         loop {
             let round = async {
                 match self.round(&going).await {
                     Ok(true) => said = false,
-                    Ok(false) => tokio::time::sleep(EVERY).await,
+                    Ok(false) => ticks.next(EVERY).await,
                     Err(error) => {
                         // Said once; it is tried again.
                         if !std::mem::replace(&mut said, true) {
                             tracing::warn!("cannot copy to the {}: {}", self.to.word(), Chain(&error));
                         }
-                        tokio::time::sleep(EVERY).await;
+                        ticks.next(EVERY).await;
                     }
                 }
             };

@@ -17,7 +17,7 @@ use super::{
     Entry, Error, Inner, Watchkeeper, driver::Driver, hub::Hub, latest::LatestFiles, ledger::Ledgers,
 };
 use crate::{
-    base::{CameraId, WallUs, error::Chain, threads::on_thread},
+    base::{CameraId, WallUs, error::Chain, threads::on_thread, ticks::Ticks},
     media::{
         recorder::{Look, Lookers},
         sampler::{Asked, Decoders, Sample, Sampler, Sampling},
@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// Between looks at samplers and what they need.
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_millis(400);
 /// A sampler that gave nothing for so long, and for three times of its interval, does not work.
 const SILENT_AFTER: Duration = Duration::from_secs(10);
 /// So many pictures of a stream that were given out are remembered: at 30 a second for longer than a worker may take.
@@ -413,6 +413,7 @@ impl Watchkeeper {
 
 /// Keeps samplers as tasks and cameras are, until the service ends.
 pub(super) async fn keep(service: Weak<Inner>) {
+    let mut ticks = Ticks::new();
     loop {
         let Some(inner) = service.upgrade() else { return };
         let service_now = Watchkeeper(inner);
@@ -422,7 +423,10 @@ pub(super) async fn keep(service: Weak<Inner>) {
         service_now.look();
         let samplers = service_now.0.clone();
         drop(service_now);
-        let _ = timeout(EVERY, samplers.samplers.wake.notified()).await;
+        tokio::select! {
+            () = samplers.samplers.wake.notified() => {}
+            () = ticks.next(EVERY) => {}
+        }
     }
 }
 

@@ -9,12 +9,12 @@ use std::{
 
 use tokio::{
     sync::{Notify, mpsc, oneshot},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use super::{VolumeNow, hub::Hub};
 use crate::{
-    base::{WallUs, error::Chain, threads::on_thread},
+    base::{WallUs, error::Chain, threads::on_thread, ticks::Ticks},
     disk::{self, Health, Space, VolumeWriter, probe},
     model::{
         copies::Place,
@@ -79,6 +79,7 @@ impl VolumeWatch {
         let mut failed = false;
         let (mut arrivals, mut failures) = (u64::from(attached), 0);
         let mut pending: Option<oneshot::Receiver<Look>> = None;
+        let mut ticks = Ticks::new();
         loop {
             let found = match pending.take().map_or_else(|| look(&writer), Ok) {
                 Ok(mut looking) => match timeout(ANSWERS_WITHIN, &mut looking).await {
@@ -128,7 +129,7 @@ impl VolumeWatch {
                     return;
                 },
                 () = self.look.notified() => {}
-                () = sleep(if well { EVERY } else { AGAIN }) => {}
+                () = ticks.next(if well { EVERY } else { AGAIN }) => {}
             }
         }
     }

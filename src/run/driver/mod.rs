@@ -15,7 +15,6 @@ use std::{
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval},
 };
 use tracing::Instrument as _;
 
@@ -23,7 +22,7 @@ use look::resting;
 
 use super::{Change, activity::Activities, clock::Clocks, hub::Hub, ledger::Ledgers, logins::Logins};
 use crate::{
-    base::{CameraId, Secret, WallUs, mask, threads::on_thread},
+    base::{CameraId, Secret, WallUs, mask, threads::on_thread, ticks::Ticks},
     disk::{Health, Targets, VolumeWriter, Volumes},
     media::{
         recorder::{Lookers, Memory, Reached, Want as Wanting, Wanted},
@@ -332,8 +331,7 @@ impl Task {
     ) {
         let start = tokio::time::sleep(delay);
         tokio::pin!(start);
-        let mut ticks = interval(machine::TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = Ticks::new();
         let mut leaving = false;
         self.wish();
         loop {
@@ -354,7 +352,7 @@ impl Task {
                     self.started = true;
                     self.wish();
                 }
-                _ = ticks.tick() => {
+                () = ticks.next(self.life.tick()) => {
                     if !leaving {
                         self.wish();
                     }

@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{Error, Watchkeeper, hub::Hub, ledger::Ledgers, resync::Pace};
 use crate::{
-    base::{CameraId, WallUs, error::Chain, threads::on_thread},
+    base::{CameraId, WallUs, error::Chain, threads::on_thread, ticks::Ticks},
     disk::{self, Health, Volume, Volumes},
     model::{
         copies::{CopyState, Place},
@@ -187,7 +187,7 @@ impl Scrub {
     }
 
     async fn rounds(&mut self, going: &Arc<AtomicBool>) {
-        let mut said = false;
+        let (mut said, mut ticks) = (false, Ticks::new());
         let state = self.state.clone();
         loop {
             let done = if state.is_under_way() { self.pass(going).await } else { self.mended(false).await };
@@ -200,7 +200,7 @@ impl Scrub {
                 Err(_) => {}
             }
             tokio::select! {
-                () = sleep(EVERY) => {}
+                () = ticks.next(EVERY) => {}
                 () = state.0.wake.notified() => {}
             }
         }
