@@ -14,7 +14,11 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -53,6 +57,8 @@ struct Shared {
     first: Option<watch::Receiver<Health>>,
     /// Segments that are not over and of which a sync failed.
     suspect: Mutex<HashSet<SegmentKey>>,
+    /// Help with a pass of several files; started when there first are.
+    helpers: Mutex<Vec<mpsc::Sender<Share>>>,
     /// A pass waits for it.
     #[cfg(test)]
     gate: Arc<Mutex<()>>,
@@ -65,6 +71,8 @@ struct Due {
     /// To be told when everything so far is synced.
     acks: Vec<mpsc::Sender<()>>,
     stop: bool,
+    /// The thread waits without limit.
+    is_idle: bool,
 }
 
 /// When files were synced last that were not urgent.
@@ -101,6 +109,52 @@ pub(super) struct Entry {
     pub(super) root: Option<Volume>,
 }
 
+/// The files of one pass, and what came of it.
+#[derive(Debug, Default)]
+struct Pass {
+    files: Mutex<std::collections::btree_map::IntoIter<SegmentKey, Written>>,
+    /// Helpers that have not finished.
+    at_work: Mutex<usize>,
+    bell: Condvar,
+    mended: AtomicBool,
+    failed: AtomicBool,
+}
+
+impl Pass {
+    fn at_work(&self) -> MutexGuard<'_, usize> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Syncs files until none is left.
+    fn work(&self, shared: &Shared) {
+        // In a statement of its own, so that the others need not wait.
+        while let Some((key, written)) = { self.files.lock().unwrap_or_else(PoisonError::into_inner).next() }
+        {
+            let (synced, sound) = shared.sync(key, written);
+            self.failed.fetch_or(!synced, Relaxed);
+            self.mended.fetch_or(sound, Relaxed);
+        }
+    }
+}
+
+/// A helper's share in a pass. Dropping it counts as finished: also if the helper dies before it takes it.
+#[derive(Debug)]
+struct Share(Arc<Pass>);
+
+impl Share {
+    fn of(pass: &Arc<Pass>) -> Self {
+        *pass.at_work() += 1;
+        Self(pass.clone())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        *self.0.at_work() -= 1;
+        self.0.bell.notify_all();
+    }
+}
+
 impl Syncer {
     /// `first` is the health of the volume with the first copies, if this one has the second.
     pub(super) fn start(
@@ -115,6 +169,7 @@ impl Syncer {
             health,
             first,
             suspect: Mutex::default(),
+            helpers: Mutex::default(),
             #[cfg(test)]
             gate: Arc::default(),
         });
@@ -126,7 +181,8 @@ impl Syncer {
     /// A file was written to, or its segment ended.
     pub(super) fn written(&self, key: SegmentKey, mut written: Written) {
         let mut due = self.0.lock();
-        let wakes = due.files.is_empty() || written.is_urgent();
+        // The thread wakes by itself as long as it had files to sync lately.
+        let wakes = due.is_idle || written.is_urgent();
         if let Some(before) = due.files.remove(&key) {
             written.entry = written.entry.or(before.entry);
         }
@@ -160,7 +216,7 @@ impl Shared {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self) {
+    fn run(self: Arc<Self>) {
         let mut last = Passes { any: Instant::now(), second_copies: Instant::now() };
         loop {
             let due = self.wait(&mut last);
@@ -204,13 +260,15 @@ impl Shared {
                 }
                 return Due { files: now, ..Due::default() };
             }
-            due = if due.files.is_empty() {
+            due = if due.files.is_empty() && left.is_zero() {
+                due.is_idle = true;
                 self.wake.wait(due).unwrap_or_else(PoisonError::into_inner)
             } else {
                 // The first volume may fail meanwhile, hence not for longer.
                 let sleep = if left.is_zero() { EVERY } else { left };
                 self.wake.wait_timeout(due, sleep).unwrap_or_else(PoisonError::into_inner).0
             };
+            due.is_idle = false;
         }
     }
 
@@ -218,29 +276,43 @@ impl Shared {
         self.first.as_ref().is_some_and(|first| *first.borrow() == Health::Ok)
     }
 
-    fn pass(&self, files: BTreeMap<SegmentKey, Written>) {
-        let threads = files.len().min(SIDE_BY_SIDE);
-        let files = Mutex::new(files.into_iter());
-        let work = || {
-            let (mut mended, mut failed) = (false, false);
-            // In a statement of its own, so that the others need not wait.
-            while let Some((key, written)) = { files.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-                let (synced, sound) = self.sync(key, written);
-                failed |= !synced;
-                mended |= sound;
-            }
-            (mended, failed)
-        };
-        let (mended, failed) = thread::scope(|scope| {
-            let spawn = |_| thread::Builder::new().name("volume-sync".to_owned()).spawn_scoped(scope, work);
-            // Without a thread more, this one does it all.
-            let others: Vec<_> = (1..threads).filter_map(|n| spawn(n).ok()).collect();
-            let mine = work();
-            others.into_iter().filter_map(|other| other.join().ok()).fold(mine, |a, b| (a.0 | b.0, a.1 | b.1))
+    fn pass(self: &Arc<Self>, files: BTreeMap<SegmentKey, Written>) {
+        let wanted = files.len().min(SIDE_BY_SIDE).saturating_sub(1);
+        let pass = Arc::new(Pass { files: Mutex::new(files.into_iter()), ..Pass::default() });
+        let mut left = wanted;
+        // One that has died is not asked again.
+        self.helpers(wanted).retain(|helper| {
+            let is_wanted = left > 0;
+            left -= usize::from(is_wanted);
+            !is_wanted || helper.send(Share::of(&pass)).is_ok()
         });
-        if mended && !failed {
+        pass.work(self);
+        let at_work = pass.at_work();
+        drop(pass.bell.wait_while(at_work, |at_work| *at_work > 0).unwrap_or_else(PoisonError::into_inner));
+        if pass.mended.load(Relaxed) && !pass.failed.load(Relaxed) {
             self.health.worked(Part::Sync);
         }
+    }
+
+    /// The helpers, so many of them as can be started. They end with the last handle.
+    fn helpers(self: &Arc<Self>, wanted: usize) -> MutexGuard<'_, Vec<mpsc::Sender<Share>>> {
+        let mut helpers = self.helpers.lock().unwrap_or_else(PoisonError::into_inner);
+        while helpers.len() < wanted {
+            let (helper, shares) = mpsc::channel::<Share>();
+            let of = Arc::downgrade(self);
+            let work = move || {
+                for share in shares {
+                    let Some(shared) = of.upgrade() else { return };
+                    share.0.work(&shared);
+                }
+            };
+            if thread::Builder::new().name("volume-sync".to_owned()).spawn(work).is_err() {
+                // Without it, the others do it all.
+                break;
+            }
+            helpers.push(helper);
+        }
+        helpers
     }
 
     /// Syncs a file and tells what is true of it then; whether it worked, and whether that means anything. The kernel
