@@ -1,7 +1,6 @@
 //! Files on the media volume: the one writer thread, reading back below the root only, and what recovery needs to
 //! know of a file. Knows no database and no GStreamer.
 
-mod assemble;
 mod boxes;
 mod clip;
 mod copy;

@@ -10,15 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-
 use super::{Health, VolumeWriter, file::SharedName};
 use crate::{
     base::CameraId,
     model::{
         copies::Place,
         naming,
-        segment::{Next, SegmentHead, SegmentSink, SegmentWrite, SinkRefused},
+        segment::{Next, SegmentBytes, SegmentHead, SegmentSink, SegmentWrite, SinkRefused},
         stream::StreamId,
     },
 };
@@ -195,9 +193,9 @@ struct Both {
 }
 
 impl SegmentWrite for Both {
-    fn write(&mut self, bytes: Bytes) -> Result<Next, SinkRefused> {
+    fn write(&mut self, fragment: SegmentBytes) -> Result<Next, SinkRefused> {
         // What a volume has by then stays, and is made whole from the other later.
-        self.writes.retain_mut(|(_, write)| write.write(bytes.clone()).is_ok());
+        self.writes.retain_mut(|(_, write)| write.write(fragment.clone()).is_ok());
         if self.writes.is_empty() {
             return Err(SinkRefused);
         }
@@ -209,9 +207,5 @@ impl SegmentWrite for Both {
             return Ok(Next::Cut);
         }
         Ok(Next::Go)
-    }
-
-    fn close(self: Box<Self>) {
-        self.writes.into_iter().for_each(|(_, write)| write.close());
     }
 }

@@ -1,8 +1,8 @@
 //! The one writer thread of a volume, for all cameras.
 //!
-//! A streaming thread only puts references into a queue that is bounded in bytes. The writer collects them until a
-//! fragment is whole and writes it in one go; when it has fallen behind, all that waits for a file goes in one, so that a
-//! disk that is slow by the call keeps up. A second thread syncs (`sync.rs`). A disk that hangs therefore holds up neither
+//! A streaming thread only puts references into a queue that is bounded in bytes. The writer writes a fragment in one go;
+//! when it has fallen behind, all that waits for a file goes in one, so that a disk that is slow by the call keeps up. A
+//! second thread syncs (`sync.rs`). A disk that hangs therefore holds up neither
 //! a camera nor the end of the program.
 
 use std::{
@@ -19,12 +19,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
     Error,
-    assemble::{Assembler, Fragment},
     boxes::BadBoxes,
     facts::{Facts, SegmentKey},
     failed,
@@ -36,7 +34,8 @@ use super::{
 use crate::model::{
     naming,
     segment::{
-        Extent, Next, SegmentFacts, SegmentHead, SegmentSink, SegmentState, SegmentWrite, SinkRefused,
+        Extent, Next, SegmentBytes, SegmentFacts, SegmentHead, SegmentSink, SegmentState, SegmentWrite,
+        SinkRefused,
     },
     stream::StreamId,
 };
@@ -104,8 +103,14 @@ struct Slot {
 }
 
 enum Command {
-    /// The next bytes of a segment; its first ones say what it is.
-    Data { key: SegmentKey, begin: Option<Box<Begin>>, at_us: u64, bytes: Bytes, reserved: Reserved },
+    /// What follows in a segment; its first fragment says what it is.
+    Data {
+        key: SegmentKey,
+        begin: Option<Box<Begin>>,
+        at_us: u64,
+        fragment: SegmentBytes,
+        reserved: Reserved,
+    },
     /// A segment ends.
     Close(SegmentKey),
     /// Tell when everything before this is written and synced.
@@ -340,18 +345,15 @@ struct Handle {
 }
 
 impl SegmentWrite for Handle {
-    fn write(&mut self, bytes: Bytes) -> Result<Next, SinkRefused> {
+    fn write(&mut self, fragment: SegmentBytes) -> Result<Next, SinkRefused> {
         if self.refused.load(Ordering::Acquire) || self.writer.shared.shut.load(Ordering::Relaxed) {
             self.refused.store(true, Ordering::Release);
             return Err(SinkRefused);
         }
-        if bytes.is_empty() {
-            return Ok(Next::Go);
-        }
-        let cost = bytes.len() as u64 + ENTRY_BYTES;
+        let cost = fragment.bytes() + ENTRY_BYTES;
         if let Some(reserved) = Reserved::take(&self.writer.shared, &self.slot, cost) {
             let (begin, at_us) = (self.begin.take(), self.writer.shared.since_start_us());
-            let data = Command::Data { key: self.key, begin, at_us, bytes, reserved };
+            let data = Command::Data { key: self.key, begin, at_us, fragment, reserved };
             if self.writer.queue.send(data).is_ok() {
                 return Ok(Next::Go);
             }
@@ -359,8 +361,6 @@ impl SegmentWrite for Handle {
         self.refused.store(true, Ordering::Release);
         Err(SinkRefused)
     }
-
-    fn close(self: Box<Self>) {}
 }
 
 impl Drop for Handle {
@@ -397,9 +397,8 @@ impl Reserved {
         None
     }
 
-    fn release(&mut self, bytes: u64) {
-        let bytes = bytes.min(self.bytes);
-        self.bytes -= bytes;
+    fn release_all(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
         self.slot.queued.fetch_sub(bytes, Ordering::Relaxed);
         self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -411,7 +410,7 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.release(self.bytes);
+        self.release_all();
     }
 }
 
@@ -431,7 +430,6 @@ struct Writer {
 /// A segment that is being written.
 struct Segment {
     begin: Begin,
-    assembler: Assembler,
     /// For what is not written yet.
     reserved: Reserved,
     file: Option<SegmentFile>,
@@ -440,13 +438,13 @@ struct Segment {
 }
 
 /// Takes what waits for this segment, in its order, up to its end.
-fn take_of(key: SegmentKey, waiting: &mut VecDeque<Command>, data: &mut Vec<(Bytes, Reserved)>) {
+fn take_of(key: SegmentKey, waiting: &mut VecDeque<Command>, data: &mut Vec<(SegmentBytes, Reserved)>) {
     let mut ended = false;
     let (mut rest, mut all) = (VecDeque::with_capacity(waiting.len()), std::mem::take(waiting));
     while let Some(command) = all.pop_front() {
         match command {
-            Command::Data { key: of, begin: None, bytes, reserved, .. } if of == key && !ended => {
-                data.push((bytes, reserved));
+            Command::Data { key: of, begin: None, fragment, reserved, .. } if of == key && !ended => {
+                data.push((fragment, reserved));
             }
             other => {
                 // What is asked for between two writes is about what came before it.
@@ -464,9 +462,9 @@ impl Writer {
         let mut waiting = VecDeque::new();
         while let Some(command) = waiting.pop_front().or_else(|| commands.recv().ok()) {
             match command {
-                Command::Data { key, begin, at_us, bytes, reserved } => {
+                Command::Data { key, begin, at_us, fragment, reserved } => {
                     self.shared.at_work.store(at_us + 1, Ordering::Relaxed);
-                    let mut data = vec![(bytes, reserved)];
+                    let mut data = vec![(fragment, reserved)];
                     // What has come meanwhile for the same segment goes with it, up to its end.
                     waiting.extend(commands.try_iter().take(AT_ONCE.saturating_sub(waiting.len())));
                     take_of(key, &mut waiting, &mut data);
@@ -507,41 +505,27 @@ impl Writer {
         }
     }
 
-    fn data(&mut self, key: SegmentKey, begin: Option<Box<Begin>>, data: Vec<(Bytes, Reserved)>) {
-        let mut bytes = Vec::with_capacity(data.len());
-        let mut all: Option<Reserved> = None;
-        for (part, mut reserved) in data {
-            reserved.release(ENTRY_BYTES);
-            bytes.push(part);
-            match &mut all {
-                Some(all) => all.join(reserved),
-                None => all = Some(reserved),
-            }
-        }
-        let Some(reserved) = all else { return };
+    fn data(&mut self, key: SegmentKey, begin: Option<Box<Begin>>, data: Vec<(SegmentBytes, Reserved)>) {
+        let joined = data.into_iter().reduce(|(mut all, mut all_reserved), (next, reserved)| {
+            all.chunks.extend(next.chunks);
+            all_reserved.join(reserved);
+            (SegmentBytes { extent: next.extent, ..all }, all_reserved)
+        });
+        let Some((fragment, reserved)) = joined else { return };
         if let Some(begin) = begin {
-            let (assembler, extent) = (Assembler::default(), Extent::default());
-            self.segments.insert(key, Segment { begin: *begin, assembler, reserved, file: None, extent });
+            self.segments
+                .insert(key, Segment { begin: *begin, reserved, file: None, extent: Extent::default() });
         } else if let Some(segment) = self.segments.get_mut(&key) {
             segment.reserved.join(reserved);
         }
         // A segment that failed is unknown; its bytes are dropped.
-        let Some(segment) = self.segments.get_mut(&key) else { return };
-        let mut whole = Vec::new();
-        let followed = bytes.into_iter().try_for_each(|bytes| segment.assembler.push(bytes, &mut whole));
-        if let Some(all) = Fragment::joined(whole)
-            && let Err(error) = self.write(key, &all)
-        {
-            return self.fail(key, &error);
-        }
-        if let Err(source) = followed {
-            let path = self.path(key);
-            self.fail(key, &Error::Boxes { path, source });
+        if let Err(error) = self.write(key, &fragment) {
+            self.fail(key, &error);
         }
     }
 
-    /// Writes whole boxes and reports what is on disk then.
-    fn write(&mut self, key: SegmentKey, fragment: &Fragment) -> Result<(), Error> {
+    /// Writes a fragment and reports what is on disk then.
+    fn write(&mut self, key: SegmentKey, fragment: &SegmentBytes) -> Result<(), Error> {
         let Self { shared, segments, .. } = self;
         let Some(segment) = segments.get_mut(&key) else { return Ok(()) };
         let (head, slot) = (&segment.begin.head, &segment.begin.slot);
@@ -559,7 +543,7 @@ impl Writer {
                 )
             }
         };
-        segment.reserved.release(fragment.bytes);
+        segment.reserved.release_all();
         let entry = done?;
         segment.extent = fragment.extent;
         slot.written.store(shared.since_start_us() + 1, Ordering::Relaxed);
@@ -569,13 +553,6 @@ impl Writer {
     }
 
     fn close(&mut self, key: SegmentKey) {
-        let Some(segment) = self.segments.get_mut(&key) else { return };
-        // What is not whole is dropped.
-        if let Some(rest) = std::mem::take(&mut segment.assembler).finish()
-            && let Err(error) = self.write(key, &rest)
-        {
-            return self.fail(key, &error);
-        }
         self.report(key, SegmentState::Closed, None);
         self.segments.remove(&key);
         self.shared.ended(key);

@@ -1,6 +1,6 @@
-//! The sound beside a stream that is recorded. It has a thread of its own and never stands in the way of the pictures: what came is
-//! kept here for as long as pictures before it may still be written, and goes into whichever stretch of the recording asks for it.
-//! Sound that falls silent or changes is a reason for another stretch, not for a stop. G.711 becomes AAC in a pipeline of its own.
+//! The sound beside a stream that is recorded. It never stands in the way of the pictures: what came is kept here for as long as pictures
+//! before it may still be written, and the muxer takes what belongs beside each fragment. Sound that falls silent or changes is a reason
+//! for another muxer run, not for a stop. G.711 becomes AAC in a pipeline of its own, fed by a thread of its own.
 
 use std::{
     collections::VecDeque,
@@ -52,6 +52,21 @@ impl Zero {
     }
 }
 
+/// A frame of sound as it is recorded.
+#[derive(Clone, Debug)]
+pub(super) struct TimedSound {
+    pub(super) unit: AudioUnit,
+    /// When it begins on the run's timeline, in nanoseconds.
+    pub(super) at_ns: i64,
+}
+
+impl TimedSound {
+    fn end_ns(&self) -> i64 {
+        let ticks = i64::from(self.unit.ticks);
+        self.at_ns.saturating_add(ticks * 1_000_000_000 / i64::from(self.unit.format.rate.max(1)))
+    }
+}
+
 /// The sound of one session.
 #[derive(Clone, Debug)]
 pub struct Sound(Arc<Shared>);
@@ -59,121 +74,126 @@ pub struct Sound(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     codec: AudioCodec,
+    zero: Zero,
     kept: Mutex<Kept>,
-    /// To the thread; `None` once nothing more is wanted.
-    queue: Mutex<Option<Sender<AudioUnit>>>,
-    /// Bytes in that queue.
+    placing: Mutex<Option<(u32, Pace)>>,
+    /// To the thread that has G.711 transcoded; `None` if there is none, or nothing more is wanted.
+    transcoding: Mutex<Option<Sender<TimedSound>>>,
+    /// Bytes on their way to that thread.
     waiting: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    caps: Option<gst::Caps>,
-    /// Counts runs of sound: unbroken, and with the same parameters. A stretch holds one.
+    format: Option<Arc<AudioFormat>>,
+    /// Counts runs of sound: unbroken, and with the same parameters. A muxer run holds one.
     run: u32,
     run_from_ns: i64,
     /// Where the last that came ends.
     until_ns: i64,
-    buffers: VecDeque<gst::Buffer>,
+    /// With the run that each is of.
+    frames: VecDeque<(u32, TimedSound)>,
     /// How many came before the first of them.
     gone: usize,
     bytes: usize,
     /// What ends before this is not asked for any more.
     from_ns: i64,
-    entry: Option<Entry>,
 }
 
-/// Where sound goes.
+/// How far a muxer run has taken a run of sound.
 #[derive(Debug)]
-struct Entry {
-    pad: gst::Pad,
+pub(super) struct SoundReader {
+    sound: Sound,
     run: u32,
-    /// What begins before this is not wanted.
-    from_ns: i64,
-    /// How many came until the last one that went.
-    went: usize,
+    /// How many frames came up to the last one that was taken.
+    taken: usize,
+}
+
+impl SoundReader {
+    /// Takes the frames that begin before `until_ns`, in their order.
+    pub(super) fn take_until(&mut self, until_ns: i64) -> Vec<TimedSound> {
+        let kept = self.sound.kept();
+        let new = kept.frames.iter().skip(self.taken.saturating_sub(kept.gone));
+        let due = new.take_while(|(run, frame)| *run <= self.run && frame.at_ns < until_ns);
+        let due: Vec<&(u32, TimedSound)> = due.collect();
+        self.taken = self.taken.max(kept.gone) + due.len();
+        due.into_iter().filter(|(run, _)| *run == self.run).map(|(_, frame)| frame.clone()).collect()
+    }
+
+    /// Whether all sound that begins before `at_ns` has come, or none will.
+    pub(super) fn has_all_until(&self, at_ns: i64) -> bool {
+        let kept = self.sound.kept();
+        kept.run != self.run || kept.until_ns >= at_ns
+    }
+
+    /// The format of the run; `None` if it is over.
+    pub(super) fn format(&self) -> Option<Arc<AudioFormat>> {
+        let kept = self.sound.kept();
+        kept.format.clone().filter(|_| kept.run == self.run)
+    }
 }
 
 impl Sound {
-    /// Starts the thread of the sound of a session whose timeline begins at `zero`. `None` if that fails: pictures go on without.
+    /// The sound of a session whose timeline begins at `zero`. `None` if its thread cannot be started: pictures go on without.
     pub fn start(texts: Texts, owner: &str, codec: AudioCodec, zero: Zero) -> Option<Self> {
-        let (queue, units) = channel();
         let sound = Self(Arc::new(Shared {
             codec,
+            zero,
             kept: Mutex::default(),
-            queue: Mutex::new(Some(queue)),
+            placing: Mutex::default(),
+            transcoding: Mutex::default(),
             waiting: AtomicUsize::new(0),
         }));
+        if codec.stored() == codec {
+            return Some(sound);
+        }
+        let (queue, frames) = channel();
+        *sound.transcoding() = Some(queue);
         let (keeper, owner) = (sound.clone(), owner.to_owned());
         let work = move || {
-            if let Err(error) = keeper.work(&units, &texts, &owner, &zero) {
+            if let Err(error) = keeper.transcode(&frames, &texts, &owner) {
                 tracing::warn!(camera.id = owner, "the sound failed, the pictures go on: {}", Chain(&error));
             }
         };
         thread::Builder::new().name("sound".into()).spawn(work).ok().map(|_| sound)
     }
 
-    /// Takes sound in the thread of its source. What the thread cannot keep up with is dropped.
+    /// Takes sound in the thread of its source. What the transcoder cannot keep up with is dropped.
     pub fn take(&self, unit: AudioUnit) {
-        let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = unit.data.len();
-        if let Some(queue) = &*queue
+        let at_ns = {
+            let mut placing = self.0.placing.lock().unwrap_or_else(PoisonError::into_inner);
+            let rate = unit.format.rate.max(1);
+            let pace = match &mut *placing {
+                Some((of, pace)) if *of == rate => pace,
+                placing => &mut placing.insert((rate, Pace::new(rate))).1,
+            };
+            pace.place(unit.rtp_time, self.0.zero.arrival_ns(unit.arrived));
+            pace.pull()
+        };
+        let frame = TimedSound { unit, at_ns };
+        if self.0.codec.stored() == self.0.codec {
+            return self.kept().note(frame);
+        }
+        let bytes = frame.unit.data.len();
+        if let Some(queue) = &*self.transcoding()
             && self.0.waiting.load(Relaxed) + bytes <= KEPT_BYTES
         {
             self.0.waiting.fetch_add(bytes, Relaxed);
             // A thread that ended has said why.
-            let _ = queue.send(unit);
+            let _ = queue.send(frame);
         }
     }
 
-    /// Ends the thread once it has seen to what waits.
+    /// Ends the transcoding once it has seen to what waits.
     pub(super) fn close(&self) {
-        *self.0.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.transcoding() = None;
     }
 
-    fn work(
-        &self,
-        units: &Receiver<AudioUnit>,
-        texts: &Texts,
-        owner: &str,
-        zero: &Zero,
-    ) -> Result<(), Error> {
-        let mut pace: Option<(u32, Pace)> = None;
-        let mut format: Option<(Arc<AudioFormat>, gst::Caps)> = None;
-        let mut transcoder: Option<Transcoder> = None;
-        for unit in units {
-            self.0.waiting.fetch_sub(unit.data.len(), Relaxed);
-            let rate = unit.format.rate.max(1);
-            if pace.as_ref().is_none_or(|(of, _)| *of != rate) {
-                pace = Some((rate, Pace::new(rate)));
-            }
-            let caps = match &format {
-                Some((known, caps)) if Arc::ptr_eq(known, &unit.format) => caps.clone(),
-                _ => {
-                    let caps = units::audio_caps(&unit.format);
-                    format = Some((unit.format.clone(), caps.clone()));
-                    caps
-                }
-            };
-            let Some((_, pace)) = &mut pace else { continue };
-            pace.place(unit.rtp_time, zero.arrival_ns(unit.arrived));
-            let at = gst::ClockTime::from_nseconds(u64::try_from(pace.pull()).unwrap_or_default());
-            let mut buffer = gst::Buffer::from_slice(unit.data);
-            {
-                let buffer = buffer.make_mut();
-                buffer.set_pts(at);
-                let length_ns = u64::from(unit.ticks) * 1_000_000_000 / u64::from(rate);
-                buffer.set_duration((length_ns > 0).then(|| gst::ClockTime::from_nseconds(length_ns)));
-            }
-            if self.0.codec.stored() == self.0.codec {
-                self.keep(buffer, caps);
-                continue;
-            }
-            let transcoder = match &mut transcoder {
-                Some(transcoder) => transcoder,
-                None => transcoder.insert(Transcoder::start(self, texts, owner)?),
-            };
-            transcoder.push(buffer, &caps)?;
+    fn transcode(&self, frames: &Receiver<TimedSound>, texts: &Texts, owner: &str) -> Result<(), Error> {
+        let transcoder = Transcoder::start(self, texts, owner)?;
+        for frame in frames {
+            self.0.waiting.fetch_sub(frame.unit.data.len(), Relaxed);
+            transcoder.push(frame)?;
         }
         Ok(())
     }
@@ -183,18 +203,15 @@ impl Sound {
         self.0.codec.stored()
     }
 
-    /// The run of sound that a stretch could hold which has pictures until `at_ns`. `None` while there is none, or it has
-    /// fallen silent; a stretch that waits for it is told so.
+    /// The run of sound that a muxer run could hold which has pictures until `at_ns`. `None` while there is none, or it has
+    /// fallen silent.
     pub(super) fn run(&self, at_ns: i64) -> Option<u32> {
-        let mut kept = self.kept();
+        let kept = self.kept();
         if at_ns - kept.until_ns > SILENT_NS {
-            if let Some(entry) = kept.entry.take() {
-                end(entry.pad);
-            }
             return None;
         }
         let steady = kept.run == 1 || kept.until_ns - kept.run_from_ns >= STEADY_NS;
-        (kept.caps.is_some() && steady).then_some(kept.run)
+        (kept.format.is_some() && steady).then_some(kept.run)
     }
 
     /// Pictures from here on may still be asked for.
@@ -202,105 +219,47 @@ impl Sound {
         self.kept().from_ns = at_ns;
     }
 
-    /// Lets the sound from `from_ns` on into `pad`, as long as it is of this run.
-    pub(super) fn begin(&self, pad: &gst::Pad, name: &str, run: u32, from_ns: i64) {
-        let mut kept = self.kept();
-        let Some(caps) = kept.caps.clone().filter(|_| kept.run == run) else {
-            drop(kept);
-            return end(pad.clone());
-        };
-        let timeline = gst::FormattedSegment::<gst::ClockTime>::new();
-        pad.send_event(gst::event::StreamStart::new(name));
-        pad.send_event(gst::event::Caps::new(&caps));
-        pad.send_event(gst::event::Segment::new(&timeline));
-        kept.entry = Some(Entry { pad: pad.clone(), run, from_ns, went: 0 });
-    }
-
-    /// Lets no more into `pad`.
-    pub(super) fn stop(&self, pad: &gst::Pad) {
-        self.kept().entry.take_if(|entry| entry.pad == *pad);
-    }
-
-    /// Ends the track that is open: pictures that wait for its sound go on.
-    pub(super) fn release(&self) {
-        if let Some(entry) = self.kept().entry.take() {
-            end(entry.pad);
-        }
+    /// Reads a run of sound, from what is kept of it on.
+    pub(super) fn reader(&self, run: u32) -> SoundReader {
+        SoundReader { sound: self.clone(), run, taken: 0 }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// In the thread of the sound or of its transcoder, which may wait for the pictures.
-    fn keep(&self, buffer: gst::Buffer, caps: gst::Caps) {
-        let (pad, ready) = {
-            let mut kept = self.kept();
-            kept.note(buffer, caps);
-            let Kept { entry, buffers, run, gone, .. } = &mut *kept;
-            let Some(entry) = entry.as_mut().filter(|entry| entry.run == *run) else { return };
-            let ready: Vec<gst::Buffer> = buffers
-                .iter()
-                .skip(entry.went.saturating_sub(*gone))
-                .filter(|buffer| begins(buffer) >= entry.from_ns)
-                .cloned()
-                .collect();
-            entry.went = *gone + buffers.len();
-            (entry.pad.clone(), ready)
-        };
-        for buffer in ready {
-            if pad.chain(buffer).is_err() {
-                return self.stop(&pad);
-            }
-        }
+    fn transcoding(&self) -> MutexGuard<'_, Option<Sender<TimedSound>>> {
+        self.0.transcoding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Kept {
-    fn note(&mut self, mut buffer: gst::Buffer, caps: gst::Caps) {
-        // Parsers reckon some times themselves, and meet the next packet a little late.
-        if let Some(last) = self.buffers.back().and_then(|last| last.pts())
-            && buffer.pts().is_none_or(|pts| pts <= last)
+    fn note(&mut self, mut frame: TimedSound) {
+        // Encoders reckon some times themselves, and meet the next packet a little late.
+        if let Some((_, last)) = self.frames.back()
+            && frame.at_ns <= last.at_ns
         {
-            buffer.make_mut().set_pts(last + gst::ClockTime::from_useconds(1));
+            frame.at_ns = last.at_ns + 1000;
         }
-        let begins_ns = begins(&buffer);
-        let ends_ns = begins_ns + buffer.duration().map_or(0, ns);
-        let changed = self.caps.as_ref() != Some(&caps);
-        if changed || begins_ns - self.until_ns > SILENT_NS {
+        let same = |before: &Arc<AudioFormat>| {
+            Arc::ptr_eq(before, &frame.unit.format) || *before == frame.unit.format
+        };
+        if !self.format.as_ref().is_some_and(same) || frame.at_ns - self.until_ns > SILENT_NS {
             self.run += 1;
-            self.run_from_ns = begins_ns;
-            self.caps = Some(caps);
-            self.gone += self.buffers.len();
-            self.buffers.clear();
-            self.bytes = 0;
+            self.run_from_ns = frame.at_ns;
+            self.format = Some(frame.unit.format.clone());
         }
-        self.until_ns = self.until_ns.max(ends_ns);
-        self.bytes += buffer.size();
-        self.buffers.push_back(buffer);
+        self.until_ns = self.until_ns.max(frame.end_ns());
+        self.bytes += frame.unit.data.len();
+        self.frames.push_back((self.run, frame));
         while self.bytes > KEPT_BYTES
-            || self.buffers.len() > 1 && self.buffers.get(1).is_some_and(|next| begins(next) <= self.from_ns)
+            || self.frames.get(1).is_some_and(|(_, next)| next.at_ns <= self.from_ns)
         {
-            let Some(oldest) = self.buffers.pop_front() else { return };
+            let Some((_, oldest)) = self.frames.pop_front() else { return };
             self.gone += 1;
-            self.bytes -= oldest.size();
+            self.bytes -= oldest.unit.data.len();
         }
     }
-}
-
-fn begins(buffer: &gst::Buffer) -> i64 {
-    buffer.pts().map_or(0, ns)
-}
-
-fn ns(time: gst::ClockTime) -> i64 {
-    i64::try_from(time.nseconds()).unwrap_or(i64::MAX)
-}
-
-/// Ends a track. On a thread, because the sound's own may be inside, waiting for the pictures, and the caller's may be
-/// the one that it waits for.
-fn end(pad: gst::Pad) {
-    let ending = thread::Builder::new().name("sound end".into());
-    let _ = ending.spawn(move || pad.send_event(gst::event::Eos::new()));
 }
 
 /// Makes G.711 into AAC: what the text for the codec has between its depayloader and `track`.
@@ -327,10 +286,17 @@ impl Transcoder {
         pipeline.add_many(&chain).map_err(refused)?;
         gst::Element::link_many(&chain).map_err(refused)?;
         let keeper = sound.clone();
+        let mut format: Option<Arc<AudioFormat>> = None;
         let callbacks = AppSinkCallbacks::builder().new_sample(move |output| {
             let sample = output.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-            if let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) {
-                keeper.keep(buffer, caps);
+            let new = sample.caps().and_then(units::aac_format);
+            if format.as_deref() != new.as_ref() {
+                format = new.map(Arc::new);
+            }
+            if let (Some(buffer), Some(format)) = (sample.buffer_owned(), &format)
+                && let Some(frame) = units::timed_sound(buffer, format)
+            {
+                keeper.kept().note(frame);
             }
             Ok(gst::FlowSuccess::Ok)
         });
@@ -349,11 +315,12 @@ impl Transcoder {
         playing.map(|_| transcoder).map_err(|_| Error::Refused("start the pipeline that makes AAC"))
     }
 
-    fn push(&self, buffer: gst::Buffer, caps: &gst::Caps) -> Result<(), Error> {
-        if self.input.caps().as_ref() != Some(caps) {
-            self.input.set_caps(Some(caps));
+    fn push(&self, TimedSound { unit, at_ns }: TimedSound) -> Result<(), Error> {
+        let caps = units::audio_caps(&unit.format);
+        if self.input.caps().as_ref() != Some(&caps) {
+            self.input.set_caps(Some(&caps));
         }
-        let pushed = self.input.push_buffer(buffer);
+        let pushed = self.input.push_buffer(units::audio_buffer(&unit, at_ns));
         pushed.map(drop).map_err(|_| Error::Refused("feed the pipeline that makes AAC"))
     }
 }

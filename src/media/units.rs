@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use gstreamer::{self as gst};
 
+use super::sound::TimedSound;
 use crate::{
     base::WallUs,
     model::{
         segment::{AudioCodec, Codec},
-        unit::{AccessUnit, AudioFormat, VideoFormat},
+        unit::{AccessUnit, AudioFormat, AudioUnit, VideoFormat},
     },
 };
 
@@ -103,4 +104,43 @@ pub fn audio_caps(format: &AudioFormat) -> gst::Caps {
             gst::Caps::builder(name).field("rate", rate).field("channels", channels).build()
         }
     }
+}
+
+/// A buffer that shares the bytes of a frame of sound, at this time.
+pub(super) fn audio_buffer(unit: &AudioUnit, at_ns: i64) -> gst::Buffer {
+    let ns = |ns: i64| gst::ClockTime::from_nseconds(ns.try_into().unwrap_or_default());
+    let mut buffer = gst::Buffer::from_slice(unit.data.clone());
+    let length_ns = i64::from(unit.ticks) * 1_000_000_000 / i64::from(unit.format.rate.max(1));
+    let fields = buffer.make_mut();
+    fields.set_pts(ns(at_ns));
+    fields.set_duration((length_ns > 0).then(|| ns(length_ns)));
+    buffer
+}
+
+/// The format of AAC that an encoder made; `None` while its caps lack the configuration.
+pub(super) fn aac_format(caps: &gst::CapsRef) -> Option<AudioFormat> {
+    let structure = caps.structure(0)?;
+    let number = |field| structure.get::<i32>(field).ok().filter(|number| *number > 0);
+    Some(AudioFormat {
+        codec: AudioCodec::Aac,
+        rate: number("rate")?.try_into().ok()?,
+        channels: number("channels")?.try_into().ok()?,
+        configuration: codec_data(structure)?,
+    })
+}
+
+/// The frame of sound in a buffer that an encoder made; `None` if it has no time, or its memory cannot be read.
+pub(super) fn timed_sound(buffer: gst::Buffer, format: &Arc<AudioFormat>) -> Option<TimedSound> {
+    let at_ns = i64::try_from(buffer.pts()?.nseconds()).ok()?;
+    let length_ns = buffer.duration().map_or(0, gst::ClockTime::nseconds);
+    let ticks = (u128::from(length_ns) * u128::from(format.rate) + 500_000_000) / 1_000_000_000;
+    let data = Bytes::from_owner(buffer.into_mapped_buffer_readable().ok()?);
+    let unit = AudioUnit {
+        data,
+        rtp_time: None,
+        ticks: ticks.try_into().ok()?,
+        arrived: Instant::now(),
+        format: format.clone(),
+    };
+    Some(TimedSound { unit, at_ns })
 }

@@ -203,6 +203,22 @@ pub struct Segment {
     pub holds: u32,
 }
 
+/// Bytes that a file gets at once: whole boxes up to the end of an `mdat`. The first of a file begin with its header.
+#[derive(Clone, Debug)]
+pub struct SegmentBytes {
+    /// The bytes, in the order of the file; shared, not copied.
+    pub chunks: Vec<Bytes>,
+    /// What the file holds once they are written.
+    pub extent: Extent,
+}
+
+impl SegmentBytes {
+    /// How many bytes it has.
+    pub fn bytes(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.len() as u64).sum()
+    }
+}
+
 /// Where a recorder puts its segments. Called from streaming threads, so nothing here may block or do I/O: the
 /// bytes are handed on by reference to whoever writes them.
 pub trait SegmentSink: Send + Sync + std::fmt::Debug {
@@ -210,14 +226,11 @@ pub trait SegmentSink: Send + Sync + std::fmt::Debug {
     fn open(&self, head: SegmentHead) -> Box<dyn SegmentWrite>;
 }
 
-/// One open segment. Dropping it unclosed leaves what was written, up to the last whole fragment.
+/// One open segment. Dropping it ends the segment with what was written.
 pub trait SegmentWrite: Send {
-    /// The next bytes of the file. An error means that nothing more of this segment will be kept, and that the
-    /// recorder should begin a new one at the next keyframe.
-    fn write(&mut self, bytes: Bytes) -> Result<Next, SinkRefused>;
-
-    /// The file is whole.
-    fn close(self: Box<Self>);
+    /// What follows in the file. An error means that nothing more of this segment will be kept, and that the recorder
+    /// should begin a new one at the next keyframe.
+    fn write(&mut self, bytes: SegmentBytes) -> Result<Next, SinkRefused>;
 }
 
 /// What the recorder is to do after bytes were taken.

@@ -6,19 +6,19 @@ use super::*;
 fn nothing_is_told_before_it_is_synced() {
     let rig = Rig::new();
     let file = Bytes::from(whole(footage()));
-    let ends = fragment_ends(&file);
+    let parts = fragments(&file);
     let gate = rig.writer.sync_gate();
     let hung = gate.lock().unwrap();
     let mut segment = rig.writer.open(head("front", START));
-    segment.write(file.slice(..ends[0])).unwrap();
+    segment.write(parts[0].clone()).unwrap();
     let path = rig.at("front/20261120_100000.mp4");
     let began = Instant::now();
-    while fs::metadata(&path).map_or(0, |found| found.len()) < ends[0] as u64 {
+    while fs::metadata(&path).map_or(0, |found| found.len()) < parts[0].extent.bytes {
         assert!(began.elapsed() < LONG, "not written");
     }
     // The writer goes on to the end of the segment; the index hears of neither its beginning nor its end.
-    segment.write(file.slice(ends[0]..)).unwrap();
-    segment.close();
+    segment.write(joined(&parts[1..])).unwrap();
+    drop(segment);
     while fs::metadata(&path).unwrap().len() < file.len() as u64 {
         assert!(began.elapsed() < LONG, "the writer waits for a sync");
     }
@@ -33,7 +33,7 @@ fn nothing_is_told_before_it_is_synced() {
 fn a_new_file_does_not_wait_for_the_next_pass() {
     let rig = Rig::new();
     let file = Bytes::from(whole(footage()));
-    let ends = fragment_ends(&file);
+    let parts = fragments(&file);
     let facts = rig.writer.facts();
     let told = |what: &str| {
         let began = Instant::now();
@@ -45,14 +45,14 @@ fn a_new_file_does_not_wait_for_the_next_pass() {
     };
     assert!(rig.writer.flush(LONG));
     let mut segment = rig.writer.open(head("front", START));
-    segment.write(file.slice(..ends[0])).unwrap();
+    segment.write(parts[0].clone()).unwrap();
     let (at_once, _) = told("the first fragment");
     assert!(at_once < Duration::from_millis(500), "{at_once:?}");
     // All that is kept from before a trigger is written in one go.
-    segment.write(file.slice(ends[0]..ends[1])).unwrap();
+    segment.write(parts[1].clone()).unwrap();
     let (at_once, grown) = told("the second one");
     assert!(at_once < Duration::from_millis(500), "{at_once:?}");
-    assert_eq!(grown[0].1.extent.bytes, ends[1] as u64);
+    assert_eq!(grown[0].1.extent.bytes, parts[1].extent.bytes);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_second_copy_is_synced_at_leisure_while_the_first_is_well_and_as_often_as_it
     let volume = Volume::open(dir.path()).unwrap();
     let second = VolumeWriter::start_second(&first.writer, volume, Limits::default()).unwrap();
     let file = Bytes::from(whole(footage()));
-    let ends = fragment_ends(&file);
+    let parts = fragments(&file);
     let facts = second.facts();
     let told = |within: Duration| {
         let began = Instant::now();
@@ -74,16 +74,20 @@ fn a_second_copy_is_synced_at_leisure_while_the_first_is_well_and_as_often_as_it
         }
     };
     let mut segment = second.open(head("front", START));
-    segment.write(file.slice(..ends[0])).unwrap();
-    assert_eq!(told(LONG), Some((SegmentState::Open, ends[0])), "a new file is synced at once");
+    segment.write(parts[0].clone()).unwrap();
+    assert_eq!(told(LONG), Some((SegmentState::Open, end(&parts[0]))), "a new file is synced at once");
     std::thread::park_timeout(Duration::from_millis(1100));
-    segment.write(file.slice(ends[0]..ends[1])).unwrap();
+    segment.write(parts[1].clone()).unwrap();
     assert_eq!(told(Duration::from_millis(1500)), None, "it could wait");
     first.writer.away(Some("unplugged".to_owned()));
-    assert_eq!(told(Duration::from_millis(2300)), Some((SegmentState::Open, ends[1])), "the only copy waits");
+    assert_eq!(
+        told(Duration::from_millis(2300)),
+        Some((SegmentState::Open, end(&parts[1]))),
+        "the only copy waits"
+    );
     first.writer.away(None);
-    segment.write(file.slice(ends[1]..)).unwrap();
-    segment.close();
+    segment.write(joined(&parts[2..])).unwrap();
+    drop(segment);
     assert_eq!(told(LONG), Some((SegmentState::Closed, file.len())));
 }
 
@@ -132,7 +136,7 @@ fn a_failed_sync_makes_its_segments_suspect_for_good_and_no_other() {
         "bframes=0 speed-preset=ultrafast pass=quant quantizer=2",
     )));
     let small = Bytes::from(whole(footage()));
-    let ends = fragment_ends(&file);
+    let parts = fragments(&file);
     let latest = |camera: &str| {
         assert!(writer.flush(LONG));
         let mut facts = writer.facts().take().into_iter().map(|(_, facts)| facts);
@@ -141,13 +145,13 @@ fn a_failed_sync_makes_its_segments_suspect_for_good_and_no_other() {
     write_slowly(&writer, head("before", START), &small).unwrap();
     assert_eq!(latest("before").state, SegmentState::Closed);
     let mut segment = writer.open(head("front", START));
-    segment.write(file.slice(..ends[0])).unwrap();
+    segment.write(parts[0].clone()).unwrap();
     assert_eq!(latest("front").state, SegmentState::Open);
 
     thin.fill();
     // The medium has a little room left in blocks that it gave to the file system before.
-    let failed = (1..ends.len() - 3).find(|n| {
-        segment.write(file.slice(ends[n - 1]..ends[*n])).unwrap();
+    let failed = (1..parts.len() - 3).find(|n| {
+        segment.write(parts[*n].clone()).unwrap();
         latest("front").state == SegmentState::Suspect
     });
     let failed = failed.expect("no sync failed");
@@ -157,8 +161,8 @@ fn a_failed_sync_makes_its_segments_suspect_for_good_and_no_other() {
 
     // Another sync of the same file works now, and would lie; no other segment is the worse for it.
     thin.free();
-    segment.write(file.slice(ends[failed]..)).unwrap();
-    segment.close();
+    segment.write(joined(&parts[failed + 1..])).unwrap();
+    drop(segment);
     let facts = latest("front");
     assert_eq!((facts.state, facts.extent.bytes), (SegmentState::Suspect, file.len() as u64));
     assert!(matches!(*health.borrow(), Health::Failing { .. }), "its own success mends nothing");

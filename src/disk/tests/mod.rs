@@ -22,7 +22,10 @@ use crate::{
         camera::Profile,
         naming,
         reconcile::FoundFile,
-        segment::{Codec, Hash, SegmentFacts, SegmentHead, SegmentSink, SegmentState, SinkRefused, Source},
+        segment::{
+            Codec, Extent, Hash, SegmentBytes, SegmentFacts, SegmentHead, SegmentSink, SegmentState,
+            SinkRefused, Source,
+        },
     },
 };
 
@@ -77,6 +80,43 @@ fn fragment_ends(file: &[u8]) -> Vec<usize> {
     let all = borders(file);
     let next = all.iter().skip(1).map(|(at, _)| *at).chain([file.len()]);
     all.iter().zip(next).filter(|((_, kind), _)| kind == b"mdat").map(|(_, end)| end).collect()
+}
+
+/// A good file as a recorder hands it over. What follows the last fragment belongs to it.
+fn fragments(file: &Bytes) -> Vec<SegmentBytes> {
+    let mut ends = fragment_ends(file);
+    *ends.last_mut().unwrap() = file.len();
+    let mut counter = None;
+    let mut from = 0;
+    let mut made = Vec::new();
+    for end in ends {
+        for (kind, body) in boxes::children(&file[from..end]) {
+            match &kind {
+                b"moov" => counter = Some(boxes::Counter::new(boxes::Track::video(body).unwrap())),
+                b"moof" => counter.as_mut().unwrap().add(body).unwrap(),
+                _ => {}
+            }
+        }
+        let extent = counter.as_ref().unwrap().extent(end as u64);
+        made.push(SegmentBytes { chunks: vec![file.slice(from..end)], extent });
+        from = end;
+    }
+    made
+}
+
+/// Several fragments that follow each other, as one.
+fn joined(fragments: &[SegmentBytes]) -> SegmentBytes {
+    let chunks = fragments.iter().flat_map(|fragment| fragment.chunks.clone()).collect();
+    SegmentBytes { chunks, extent: fragments.last().unwrap().extent }
+}
+
+fn footage_fragments() -> Vec<SegmentBytes> {
+    fragments(&Bytes::from(whole(footage())))
+}
+
+/// Where the last of these fragments ends in the file.
+fn end(fragment: &SegmentBytes) -> usize {
+    fragment.extent.bytes as usize
 }
 
 /// Frames that ffprobe can read, or 0.
@@ -160,10 +200,10 @@ fn a_file_is_what_came_and_its_facts_are_what_ffprobe_sees() {
         let rig = Rig::new();
         let buffers = muxed(200, size, encoder);
         let mut segment = rig.writer.open(head("front", START));
-        for bytes in &buffers {
-            segment.write(bytes.clone()).unwrap();
+        for fragment in fragments(&Bytes::from(whole(&buffers))) {
+            segment.write(fragment).unwrap();
         }
-        segment.close();
+        drop(segment);
         let facts = rig.flushed();
         let [facts] = facts.as_slice() else { panic!("{facts:?}") };
         let file = fs::read(rig.at(&facts.path)).unwrap();
@@ -184,20 +224,22 @@ fn a_file_is_what_came_and_its_facts_are_what_ffprobe_sees() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn borders_of_buffers_mean_nothing(cuts in proptest::collection::vec(1usize..5_000, 1..60), small in 1usize..40) {
+    fn borders_of_chunks_mean_nothing(cuts in proptest::collection::vec(0usize..5_000, 1..60)) {
         let rig = Rig::new();
         let file = Bytes::from(whole(footage()));
         let mut segment = rig.writer.open(head("front", START));
-        // Tiny pieces over the headers, then the cuts in turn.
-        let sizes = std::iter::repeat_n(small, 60).chain(cuts.iter().copied().cycle());
-        let mut at = 0;
-        for size in sizes {
-            let end = (at + size).min(file.len());
-            segment.write(file.slice(at..end)).unwrap();
-            at = end;
-            if at == file.len() { break; }
+        let mut sizes = cuts.iter().copied().cycle();
+        for SegmentBytes { chunks, extent } in fragments(&file) {
+            let mut rest = chunks[0].clone();
+            let mut cut = Vec::new();
+            // More pieces than the kernel takes in one write.
+            while cut.len() < 2_000 && !rest.is_empty() {
+                cut.push(rest.split_to(sizes.next().unwrap().min(rest.len())));
+            }
+            cut.push(rest);
+            segment.write(SegmentBytes { chunks: cut, extent }).unwrap();
         }
-        segment.close();
+        drop(segment);
         let facts = rig.flushed();
         prop_assert_eq!(facts.len(), 1);
         prop_assert!(fs::read(rig.at(&facts[0].path)).unwrap() == file);
@@ -218,12 +260,6 @@ proptest! {
         if let Ok(measured) = measure(&volume, "x.mp4") {
             prop_assert!(measured.extent.bytes + measured.torn_bytes == file.len() as u64);
         }
-        let writer = VolumeWriter::start(volume, Limits::default()).unwrap();
-        let mut segment = writer.open(head("front", START));
-        let _ = segment.write(file.into());
-        drop(segment);
-        prop_assert!(writer.flush(LONG));
-        prop_assert_eq!(writer.queued_bytes(), 0);
     }
 }
 
@@ -294,29 +330,29 @@ fn other_files_are_not_ours() {
 fn a_file_appears_with_its_first_fragment_and_grows_by_whole_ones() {
     let rig = Rig::new();
     let file = Bytes::from(whole(footage()));
-    let ends = fragment_ends(&file);
+    let parts = fragments(&file);
     let mut segment = rig.writer.open(head("front", START));
-    segment.write(file.slice(..ends[0] - 1)).unwrap();
     assert_eq!(rig.flushed(), []);
     assert_eq!(rig.names("front"), [""; 0]);
     assert_eq!(rig.writer.last_written(&head("front", START).stream()), None);
 
     let before = Instant::now();
-    segment.write(file.slice(ends[0] - 1..ends[1] + 5)).unwrap();
-    let [facts] = rig.flushed().try_into().unwrap();
-    assert_eq!((facts.state, facts.extent.bytes, facts.hash), (SegmentState::Open, ends[1] as u64, None));
-    assert_eq!(fs::read(rig.at(&facts.path)).unwrap(), &file[..ends[1]]);
+    segment.write(parts[0].clone()).unwrap();
+    segment.write(parts[1].clone()).unwrap();
+    let facts = rig.flushed().pop().unwrap();
+    assert_eq!((facts.state, facts.extent, facts.hash), (SegmentState::Open, parts[1].extent, None));
+    assert_eq!(fs::read(rig.at(&facts.path)).unwrap(), &file[..end(&parts[1])]);
     rig.agrees(&facts);
     assert!(rig.writer.last_written(&head("front", START).stream()).unwrap() >= before);
     assert_eq!(rig.flushed(), [], "unchanged facts do not come again");
 
-    // Left without a close, in the middle of a fragment.
-    segment.write(file.slice(ends[1] + 5..ends[3] - 1)).unwrap();
+    // Left without a close.
+    segment.write(parts[2].clone()).unwrap();
     drop(segment);
     let [facts] = rig.flushed().try_into().unwrap();
-    assert_eq!((facts.state, facts.extent.bytes), (SegmentState::Closed, ends[2] as u64));
-    assert_eq!(fs::read(rig.at(&facts.path)).unwrap(), &file[..ends[2]]);
-    assert_eq!(facts.hash, Some(Hash(*blake3::hash(&file[..ends[2]]).as_bytes())));
+    assert_eq!((facts.state, facts.extent), (SegmentState::Closed, parts[2].extent));
+    assert_eq!(fs::read(rig.at(&facts.path)).unwrap(), &file[..end(&parts[2])]);
+    assert_eq!(facts.hash, Some(Hash(*blake3::hash(&file[..end(&parts[2])]).as_bytes())));
     rig.agrees(&facts);
     assert_eq!(rig.writer.queued_bytes(), 0);
 }
@@ -329,12 +365,12 @@ fn one_second_has_room_for_many_and_nothing_is_overwritten() {
     fs::write(rig.at(&second(1)), "somebody's").unwrap();
     fs::write(rig.at("front/.20261120_100000.mp4.part"), "left by a kill").unwrap();
     let mut open: Vec<_> = (0..3).map(|n| rig.writer.open(head("front", START.plus_us(n)))).collect();
-    for bytes in footage() {
+    for fragment in footage_fragments() {
         for segment in &mut open {
-            segment.write(bytes.clone()).unwrap();
+            segment.write(fragment.clone()).unwrap();
         }
     }
-    open.into_iter().for_each(|segment| segment.close());
+    drop(open);
     let facts = rig.flushed();
     let paths: Vec<_> = facts.iter().map(|facts| facts.path.clone()).collect();
     assert_eq!(paths, [second(0), second(2), second(3)]);
@@ -346,8 +382,11 @@ fn one_second_has_room_for_many_and_nothing_is_overwritten() {
 #[test]
 fn a_hanging_disk_costs_bounded_memory_and_delays_nobody() {
     let file = Bytes::from(whole(footage()));
-    let ends = fragment_ends(&file);
     let piece = 1_000;
+    let part = |from: usize| {
+        let extent = Extent { bytes: (from + piece) as u64, ..Extent::default() };
+        SegmentBytes { chunks: vec![file.slice(from..from + piece)], extent }
+    };
     let limits = Limits { camera_bytes: 40_000, total_bytes: 60_000 };
     let rig = Rig::with(limits);
     let hanging = rig.writer.hang();
@@ -355,11 +394,11 @@ fn a_hanging_disk_costs_bounded_memory_and_delays_nobody() {
     let fill = |camera: &str| {
         let mut segment = rig.writer.open(head(camera, START));
         let mut taken = 0;
-        while segment.write(file.slice(taken..taken + piece)).is_ok() {
+        while segment.write(part(taken)).is_ok() {
             taken += piece;
         }
         // Refused once is refused for good, even if there were room again.
-        assert_eq!(segment.write(file.slice(..1)), Err(SinkRefused));
+        assert_eq!(segment.write(part(0)), Err(SinkRefused));
         taken
     };
     let (front, yard, late) = (fill("front"), fill("yard"), fill("late"));
@@ -376,9 +415,8 @@ fn a_hanging_disk_costs_bounded_memory_and_delays_nobody() {
     assert_eq!(rig.writer.queued_bytes(), 0);
     assert_eq!(rig.health(), Health::Ok);
     for (facts, taken) in facts.iter().zip([front, yard]) {
-        let good = ends.iter().rfind(|end| **end <= taken).unwrap();
-        assert_eq!((facts.state, facts.extent.bytes), (SegmentState::Closed, *good as u64));
-        rig.agrees(facts);
+        assert_eq!((facts.state, facts.extent.bytes), (SegmentState::Closed, taken as u64));
+        assert_eq!(fs::read(rig.at(&facts.path)).unwrap(), &file[..taken]);
     }
     let _hanging = rig.writer.hang();
     assert!(!rig.writer.shutdown(Duration::from_millis(50)), "shutdown does not wait for a hanging disk");
@@ -389,8 +427,8 @@ fn what_is_written_late_is_in_hand_until_then_and_nothing_is_late_afterwards() {
     let rig = Rig::with(Limits::default());
     let hanging = rig.writer.hang();
     let mut segment = rig.writer.open(head("front", START));
-    segment.write(Bytes::from(whole(footage()))).unwrap();
-    segment.close();
+    segment.write(joined(&footage_fragments())).unwrap();
+    drop(segment);
     let path = "front/20261120_100000.mp4";
     assert!(rig.writer.has_in_hand(path) && !rig.writer.has_in_hand("front/20261120_100001.mp4"));
     drop(hanging);
@@ -432,13 +470,11 @@ impl Drop for Tmpfs {
 /// Writes the footage fragment by fragment, each on disk before the next is handed over, until it is refused.
 fn write_slowly(writer: &VolumeWriter, head: SegmentHead, file: &Bytes) -> Result<(), SinkRefused> {
     let mut segment = writer.open(head);
-    let mut from = 0;
-    for end in fragment_ends(file) {
-        segment.write(file.slice(from..end))?;
+    for fragment in fragments(file) {
+        segment.write(fragment)?;
         assert!(writer.flush(LONG));
-        from = end;
     }
-    segment.write(file.slice(from..)).map(|_| ())
+    Ok(())
 }
 
 #[test]
@@ -494,15 +530,15 @@ fn a_full_disk_ends_the_segment_at_a_whole_fragment_and_room_mends_it() {
 fn what_is_gone_is_not_claimed() {
     let rig = Rig::new();
     let file = Bytes::from(whole(footage()));
-    let ends = fragment_ends(&file);
+    let parts = fragments(&file);
     let mut segment = rig.writer.open(head("front", START));
-    segment.write(file.slice(..ends[0])).unwrap();
+    segment.write(parts[0].clone()).unwrap();
     let [facts] = rig.flushed().try_into().unwrap();
     fs::remove_dir_all(rig.at("front")).unwrap();
-    segment.write(file.slice(ends[0]..ends[1])).unwrap();
+    segment.write(parts[1].clone()).unwrap();
     let [lost] = rig.flushed().try_into().unwrap();
     assert_eq!((lost.state, &lost.path, lost.extent), (SegmentState::Lost, &facts.path, facts.extent));
-    assert_eq!(segment.write(file.slice(ends[1]..)), Err(SinkRefused));
+    assert_eq!(segment.write(joined(&parts[2..])), Err(SinkRefused));
     // The directory comes back with the next segment.
     write_slowly(&rig.writer, head("front", START), &file).unwrap();
     rig.agrees(&rig.flushed()[0]);
@@ -510,60 +546,57 @@ fn what_is_gone_is_not_claimed() {
 
     fs::remove_dir_all(rig.dir.path()).unwrap();
     let mut segment = rig.writer.open(head("yard", START));
-    segment.write(file.clone()).unwrap();
+    segment.write(joined(&parts)).unwrap();
     assert_eq!(rig.flushed(), []);
-    assert_eq!(segment.write(file), Err(SinkRefused));
+    assert_eq!(segment.write(joined(&parts)), Err(SinkRefused));
     assert!(matches!(rig.health(), Health::Failing { .. }));
 }
 
 #[test]
-fn one_cameras_nonsense_is_not_the_others() {
+fn a_panic_over_one_camera_costs_no_other() {
     let rig = Rig::new();
     let file = Bytes::from(whole(footage()));
-    let ends = fragment_ends(&file);
+    let parts = fragments(&file);
     let mut good = rig.writer.open(head("front", START));
     let mut panics = rig.writer.open(head("yard", START));
-    let mut garbage = rig.writer.open(head("gate", START));
-    good.write(file.slice(..ends[0])).unwrap();
-    panics.write(file.slice(..ends[0])).unwrap();
-    garbage.write(Bytes::from_static(b"\0\0\0\x00mdat and so on")).unwrap();
+    good.write(parts[0].clone()).unwrap();
+    panics.write(parts[0].clone()).unwrap();
     let keys: HashSet<_> = {
         assert!(rig.writer.flush(LONG));
         let facts = rig.writer.facts().take();
         facts.iter().filter(|(_, facts)| facts.head.camera.as_str() == "yard").map(|(key, _)| *key).collect()
     };
     keys.iter().for_each(|key| rig.writer.panic_at(*key));
-    good.write(file.slice(ends[0]..)).unwrap();
-    good.close();
+    good.write(joined(&parts[1..])).unwrap();
+    drop(good);
     let facts = rig.flushed();
-    assert_eq!(panics.write(file.slice(ends[0]..)), Err(SinkRefused));
-    assert_eq!(garbage.write(file.slice(..ends[0])), Err(SinkRefused));
+    assert_eq!(panics.write(joined(&parts[1..])), Err(SinkRefused));
     let states: Vec<_> =
         facts.iter().map(|facts| (facts.path.as_str(), facts.state, facts.extent.bytes)).collect();
     assert_eq!(
         states,
         [
             ("front/20261120_100000.mp4", SegmentState::Closed, file.len() as u64),
-            ("yard/20261120_100000.mp4", SegmentState::Closed, ends[0] as u64),
+            ("yard/20261120_100000.mp4", SegmentState::Closed, parts[0].extent.bytes),
         ]
     );
     assert_eq!(rig.health(), Health::Ok, "no fault of the disk");
-    assert_eq!((rig.names("gate"), rig.writer.queued_bytes()), (Vec::new(), 0));
+    assert_eq!(rig.writer.queued_bytes(), 0);
 }
 
 #[test]
 fn shutdown_ends_what_is_open_and_takes_nothing_more() {
     let rig = Rig::new();
     let file = Bytes::from(whole(footage()));
-    let ends = fragment_ends(&file);
+    let parts = fragments(&file);
     let mut segment = rig.writer.open(head("front", START));
-    segment.write(file.slice(..ends[2] + 10)).unwrap();
+    segment.write(joined(&parts[..3])).unwrap();
     assert!(rig.writer.shutdown(LONG));
-    assert_eq!(segment.write(file.slice(ends[2] + 10..)), Err(SinkRefused));
+    assert_eq!(segment.write(joined(&parts[3..])), Err(SinkRefused));
     drop(segment);
     let [(_, facts)] = rig.writer.facts().take().try_into().unwrap();
-    assert_eq!((facts.state, facts.extent.bytes), (SegmentState::Closed, ends[2] as u64));
-    assert_eq!(rig.writer.open(head("front", START)).write(file), Err(SinkRefused));
+    assert_eq!((facts.state, facts.extent.bytes), (SegmentState::Closed, parts[2].extent.bytes));
+    assert_eq!(rig.writer.open(head("front", START)).write(joined(&parts)), Err(SinkRefused));
     assert!(!rig.writer.flush(Duration::from_millis(50)));
     assert_eq!(rig.writer.queued_bytes(), 0);
 }
@@ -580,8 +613,8 @@ async fn a_slow_index_gets_the_latest_facts_of_each_segment() {
     });
     for n in 0..3 {
         let mut segment = rig.writer.open(head("front", START.plus_us(n * 1_000_000)));
-        for bytes in footage() {
-            segment.write(bytes.clone()).unwrap();
+        for fragment in footage_fragments() {
+            segment.write(fragment).unwrap();
         }
     }
     assert!(tokio::time::timeout(LONG, waiting).await.unwrap().unwrap() >= 1);

@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     Passing, Placing, RunClock, Shared, Wanted, lock,
-    pump::Pump,
-    stretch::{Branch, Order, TimedUnit, Tracks},
+    mux_queue::MuxQueue,
+    muxer_run::{MuxerControl, Order, TimedUnit, Tracks},
 };
 use crate::{
     base::WallUs,
@@ -21,21 +21,26 @@ use crate::{
         reorder::Depth,
         unit::{AccessUnit, VideoFormat},
     },
+    mp4,
 };
 
 /// After so many frames, or so long after the first keyframe, it is known how deep the stream reorders.
 const FRAMES_TO_SETTLE: u32 = 5;
 const SETTLE_WITHIN: Duration = Duration::from_millis(300);
-/// Recording waits so long for sound that the camera announced; what comes later begins another stretch.
+/// Recording waits so long for sound that the camera announced; what comes later begins another muxer run.
 const SOUND_WITHIN: Duration = Duration::from_millis(700);
 /// So many frames of a replay wait until it is known where they belong, and so many bytes: sender reports come every five
 /// seconds or so (RFC 3550, 6.2).
 const HELD_MAX: usize = 400;
 const HELD_BYTES_MAX: usize = 32 << 20;
-/// The camera's clock is looked at with every so manieth frame.
+/// The camera's clock is looked at with one of so many frames.
 const CLOCK_EVERY: u32 = 16;
 /// RTP times that went on by so much more or less than the run did have jumped.
 const RTP_JUMP_US: i64 = 1_000_000;
+/// Frames are handed over so much at a time, in nanoseconds: what a fragment holds.
+const BATCH_NS: i64 = mp4::FRAGMENT_NS;
+/// The frames of the first second of a segment are handed over one by one, so that it is soon on the disk and listed.
+const YOUNG_NS: i64 = 1_000_000_000;
 /// Sound is kept so much longer than pictures, because orders may wait.
 const SOUND_MARGIN_NS: i64 = 2_000_000_000;
 
@@ -62,13 +67,18 @@ pub(super) struct FrameIntake {
     /// Frames of a replay that wait until it is known where they belong.
     held: Vec<AccessUnit>,
     /// `None` once it is finished.
-    pump: Option<Pump>,
+    queue: Option<MuxQueue>,
+    /// When the segment began that is recorded, and when frames were handed over last, on the run's timeline.
+    segment_from_ns: Option<i64>,
+    handed_over_ns: i64,
 }
 
 impl FrameIntake {
     pub(super) fn new(shared: Arc<Shared>) -> Result<Self, Error> {
         Ok(Self {
-            pump: Some(Pump::start(Branch::new(shared.clone()))?),
+            queue: Some(MuxQueue::start(MuxerControl::new(shared.clone()))?),
+            segment_from_ns: None,
+            handed_over_ns: 0,
             shared,
             pace: Pace::default(),
             begun: None,
@@ -132,7 +142,7 @@ impl FrameIntake {
     /// Takes a frame: a live one, or one of a replay that was taken `at` this time.
     fn take(&mut self, unit: AccessUnit, at: Option<WallUs>) {
         let (key, now) = (unit.key, unit.arrived);
-        if self.pump.is_none() {
+        if self.queue.is_none() {
             return;
         }
         self.note_format(&unit.format);
@@ -229,8 +239,8 @@ impl FrameIntake {
         }
     }
 
-    /// Gives out what is still to be recorded, and takes no more frames. The thread that is left has to be finished.
-    pub(super) fn finish(&mut self) -> Option<Pump> {
+    /// Gives out what is still to be recorded, and takes no more frames. The queue that is left has to be finished.
+    pub(super) fn finish(&mut self) -> Option<MuxQueue> {
         if let Some(placing) = self.shared.settings.placing.clone() {
             self.replay(&*placing);
         }
@@ -238,7 +248,7 @@ impl FrameIntake {
         self.gate.finish(&rules, &mut self.steps);
         self.shared.settings.memory.changed(kept, self.gate.bytes());
         self.go_on();
-        self.pump.take()
+        self.queue.take()
     }
 
     /// Where on the timeline a frame is to be shown.
@@ -271,19 +281,29 @@ impl FrameIntake {
         for step in self.steps.drain(..) {
             if matches!(step, Step::Begin | Step::Cut) {
                 self.shared.cut_now.store(false, Relaxed);
+                self.segment_from_ns = None;
             }
-            let order = match step {
-                Step::Begin => Order::Begin(self.tracks.clone(), self.interval_ns.unwrap_or_default()),
-                Step::Cut => Order::Cut,
+            let (order, at_once) = match step {
+                Step::Begin => {
+                    (Order::Begin(self.tracks.clone(), self.interval_ns.unwrap_or_default()), false)
+                }
+                Step::Cut => (Order::Cut, false),
                 Step::Pass(unit) => {
-                    let end_ns = unit.at_ns.saturating_add(self.interval_ns.unwrap_or_default());
+                    let at_ns = unit.at_ns;
+                    let end_ns = at_ns.saturating_add(self.interval_ns.unwrap_or_default());
                     let end = self.shared.wall(end_ns);
                     self.shared.settings.reached.set(end);
-                    Order::Pass(unit)
+                    let from_ns = *self.segment_from_ns.get_or_insert(at_ns);
+                    let is_young = (at_ns - from_ns).abs() < YOUNG_NS;
+                    let at_once = is_young || (at_ns - self.handed_over_ns).abs() >= BATCH_NS;
+                    if at_once {
+                        self.handed_over_ns = at_ns;
+                    }
+                    (Order::Frame(unit), at_once)
                 }
-                Step::End => Order::End,
+                Step::End => (Order::End, true),
             };
-            if !self.pump.as_mut().is_none_or(|pump| pump.order(order)) {
+            if !self.queue.as_ref().is_none_or(|queue| queue.push(order, at_once)) {
                 self.shared.dropped.fetch_add(1, Relaxed);
                 self.shared.failures.fetch_add(1, Relaxed);
             }

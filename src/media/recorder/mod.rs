@@ -1,16 +1,18 @@
-//! The record branch: splitmuxsink, made to let every frame go at once, cut where we say, and write nowhere itself.
+//! The record branch: splitmuxsink, made to let every frame go at once, to cut where we say, and to write nowhere itself.
 //!
-//! - `intake` takes every frame from the source, puts it onto the run's timeline, and asks the gate what goes on;
-//! - `pump` carries out what the gate says, in a thread of its own;
-//! - `stretch` is one recording without a break: a splitmuxsink that is given frame after frame, and told to cut;
-//! - behind each muxer stands an `appsink`, which cannot seek: the muxer only appends, and the same bytes go to whoever
-//!   keeps them. Nothing here does I/O.
+//! - `intake` takes every frame from the source, puts it onto the run's timeline, and asks the gate what is recorded;
+//! - `mux_queue` hands what is recorded to the thread of the branch, half a second at a time;
+//! - `muxer_run` is one recording without a break: a splitmuxsink that is given frame after frame, and told to cut;
+//! - `muxer` is the muxer inside it, an element of our own; `segments` makes the fragments of its frames and of the sound
+//!   beside them, and hands them to the volumes. Nothing here does I/O.
 //!
 //! See ARCHITECTURE.md, "The record branch".
 
 mod intake;
-mod pump;
-mod stretch;
+mod mux_queue;
+mod muxer;
+mod muxer_run;
+mod segments;
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +20,7 @@ mod tests;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -45,9 +47,7 @@ use crate::{
     },
 };
 use intake::FrameIntake;
-
-/// A segment with sound ends within this, or keeps its whole fragments alone.
-const SOUND_ENDS_WITHIN: Duration = Duration::from_millis(1500);
+use segments::InFlight;
 
 /// What a recording is for.
 #[derive(Clone, Debug)]
@@ -121,6 +121,10 @@ impl Lookers {
     /// Whether both are the same stream's.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn are_any(&self) -> bool {
+        !lock(&self.0).is_empty()
     }
 
     fn pass(&self, passing: &Passing<'_>) {
@@ -298,48 +302,20 @@ struct Shared {
     run: u64,
     pre_roll_ms: AtomicU64,
     pre_roll_short: AtomicBool,
-    /// How often a stretch failed; each is followed by another.
+    /// How many muxer runs failed; each is followed by another.
     failures: AtomicU32,
     zero: Zero,
     /// Set with the first frame.
     anchor: Mutex<Option<Anchor>>,
     /// The time of the first frame of a replay.
     placed: Mutex<Option<WallUs>>,
-    /// Stretches that have not ended yet.
-    open: Mutex<Vec<Arc<Inside>>>,
+    /// Of the muxer runs that have not ended yet.
+    open: Mutex<Vec<Arc<InFlight>>>,
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-/// What is inside a stretch, and a bell for when that changes.
-#[derive(Debug, Default)]
-struct Inside(Mutex<Held>, Condvar);
-
-#[derive(Debug, Default)]
-struct Held {
-    /// Segments that are open.
-    segments: usize,
-    /// Frames on their way to a muxer. At a cut one segment may have ended before the first frame of the next has
-    /// come so far.
-    frames: usize,
-}
-
-impl Inside {
-    fn change(&self, change: impl FnOnce(&mut Held)) {
-        change(&mut lock(&self.0));
-        self.1.notify_all();
-    }
-
-    /// Waits until nothing is inside; `false` if something still was at `deadline`.
-    fn empty_by(&self, deadline: Instant) -> bool {
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let held = self.1.wait_timeout_while(lock(&self.0), left, |held| held.segments + held.frames > 0);
-        let (held, _) = held.unwrap_or_else(PoisonError::into_inner);
-        held.segments + held.frames == 0
     }
 }
 
@@ -375,6 +351,11 @@ impl Recorder {
     /// Takes a picture, in the thread of its source. Gives the time after which the source should read on.
     pub fn video(&self, unit: AccessUnit) -> Duration {
         lock(&self.intake).frame(unit)
+    }
+
+    /// Whether somebody looks at the pictures as they come.
+    pub fn is_watched(&self) -> bool {
+        self.shared.settings.lookers.are_any()
     }
 
     /// Sound of this encoding is to come, and to be recorded with the pictures.
@@ -416,17 +397,10 @@ impl Recorder {
     /// Finishes the open segment. Blocks, at most until `deadline`; `false` if it was still open then.
     pub fn finish(&self, deadline: Instant) -> bool {
         // Not under the lock: the thread of the source, which serves other cameras as well, may bring a frame meanwhile.
-        let pump = lock(&self.intake).finish();
-        let sound = self.shared.sound.get();
-        let release = || sound.iter().for_each(|sound| sound.release());
-        let ordered = pump.is_none_or(|pump| pump.finish(deadline, release));
+        let queue = lock(&self.intake).finish();
+        let carried_out = queue.is_none_or(|queue| queue.finish(deadline));
         let open = std::mem::take(&mut *lock(&self.shared.open));
-        // Just after a cut, splitmuxsink 1.22 may wait for sound that never comes.
-        let deadline = match sound {
-            Some(_) => deadline.min(Instant::now() + SOUND_ENDS_WITHIN),
-            None => deadline,
-        };
-        ordered && open.iter().all(|inside| inside.empty_by(deadline))
+        carried_out && open.iter().all(|in_flight| in_flight.is_empty_by(deadline))
     }
 
     /// Stops the pipelines; what was not finished keeps its whole fragments. Blocks for as long as that takes.
@@ -462,9 +436,14 @@ impl Shared {
         let text = self.texts.pipeline(purpose, &[])?;
         let pattern = text::named(&text, purpose, "segments")?;
         text.remove(&pattern).map_err(|_| Error::Refused("take the record branch out of its text"))?;
-        for (property, value) in
-            [("sink-factory", "appsink"), ("max-size-time", "0"), ("max-size-bytes", "0")]
-        {
+        let muxer = muxer::factory().ok_or(Error::Refused("make the muxer known"))?;
+        pattern.set_property("muxer-properties", None::<gst::Structure>);
+        for (property, value) in [
+            ("muxer-factory", muxer),
+            ("sink-factory", "fakesink"),
+            ("max-size-time", "0"),
+            ("max-size-bytes", "0"),
+        ] {
             text::set(&pattern, property, value)?;
         }
         let pipeline = gst::Pipeline::new();

@@ -8,7 +8,7 @@ use gstreamer_app::AppSink;
 use super::*;
 use crate::media::units;
 use crate::model::{
-    segment::{Next, SegmentHead, SegmentWrite, SinkRefused},
+    segment::{Next, SegmentBytes, SegmentHead, SegmentWrite, SinkRefused},
     unit::{AudioFormat, VideoFormat},
 };
 
@@ -30,15 +30,20 @@ impl SegmentSink for Shelf {
 }
 
 impl SegmentWrite for Item {
-    fn write(&mut self, bytes: Bytes) -> Result<Next, SinkRefused> {
+    fn write(&mut self, fragment: SegmentBytes) -> Result<Next, SinkRefused> {
         if self.2 {
             return Err(SinkRefused);
         }
-        lock(&self.0).get_mut(&self.1).unwrap().1.extend_from_slice(&bytes);
+        let mut kept = lock(&self.0);
+        let file = &mut kept.get_mut(&self.1).unwrap().1;
+        fragment.chunks.iter().for_each(|chunk| file.extend_from_slice(chunk));
+        assert_eq!(file.len() as u64, fragment.extent.bytes);
         Ok(Next::Go)
     }
+}
 
-    fn close(self: Box<Self>) {
+impl Drop for Item {
+    fn drop(&mut self) {
         lock(&self.0).get_mut(&self.1).unwrap().2 = true;
     }
 }
