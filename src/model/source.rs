@@ -73,6 +73,9 @@ pub trait UnitSink: Send + Sync {
     /// Takes sound.
     fn audio(&self, unit: AudioUnit);
 
+    /// Whether somebody looks at the pictures as they come. If not, a source may let some of them wait and read them at once.
+    fn is_watched(&self) -> bool;
+
     /// Takes an event.
     fn event(&self, event: SourceEvent);
 }

@@ -70,6 +70,10 @@ impl UnitSink for Intake {
         }
     }
 
+    fn is_watched(&self) -> bool {
+        self.recorder.as_ref().is_some_and(Recorder::is_watched)
+    }
+
     fn event(&self, event: SourceEvent) {
         if let (SourceEvent::Described(description), Some(recorder)) = (&event, &self.recorder)
             && let Some(codec) = description.audio

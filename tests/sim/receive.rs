@@ -59,6 +59,10 @@ impl UnitSink for Counter {
 
     fn audio(&self, _: AudioUnit) {}
 
+    fn is_watched(&self) -> bool {
+        false
+    }
+
     fn event(&self, event: SourceEvent) {
         if let SourceEvent::Lost(error) = event {
             // Later reports repeat it in other words.

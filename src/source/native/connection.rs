@@ -3,14 +3,16 @@
 use std::{
     cell::RefCell,
     io,
-    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use futures_util::future::select_all;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::{Quirks, Shared, Status, TakeOver, tls::Failure, udp::Pair, wire::Wire};
+use super::{
+    Quirks, Shared, Status, TakeOver, Thread, Ticks, ticks::Reading, tls::Failure, udp::Pair, wire::Wire,
+};
 use crate::{
     media::bus,
     model::{
@@ -21,17 +23,22 @@ use crate::{
     rtsp::session::{Output, Session, SessionError, SessionSettings},
 };
 
-/// A stream is read so often: about one picture at a time.
-const READ_EVERY: Duration = Duration::from_millis(40);
 /// The first pictures tell where the timeline begins, so they are read sooner.
 const READ_FIRST_EVERY: Duration = Duration::from_millis(5);
 /// The length of that time, from the first frame on.
 const FIRST: Duration = Duration::from_secs(1);
-/// A stream that sent nothing lately is read less often, down to this.
-const READ_IDLE_EVERY: Duration = Duration::from_millis(200);
-/// More bytes than this in one reading: the camera has more to send than it can while it waits for us.
-const BURST_BYTES: usize = 48 * 1024;
+/// A stream of which a reading brings at most this part of the room in the kernel is read seldom: the camera must never have to wait for
+/// us with a picture. The kernel makes more room as more comes.
+const READ_SELDOM_PART: usize = 8;
+/// More than this part of the room in one reading: the camera may have more to send than it can.
+const BURST_PART: usize = 4;
 const READ_BURST_EVERY: Duration = Duration::from_millis(2);
+/// How fast the largest reading is forgotten: by this part with each.
+const PEAK_DECAY: usize = 32;
+/// A stream that sent nothing lately is read less often, at one of so many moments at least.
+const READ_IDLE_EVERY: u32 = 2;
+/// A reading of so much that did not fill its room took all there was.
+const READ_ALL_BYTES: usize = 4096;
 /// Datagrams that follow each other closely are read together.
 const DATAGRAMS_WITHIN: Duration = Duration::from_millis(2);
 /// One reading takes at most so many bytes; other cameras wait meanwhile.
@@ -59,6 +66,7 @@ pub(super) struct Connection {
     take_over: Option<TakeOver>,
     shared: Arc<Shared>,
     quirks: Quirks,
+    ticks: Arc<Ticks>,
     session: Session,
     wire: Option<Wire>,
     /// By track.
@@ -72,6 +80,9 @@ pub(super) struct Connection {
     /// Whether the last reading brought a burst, or nothing how many times in a row.
     burst: bool,
     empty: u32,
+    reading: Reading,
+    /// The most bytes that a reading brought lately.
+    peak: usize,
     /// The sink asked not to be given more for so long.
     pause: Duration,
     over: bool,
@@ -83,9 +94,10 @@ impl Connection {
         sink: Arc<dyn UnitSink>,
         take_over: Option<TakeOver>,
         shared: Arc<Shared>,
-        quirks: Quirks,
+        thread: &Thread,
     ) -> Self {
         let replay = if let Play::OnvifReplay(range) = settings.play { Some(range) } else { None };
+        let (quirks, ticks) = (thread.quirks.clone(), thread.ticks.clone());
         let quirk = quirks.of(&settings.url);
         let play_by = Instant::now() + settings.answer_within();
         let session = Session::new(
@@ -110,6 +122,7 @@ impl Connection {
             take_over,
             shared,
             quirks,
+            ticks,
             session,
             wire: None,
             pairs: Vec::new(),
@@ -118,6 +131,8 @@ impl Connection {
             first: None,
             burst: false,
             empty: 0,
+            reading: Reading::Often,
+            peak: 0,
             pause: Duration::ZERO,
             over: false,
         }
@@ -261,6 +276,30 @@ impl Connection {
 
     /// Waits until something is to be read or to be done.
     async fn wait(&mut self) {
+        let polled = self.wire.is_some() && self.pairs.is_empty();
+        let Some(first) = self.first.filter(|_| polled) else { return self.wait_for_bytes().await };
+        let sooner = match () {
+            () if self.burst => READ_BURST_EVERY,
+            () if first.elapsed() < FIRST => READ_FIRST_EVERY,
+            () => Duration::ZERO,
+        };
+        let pause = self.pause.max(sooner);
+        let read = async {
+            if !pause.is_zero() {
+                return sleep(pause).await;
+            }
+            // What else is due is seen at the same moments.
+            for _ in 0..(self.empty / 4).clamp(1, READ_IDLE_EVERY) {
+                self.ticks.next(self.reading).await;
+            }
+        };
+        tokio::select! {
+            () = self.shared.wake.notified() => {}
+            () = read => {}
+        }
+    }
+
+    async fn wait_for_bytes(&mut self) {
         let due = self.session.next_timeout().into_iter().chain(self.play_by).min();
         let due = async {
             match due {
@@ -268,26 +307,18 @@ impl Connection {
                 None => std::future::pending().await,
             }
         };
-        let polled = self.first.is_some() && self.pairs.is_empty();
-        let next_reading = polled.then(|| self.next_reading(Instant::now()));
         let Self { wire, pairs, .. } = &*self;
         let read = async {
-            match (wire, next_reading) {
-                (Some(_), Some(next_reading)) => sleep_until(next_reading.into()).await,
-                (Some(wire), None) => {
-                    let datagrams = pairs.iter().flatten().map(|pair| Box::pin(pair.readable()));
-                    let datagrams: Vec<_> = datagrams.collect();
-                    if datagrams.is_empty() {
-                        // An error comes back from the reading.
-                        let _ = wire.readable().await;
-                    } else {
-                        tokio::select! {
-                            _ = wire.readable() => {}
-                            _ = select_all(datagrams) => sleep(DATAGRAMS_WITHIN).await,
-                        }
-                    }
+            let Some(wire) = wire else { return std::future::pending().await };
+            let datagrams: Vec<_> = pairs.iter().flatten().map(|pair| Box::pin(pair.readable())).collect();
+            if datagrams.is_empty() {
+                // An error comes back from the reading.
+                let _ = wire.readable().await;
+            } else {
+                tokio::select! {
+                    _ = wire.readable() => {}
+                    _ = select_all(datagrams) => sleep(DATAGRAMS_WITHIN).await,
                 }
-                (None, _) => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -295,24 +326,6 @@ impl Connection {
             () = due => {}
             () = read => {}
         }
-    }
-
-    /// When a stream is to be read again. All streams are read at the same moments, so that the thread wakes once for all of them.
-    fn next_reading(&self, now: Instant) -> Instant {
-        static EPOCH: OnceLock<Instant> = OnceLock::new();
-        let early = self.first.is_some_and(|first| now - first < FIRST);
-        let every = match () {
-            () if self.burst => READ_BURST_EVERY,
-            () if early => READ_FIRST_EVERY,
-            () => (READ_EVERY * (1 + self.empty / 4)).min(READ_IDLE_EVERY),
-        };
-        let after = self.pause.max(if self.burst || early { every } else { Duration::ZERO });
-        if after > Duration::ZERO {
-            return now + after;
-        }
-        let passed = (now - *EPOCH.get_or_init(|| now)).as_micros();
-        let into = passed % every.as_micros();
-        now + every - Duration::from_micros(u64::try_from(into).unwrap_or_default())
     }
 
     /// Reads what is there, from all sockets.
@@ -326,8 +339,12 @@ impl Connection {
         self.session.flush(Instant::now());
         match read {
             Ok(bytes) => {
-                self.burst = bytes >= BURST_BYTES;
+                let room = self.wire.as_ref().map_or(0, Wire::room);
+                self.burst = bytes > room / BURST_PART;
                 self.empty = if bytes == 0 { self.empty.saturating_add(1) } else { 0 };
+                self.peak = bytes.max(self.peak - self.peak / PEAK_DECAY);
+                let is_often = self.peak > room / READ_SELDOM_PART || self.sink.is_watched();
+                self.reading = if is_often { Reading::Often } else { Reading::Seldom };
             }
             Err(error) => {
                 self.wire = None;
@@ -359,13 +376,15 @@ impl Connection {
             match wire.read(free) {
                 Ok(0) => break Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => {
+                    // A little may be what the kernel had before the rest came; TLS gives out one record at a time.
+                    let is_all = !wire.is_tls() && (READ_ALL_BYTES..free.len()).contains(&read);
                     (filled, total) = (filled + read, total + read);
                     let came = scratch.get(..filled).unwrap_or_default();
                     let used = self.session.input(came, Instant::now()).min(filled);
                     scratch.copy_within(used..filled, 0);
                     filled -= used;
                     let most = if self.first.is_some() { READING_BYTES } else { READING_BYTES_BEFORE };
-                    if total >= most {
+                    if total >= most || is_all {
                         break Ok(total);
                     }
                 }

@@ -2,6 +2,7 @@
 //! read when some tens of milliseconds have passed, not once for each packet, and a picture is handed on once.
 
 mod connection;
+mod ticks;
 mod tls;
 mod udp;
 mod wire;
@@ -25,6 +26,7 @@ use crate::{
     rtsp::session::KeepAliveMethod,
 };
 use connection::Connection;
+use ticks::Ticks;
 
 /// A stop waits at most so long for the camera to take leave.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -39,6 +41,7 @@ pub(super) struct Receiver(Arc<Thread>);
 struct Thread {
     runtime: tokio::runtime::Handle,
     end: Arc<Notify>,
+    ticks: Arc<Ticks>,
     quirks: Quirks,
 }
 
@@ -99,9 +102,10 @@ impl Receiver {
     pub(super) fn start() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (handle, end) = (runtime.handle().clone(), Arc::new(Notify::new()));
-        let ended = end.clone();
+        let (ended, ticks) = (end.clone(), Arc::new(Ticks::default()));
+        runtime.spawn(ticks.clone().run());
         thread::Builder::new().name("receive".into()).spawn(move || runtime.block_on(ended.notified()))?;
-        Ok(Self(Arc::new(Thread { runtime: handle, end, quirks: Quirks::default() })))
+        Ok(Self(Arc::new(Thread { runtime: handle, end, ticks, quirks: Quirks::default() })))
     }
 }
 
@@ -140,8 +144,7 @@ impl NativeSource {
         take_over: Option<TakeOver>,
     ) -> Self {
         let shared = Arc::new(Shared::default());
-        let connection =
-            Connection::new(settings, sink, take_over, shared.clone(), receiver.0.quirks.clone());
+        let connection = Connection::new(settings, sink, take_over, shared.clone(), &receiver.0);
         let ending = Ending(shared.clone());
         receiver.0.runtime.spawn(async move {
             let _ending = ending;

@@ -124,6 +124,20 @@ impl Wire {
         }
     }
 
+    /// Whether what is read was encrypted.
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// What the kernel keeps of what the camera sends, in bytes with its own overhead: at least half of it is what the camera sent.
+    pub(super) fn room(&self) -> usize {
+        let room = match &self.socket {
+            Socket::Watched(stream) => rustix::net::sockopt::socket_recv_buffer_size(stream),
+            Socket::Polled(stream) => rustix::net::sockopt::socket_recv_buffer_size(stream),
+        };
+        room.unwrap_or(0)
+    }
+
     /// From now on the runtime does not watch the socket any more.
     pub(super) fn poll_from_now_on(self) -> io::Result<Self> {
         let socket = match self.socket {
