@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{
     Outlet, Packet, h264, h265,
@@ -45,6 +45,10 @@ const LENGTH: usize = 4;
 const MAX_PICTURE_BYTES: usize = 32 << 20;
 /// NAL units before a slice that are kept.
 const MAX_PREFIX_BYTES: usize = 1 << 20;
+/// Pictures share buffers of this size, which are freed with the last of them: the allocator is asked twice a second, not for each.
+const BUFFER_BYTES: usize = 256 << 10;
+/// A NAL unit begins in another buffer if this one has less room.
+const BUFFER_LEFT_BYTES: usize = 4 << 10;
 /// A picture is taken for complete after this much silence,
 const SILENCE: Duration = Duration::from_millis(100);
 /// or after this much, if its marker is missing and others had one.
@@ -129,7 +133,7 @@ pub(in crate::rtsp) struct PictureBuilder {
     marked_keys: bool,
     plain_intra: u32,
     sets: ParameterSets,
-    buffer: Vec<u8>,
+    buffer: BytesMut,
     picture_end: usize,
     picture: Option<Picture>,
     prefix: Prefix,
@@ -147,8 +151,6 @@ pub(in crate::rtsp) struct PictureBuilder {
     distrusts_silence: bool,
     /// RTP timestamp of the picture that ends a replay.
     terminal: Option<u32>,
-    /// Size of the buffer to begin with: that of large pictures of late.
-    expected_bytes: usize,
     damaged_units: u64,
 }
 
@@ -160,7 +162,7 @@ impl PictureBuilder {
             marked_keys: false,
             plain_intra: 0,
             sets: ParameterSets::new(codec),
-            buffer: Vec::new(),
+            buffer: BytesMut::new(),
             picture_end: 0,
             picture: None,
             prefix: Prefix::default(),
@@ -173,7 +175,6 @@ impl PictureBuilder {
             delivered_early: None,
             distrusts_silence: false,
             terminal: None,
-            expected_bytes: 4096,
             damaged_units: 0,
         };
         let mut nothing = Vec::new();
@@ -290,7 +291,7 @@ impl PictureBuilder {
     }
 
     fn clear(&mut self) {
-        self.buffer = Vec::new();
+        self.buffer = BytesMut::new();
         self.picture_end = 0;
         self.picture = None;
         self.nal = None;
@@ -434,27 +435,26 @@ impl PictureBuilder {
     }
 
     /// Takes the picture out of the buffer.
-    fn split_buffer(&mut self) -> Vec<u8> {
-        let end = std::mem::take(&mut self.picture_end);
-        let rest = self.buffer.get(end..).unwrap_or(&[]);
-        let mut after = Vec::new();
-        if !rest.is_empty() {
-            after.reserve(self.expected_bytes.max(rest.len()));
-            after.extend_from_slice(rest);
-        }
-        let mut data = std::mem::replace(&mut self.buffer, after);
-        data.truncate(end);
+    fn split_buffer(&mut self) -> Bytes {
+        let end = std::mem::take(&mut self.picture_end).min(self.buffer.len());
+        let data = if end <= BUFFER_BYTES {
+            self.buffer.split_to(end).freeze()
+        } else {
+            // A buffer that had to grow for one picture is up to twice as large.
+            let data = Bytes::copy_from_slice(self.buffer.get(..end).unwrap_or_default());
+            self.buffer = BytesMut::from(self.buffer.get(end..).unwrap_or_default());
+            data
+        };
         if let Some(nal) = &mut self.nal {
             nal.start -= end.min(nal.start);
         }
         self.prefix.changed.iter_mut().for_each(|(at, _)| *at -= end.min(*at));
-        self.expected_bytes = data.len().max(self.expected_bytes - self.expected_bytes / 8);
         data
     }
 
     fn deliver(
         &mut self,
-        mut data: Vec<u8>,
+        mut data: Bytes,
         picture: &Picture,
         format: &Arc<VideoFormat>,
         to: &mut Outlet<'_>,
@@ -474,15 +474,14 @@ impl PictureBuilder {
             return;
         }
         if !key && !picture.changed.is_empty() {
-            data = with_sets(&data, &picture.changed);
+            data = with_sets(&data, &picture.changed).into();
         }
         let camera_time = match to.clock {
             Some(clock) => clock.time(picture.time),
             None => picture.replay_time,
         };
         to.out.push(TrackOutput::Video(AccessUnit {
-            // Gives unused capacity back in place.
-            data: Bytes::from(data.into_boxed_slice()),
+            data,
             key,
             rtp_time: Some(picture.time),
             camera_time,

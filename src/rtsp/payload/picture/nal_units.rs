@@ -1,6 +1,9 @@
 //! The NAL units of a [`PictureBuilder`]: from the parts of packets into its buffer.
 
-use super::{Fragment, LENGTH, MAX_PICTURE_BYTES, MAX_PREFIX_BYTES, OpenNal, PictureBuilder};
+use super::{
+    BUFFER_BYTES, BUFFER_LEFT_BYTES, Fragment, LENGTH, MAX_PICTURE_BYTES, MAX_PREFIX_BYTES, OpenNal,
+    PictureBuilder,
+};
 use crate::{
     model::segment::Codec,
     rtsp::{
@@ -80,12 +83,12 @@ impl PictureBuilder {
     }
 
     fn begin_nal(&mut self) {
-        if self.buffer.capacity() == 0 {
-            self.buffer.reserve(self.expected_bytes);
+        if self.buffer.capacity() - self.buffer.len() < BUFFER_LEFT_BYTES {
+            self.buffer.reserve(BUFFER_BYTES);
         }
         let time = self.current.map_or(0, |current| current.time);
         self.nal = Some(OpenNal { start: self.buffer.len(), time, kind: None });
-        self.buffer.extend([0; LENGTH]);
+        self.buffer.extend_from_slice(&[0; LENGTH]);
     }
 
     /// Takes the next bytes of the open NAL unit, which ends at a start code.
@@ -163,7 +166,7 @@ impl PictureBuilder {
         let Some(nal) = self.nal else { return };
         let begin = nal.start + LENGTH;
         while self.buffer.len() > begin && self.buffer.last() == Some(&0) {
-            self.buffer.pop();
+            self.buffer.truncate(self.buffer.len() - 1);
         }
         if self.buffer.len() <= begin {
             self.buffer.truncate(nal.start);
