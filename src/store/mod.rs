@@ -24,8 +24,8 @@ mod statements;
 use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use sqlx::{
@@ -71,6 +71,9 @@ impl PerPlace {
 /// Cargo does not notice a *new* file in `migrations/`: touch this one after adding it.
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
+/// A file that had its name so long ago may have lost it, even for rows that can be made again.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
+
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -86,12 +89,19 @@ struct OpenFile {
     path: PathBuf,
     /// Device and inode.
     identity: (u64, u64),
+    /// When the path was last looked at, and they were still these.
+    seen: Mutex<Instant>,
 }
 
 impl OpenFile {
     async fn at(path: &Path) -> std::io::Result<Self> {
         let found = tokio::fs::metadata(path).await?;
-        Ok(Self { path: path.to_owned(), identity: (found.dev(), found.ino()) })
+        let identity = (found.dev(), found.ino());
+        Ok(Self { path: path.to_owned(), identity, seen: Mutex::new(Instant::now()) })
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Instant> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -156,14 +166,25 @@ impl Store {
     /// The connection to write with, if the file still has its name: SQLite would go on writing into one that was deleted,
     /// and nobody would ever see the rows.
     async fn writer(&self, what: &'static str) -> Result<&SqlitePool, Error> {
-        let OpenFile { path, identity } = &*self.file;
+        let OpenFile { path, identity, .. } = &*self.file;
         match OpenFile::at(path).await {
-            Ok(found) if found.identity == *identity => Ok(&self.writer),
+            Ok(found) if found.identity == *identity => {
+                *self.file.seen() = Instant::now();
+                Ok(&self.writer)
+            }
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(sqlx::Error::from(error)).doing(what)
             }
             _ => Err(Error::Away { what, source: Gone { path: path.clone() }.into() }),
         }
+    }
+
+    /// The same for rows that can be made again from the files: the name may have been looked at some seconds ago.
+    async fn writer_of_files(&self, what: &'static str) -> Result<&SqlitePool, Error> {
+        if self.file.seen().elapsed() < SEEN_WITHIN {
+            return Ok(&self.writer);
+        }
+        self.writer(what).await
     }
 }
 

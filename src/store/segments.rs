@@ -1,7 +1,10 @@
 //! Segments.
 
+use std::collections::HashMap;
+
 use futures_util::TryStreamExt as _;
-use sqlx::FromRow;
+use serde_json::json;
+use sqlx::{FromRow, SqliteExecutor};
 
 use super::{
     Error, PerPlace, Store,
@@ -28,8 +31,11 @@ macro_rules! record {
         concat!(
             "insert into segment (camera_id, profile, path, start_us, end_us, frames, bytes, codec, width, height, source,
                                   audio, hash, on_", $of, ", on_", $other, ", state)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
-                     case ?14 when 'whole' then 'closed' when 'absent' then 'lost' else ?14 end)
+             select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+                    value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, unhex(value ->> 12),
+                    value ->> 13, value ->> 14,
+                    case value ->> 13 when 'whole' then 'closed' when 'absent' then 'lost' else value ->> 13 end
+               from json_each(?1) where true
              on conflict (path) do update
                 set camera_id = excluded.camera_id, profile = excluded.profile, start_us = excluded.start_us,
                     codec = excluded.codec, width = excluded.width, height = excluded.height,
@@ -45,15 +51,15 @@ macro_rules! record {
                     activity = iif(start_us = excluded.start_us and state <> 'lost', activity, null),
                     on_", $of, " = case
                         when on_", $of, " = 'deleting' then 'deleting'
-                        when start_us = excluded.start_us and state <> 'lost' and ?14 = 'whole'
+                        when start_us = excluded.start_us and state <> 'lost' and excluded.on_", $of, " = 'whole'
                              and (excluded.bytes < bytes or (excluded.bytes = bytes and hash <> excluded.hash))
                             then 'suspect'
-                        else ?14 end,
+                        else excluded.on_", $of, " end,
                     on_", $other, " = case
-                        when not (start_us = excluded.start_us and state <> 'lost') then ?15
+                        when not (start_us = excluded.start_us and state <> 'lost') then excluded.on_", $other, "
                         when on_", $other, " = 'whole' and excluded.bytes > bytes then 'suspect'
                         else on_", $other, " end
-             returning id"
+             returning path, id"
         )
     };
 }
@@ -162,15 +168,75 @@ pub(super) const STATEMENTS: &[&str] =
 #[cfg(test)]
 pub(super) const PER_PLACE: &[PerPlace] = &[RECORD, FINISH, MARK, KNOWN];
 
+/// A row as `RECORD` takes it.
+fn row(facts: &SegmentFacts) -> serde_json::Value {
+    let SegmentFacts { head, path, extent, state, hash } = facts;
+    let SegmentHead { camera, profile, start, codec, width, height, audio, source, only_mirror } = head;
+    let other = if *only_mirror { CopyState::Unwanted } else { CopyState::Absent };
+    json!([
+        camera.as_str(),
+        profile.word(),
+        path,
+        start.0,
+        facts.end().0,
+        number(extent.frames),
+        number(extent.bytes),
+        codec.word(),
+        width,
+        height,
+        source.word(),
+        audio.map(AudioCodec::word),
+        hash.as_ref().map(Hash::to_string),
+        state.copy().word(),
+        other.word(),
+    ])
+}
+
+/// Records what is at a volume, in one statement: each is a turn of two threads. The paths of the rows and their ids.
+async fn record_at<'a>(
+    db: impl SqliteExecutor<'_>,
+    place: Place,
+    facts: impl Iterator<Item = &'a SegmentFacts>,
+) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    let rows: Vec<_> = facts.map(row).collect();
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = serde_json::Value::Array(rows).to_string();
+    sqlx::query_as(RECORD.at(place)).bind(rows).fetch_all(db).await
+}
+
+fn in_order(facts: &[(Place, SegmentFacts)], ids: &HashMap<String, i64>) -> Result<Vec<i64>, sqlx::Error> {
+    let ids = facts.iter().map(|(_, facts)| ids.get(&facts.path).copied());
+    ids.collect::<Option<Vec<i64>>>().ok_or(sqlx::Error::RowNotFound)
+}
+
 impl Store {
-    /// Writes what is on a volume now, in one transaction: all of it or, with an error, none. The ids, in the order of
-    /// `facts`.
+    /// Writes what is on a volume now, in one transaction: all of it or, with an error, none; none, too, if nobody waits for it any
+    /// more. The ids, in the order of `facts`.
     pub async fn record(&self, facts: &[(Place, SegmentFacts)]) -> Result<Vec<i64>, Error> {
-        self.record_watched(facts, &[]).await
+        self.record_in_transaction(facts, &[]).await
     }
 
-    /// The same, with the activity of those that have one, each by its place in `facts`.
+    /// The same, with the activity of those that have one, each by its place in `facts`. It may be written even if nobody waits for it
+    /// any more.
     pub async fn record_watched(
+        &self,
+        facts: &[(Place, SegmentFacts)],
+        activity: &[(usize, Vec<u8>)],
+    ) -> Result<Vec<i64>, Error> {
+        let Some((place, _)) = facts.first() else { return Ok(Vec::new()) };
+        if !activity.is_empty() || facts.iter().any(|(other, _)| other != place) {
+            return self.record_in_transaction(facts, activity).await;
+        }
+        // Most of the time, once a second: one statement is a transaction by itself.
+        let what = "record segments";
+        let rows = facts.iter().map(|(_, facts)| facts);
+        let ids = record_at(self.writer_of_files(what).await?, *place, rows).await.doing(what)?;
+        in_order(facts, &ids.into_iter().collect()).doing(what)
+    }
+
+    async fn record_in_transaction(
         &self,
         facts: &[(Place, SegmentFacts)],
         activity: &[(usize, Vec<u8>)],
@@ -179,34 +245,13 @@ impl Store {
         if facts.is_empty() {
             return Ok(Vec::new());
         }
+        let mut ids: HashMap<String, i64> = HashMap::with_capacity(facts.len());
+        let of = |place: Place| facts.iter().filter(move |(at, _)| *at == place).map(|(_, facts)| facts);
         let mut db = self.begin(what).await?;
-        let mut ids = Vec::with_capacity(facts.len());
-        for (place, facts) in facts {
-            let SegmentFacts { head, path, extent, state, hash } = facts;
-            let SegmentHead { camera, profile, start, codec, width, height, audio, source, only_mirror } =
-                head;
-            let other = if *only_mirror { CopyState::Unwanted } else { CopyState::Absent };
-            let id = sqlx::query_scalar(RECORD.at(*place))
-                .bind(camera.as_str())
-                .bind(profile.word())
-                .bind(path)
-                .bind(start.0)
-                .bind(facts.end().0)
-                .bind(number(extent.frames))
-                .bind(number(extent.bytes))
-                .bind(codec.word())
-                .bind(width)
-                .bind(height)
-                .bind(source.word())
-                .bind(audio.map(AudioCodec::word))
-                .bind(hash.as_ref().map(|hash| &hash.0[..]))
-                .bind(state.copy().word())
-                .bind(other.word())
-                .fetch_one(&mut *db)
-                .await
-                .doing(what)?;
-            ids.push(id);
+        for place in Place::ALL {
+            ids.extend(record_at(&mut *db, *place, of(*place)).await.doing(what)?);
         }
+        let ids = in_order(facts, &ids).doing(what)?;
         for (n, levels) in activity {
             sqlx::query(SET_ACTIVITY).bind(ids[*n]).bind(levels).execute(&mut *db).await.doing(what)?;
         }
