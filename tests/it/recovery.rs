@@ -100,7 +100,8 @@ fn delete_database(dir: &Path) {
     }
 }
 
-fn rows(dir: &Path) -> BTreeMap<String, Row> {
+/// The index's rows by their files, of a service that is stopped.
+pub(crate) fn rows(dir: &Path) -> BTreeMap<String, Row> {
     Database::open(dir).rows()
 }
 
