@@ -37,7 +37,7 @@ pub enum Use {
     Look(String),
 }
 
-/// One open session. Dropping it without [`Session::close`] leaves the open segment without its last fragment.
+/// One open session. Dropping it without [`Session::close`] loses what the open segment was not given yet.
 #[derive(Debug)]
 pub struct Session {
     source: Box<dyn Source>,
@@ -145,7 +145,7 @@ impl Session {
         if let Some(recorder) = &self.intake.recorder
             && !recorder.finish(Instant::now() + CLOSE_DEADLINE)
         {
-            tracing::warn!("the open segment did not end in time; it keeps its whole fragments");
+            tracing::warn!("the open segment did not end in time; it keeps what was muxed");
         }
         self.stop();
     }

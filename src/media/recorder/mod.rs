@@ -403,7 +403,7 @@ impl Recorder {
         carried_out && open.iter().all(|in_flight| in_flight.is_empty_by(deadline))
     }
 
-    /// Stops the pipelines; what was not finished keeps its whole fragments. Blocks for as long as that takes.
+    /// Stops the pipelines; what was not finished keeps what was muxed. Blocks for as long as that takes.
     pub fn stop(&self) {
         if let Some(sound) = self.shared.sound.get() {
             sound.close();

@@ -132,6 +132,9 @@ impl Segments {
             if of == number {
                 let mut frames = frames.into_iter();
                 muxed = frames.try_for_each(|frame| self.mux_frame(&mut state, muxer, format, frame));
+                if muxed.is_err() {
+                    self.shared.dropped.fetch_add(1 + frames.len() as u64, Relaxed);
+                }
             } else {
                 self.shared.dropped.fetch_add(count as u64, Relaxed);
             }
@@ -203,6 +206,8 @@ impl Segments {
 
 impl State {
     fn end_open(&mut self, end_ns: i64) {
+        // The sound of the last picture belongs to it.
+        self.add_sound(end_ns);
         let Some(open) = self.open.take() else { return };
         let is_late = self.sound.as_ref().is_some_and(|sound| !sound.has_all_until(end_ns));
         self.ended = Some((open, end_ns)).filter(|_| is_late && !self.is_last);
@@ -258,7 +263,7 @@ impl OpenSegment {
         from_ns: i64,
     ) -> Result<Self, FormatError> {
         let shared = &file.shared;
-        let head = SegmentHead {
+        let mut head = SegmentHead {
             camera: shared.settings.camera.clone(),
             profile: shared.settings.profile,
             start: shared.begins(from_ns),
@@ -269,13 +274,21 @@ impl OpenSegment {
             source: if shared.settings.placing.is_some() { Source::Refill } else { Source::Live },
             only_mirror: false,
         };
-        let header = Header::new(format, audio.as_deref(), &comment(&head), Some(head.start))?;
+        let header = |audio| Header::new(format, audio, &comment(&head), Some(head.start));
+        let (header, has_audio) = match (header(audio.as_deref()), &audio) {
+            (Err(error), Some(_)) => {
+                tracing::warn!(camera.id = %head.camera, "sound is left out: {error}");
+                (header(None)?, false)
+            }
+            (made, _) => (made?, audio.is_some()),
+        };
+        head.audio = head.audio.filter(|_| has_audio);
         file.open(head);
         Ok(Self {
             muxer,
             fragmenter: Fragmenter::new(&header),
             header: Some(header.bytes().clone()),
-            has_audio: audio.is_some(),
+            has_audio,
             file,
             from_ns: None,
             end_ns: from_ns,

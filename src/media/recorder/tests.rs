@@ -494,21 +494,75 @@ fn a_recording_with_sound_ends_when_it_is_told_to() {
         let began = Instant::now();
         bench.end();
         assert!(began.elapsed() < Duration::from_secs(3), "{codec:?} {rate}: {:?}", began.elapsed());
-        let dir = tempfile::tempdir().unwrap();
-        let mut pictures = 0;
-        for (n, (_, bytes, closed)) in lock(&bench.kept).iter() {
-            assert!(closed, "{codec:?} {rate}");
-            let file = dir.path().join(format!("{n}.mp4"));
-            std::fs::write(&file, bytes).unwrap();
-            // The sound is none, which ffprobe would say; only the pictures are counted.
-            let counted = Command::new("ffprobe")
-                .args(["-v", "quiet", "-select_streams", "v", "-count_packets", "-of", "csv=p=0"])
-                .args(["-show_entries", "stream=nb_read_packets"])
-                .arg(&file)
-                .output()
-                .unwrap();
-            pictures += String::from_utf8(counted.stdout).unwrap().trim().parse::<u32>().unwrap();
-        }
-        assert_eq!(pictures, 75, "{codec:?} {rate}");
+        assert!(lock(&bench.kept).values().all(|(.., is_closed)| *is_closed), "{codec:?} {rate}");
+        assert_eq!(packets(&bench.kept, "v"), 75, "{codec:?} {rate}");
     }
+}
+
+/// Packets of a track (`v` or `a`) in all files.
+fn packets(kept: &Kept, track: &str) -> u32 {
+    let dir = tempfile::tempdir().unwrap();
+    let count = |(n, (_, bytes, _)): (&usize, &(SegmentHead, Vec<u8>, bool))| {
+        let file = dir.path().join(format!("{n}.mp4"));
+        std::fs::write(&file, bytes).unwrap();
+        // The sound is none, which ffprobe would say; only packets are counted.
+        let counted = Command::new("ffprobe")
+            .args(["-v", "quiet", "-select_streams", track, "-count_packets", "-of", "csv=p=0"])
+            .args(["-show_entries", "stream=nb_read_packets"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        String::from_utf8(counted.stdout).unwrap().trim().parse().unwrap_or(0)
+    };
+    lock(kept).iter().map(count).sum()
+}
+
+/// Three seconds of pictures and AAC of this configuration, the sound of each picture's time before or after it; the recorder's bench
+/// and how many packets of sound there were.
+fn with_aac(configuration: &'static [u8], is_sound_first: bool) -> (Bench, u32) {
+    let picture = encoded(160, 25);
+    let mut bench = Bench::new(1);
+    bench.recorder.expect_sound(AudioCodec::Aac);
+    let configuration = Bytes::from_static(configuration);
+    let format = Arc::new(AudioFormat { codec: AudioCodec::Aac, rate: 48_000, channels: 2, configuration });
+    let mut sounds = 0;
+    for n in 0..75 {
+        if !is_sound_first {
+            bench.push(&picture[n as usize % 25]);
+        }
+        while sounds * 1024 * 25 <= n * 48_000 {
+            bench.recorder.audio(AudioUnit {
+                data: Bytes::from_static(&[0x21, 0x10, 0x04, 0x60]),
+                rtp_time: Some(sounds * 1024),
+                ticks: 1024,
+                arrived: bench.began + Duration::from_secs_f64(f64::from(sounds * 1024) / 48_000.0),
+                format: format.clone(),
+            });
+            sounds += 1;
+        }
+        if is_sound_first {
+            bench.push(&picture[n as usize % 25]);
+        }
+        // Five times as fast as a camera.
+        std::thread::park_timeout(Duration::from_millis(8));
+    }
+    (bench, sounds)
+}
+
+#[test]
+fn no_sound_is_missing_where_a_segment_ends() {
+    for is_sound_first in [true, false] {
+        let (bench, sounds) = with_aac(&[0x11, 0x90], is_sound_first);
+        assert_eq!(bench.end().len(), 3);
+        assert_eq!((packets(&bench.kept, "v"), packets(&bench.kept, "a")), (75, sounds), "{is_sound_first}");
+    }
+}
+
+#[test]
+fn sound_that_a_file_cannot_hold_costs_no_picture() {
+    let (bench, _) = with_aac(&[], true);
+    assert_eq!(bench.end(), [25, 25, 25]);
+    assert!(lock(&bench.kept).values().all(|(head, ..)| head.audio.is_none()));
+    assert_eq!((packets(&bench.kept, "v"), packets(&bench.kept, "a")), (75, 0));
+    assert_eq!(bench.recorder.recorded().dropped_frames, 0);
 }
