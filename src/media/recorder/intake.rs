@@ -68,6 +68,8 @@ pub(super) struct FrameIntake {
     held: Vec<AccessUnit>,
     /// `None` once it is finished.
     queue: Option<MuxQueue>,
+    /// The queue refused a frame: those after it cannot be decoded before the next keyframe.
+    waits_for_keyframe: bool,
     /// When the segment began that is recorded, and when frames were handed over last, on the run's timeline.
     segment_from_ns: Option<i64>,
     handed_over_ns: i64,
@@ -77,6 +79,7 @@ impl FrameIntake {
     pub(super) fn new(shared: Arc<Shared>) -> Result<Self, Error> {
         Ok(Self {
             queue: Some(MuxQueue::start(MuxerControl::new(shared.clone()))?),
+            waits_for_keyframe: false,
             segment_from_ns: None,
             handed_over_ns: 0,
             shared,
@@ -288,7 +291,12 @@ impl FrameIntake {
                     (Order::Begin(self.tracks.clone(), self.interval_ns.unwrap_or_default()), false)
                 }
                 Step::Cut => (Order::Cut, false),
+                Step::Pass(unit) if self.waits_for_keyframe && !unit.unit.key => {
+                    self.shared.dropped.fetch_add(1, Relaxed);
+                    continue;
+                }
                 Step::Pass(unit) => {
+                    self.waits_for_keyframe = false;
                     let at_ns = unit.at_ns;
                     let end_ns = at_ns.saturating_add(self.interval_ns.unwrap_or_default());
                     let end = self.shared.wall(end_ns);
@@ -304,6 +312,7 @@ impl FrameIntake {
                 Step::End => (Order::End, true),
             };
             if !self.queue.as_ref().is_none_or(|queue| queue.push(order, at_once)) {
+                self.waits_for_keyframe = true;
                 self.shared.dropped.fetch_add(1, Relaxed);
                 self.shared.failures.fetch_add(1, Relaxed);
             }

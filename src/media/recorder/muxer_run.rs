@@ -105,14 +105,10 @@ impl MuxerControl {
             Order::Begin(tracks, interval_ns) => {
                 self.end();
                 self.pending_begin = Some((tracks, interval_ns));
+                // Of the run before, if the queue refused the frame that it was for.
+                self.pending_cut = false;
             }
             Order::Cut => self.pending_cut = true,
-            // The keyframe that was to begin it did not find room in the queue.
-            Order::Frame(TimedUnit { unit, .. })
-                if !unit.key && (self.pending_cut || self.pending_begin.is_some()) =>
-            {
-                self.shared.dropped.fetch_add(1, Relaxed);
-            }
             Order::Frame(unit) => {
                 if let Some((tracks, interval_ns)) = self.pending_begin.take() {
                     self.begin(unit.unit.format.codec, &tracks, interval_ns);
