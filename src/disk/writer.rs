@@ -55,7 +55,7 @@ const AT_ONCE: usize = 512;
 /// How far the volume may fall behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes that may wait for one camera, in all its segments. Must hold a whole fragment.
+    /// Bytes that may wait for one camera, in all its segments. Must hold a pre-roll, which comes at once: 48 MiB.
     pub camera_bytes: u64,
     /// Bytes that may wait in total.
     pub total_bytes: u64,
@@ -63,7 +63,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { camera_bytes: 32 << 20, total_bytes: 256 << 20 }
+        Self { camera_bytes: 64 << 20, total_bytes: 256 << 20 }
     }
 }
 

@@ -9,11 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::muxer_run::{MuxerControl, Order};
+use super::{
+    CAMERA_BYTES,
+    muxer_run::{MuxerControl, Order},
+};
 use crate::media::Error;
 
-/// At most so many bytes wait for a muxer.
-const WAITING_BYTES: usize = 48 << 20;
+/// At most so many bytes wait for a muxer: a camera's whole pre-roll, and what comes while its pipeline is made.
+const WAITING_BYTES: usize = CAMERA_BYTES + (16 << 20);
 /// So many are handed to splitmuxsink at once.
 const HAND_OVER_BYTES: usize = 8 << 20;
 /// Without further orders, those that wait are carried out after this time: the camera has stopped sending.
