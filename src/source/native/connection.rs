@@ -35,8 +35,10 @@ const BURST_PART: usize = 4;
 const READ_BURST_EVERY: Duration = Duration::from_millis(2);
 /// How fast the largest reading is forgotten: by this part with each.
 const PEAK_DECAY: usize = 32;
-/// A stream that sent nothing lately is read less often, at one of so many moments at least.
-const READ_IDLE_EVERY: u32 = 2;
+/// So much cannot wait for us without the TCP option of window scaling (RFC 7323).
+const UNSCALED_BYTES: usize = 65_535;
+/// Where no more was ever found at once, a stream is read seldom only if a reading brings at most this.
+const READ_SELDOM_UNSCALED_BYTES: usize = 16 << 10;
 /// A reading of so much that did not fill its room took all there was.
 const READ_ALL_BYTES: usize = 4096;
 /// Datagrams that follow each other closely are read together.
@@ -77,9 +79,10 @@ pub(super) struct Connection {
     play_by: Option<Instant>,
     /// When the first frame came.
     first: Option<Instant>,
-    /// Whether the last reading brought a burst, or nothing how many times in a row.
+    /// Whether the last reading brought a burst.
     burst: bool,
-    empty: u32,
+    /// Whether the camera was seen to send more than it may without window scaling.
+    is_scaled: bool,
     reading: Reading,
     /// The most bytes that a reading brought lately.
     peak: usize,
@@ -130,7 +133,7 @@ impl Connection {
             play_by: Some(play_by),
             first: None,
             burst: false,
-            empty: 0,
+            is_scaled: false,
             reading: Reading::Often,
             peak: 0,
             pause: Duration::ZERO,
@@ -289,9 +292,7 @@ impl Connection {
                 return sleep(pause).await;
             }
             // What else is due is seen at the same moments.
-            for _ in 0..(self.empty / 4).clamp(1, READ_IDLE_EVERY) {
-                self.ticks.next(self.reading).await;
-            }
+            self.ticks.next(self.reading).await;
         };
         tokio::select! {
             () = self.shared.wake.notified() => {}
@@ -341,9 +342,9 @@ impl Connection {
             Ok(bytes) => {
                 let room = self.wire.as_ref().map_or(0, Wire::room);
                 self.burst = bytes > room / BURST_PART;
-                self.empty = if bytes == 0 { self.empty.saturating_add(1) } else { 0 };
                 self.peak = bytes.max(self.peak - self.peak / PEAK_DECAY);
-                let is_often = self.peak > room / READ_SELDOM_PART || self.sink.is_watched();
+                let most = if self.is_scaled { room / READ_SELDOM_PART } else { READ_SELDOM_UNSCALED_BYTES };
+                let is_often = self.peak > most || self.sink.is_watched();
                 self.reading = if is_often { Reading::Often } else { Reading::Seldom };
             }
             Err(error) => {
@@ -379,6 +380,7 @@ impl Connection {
                     // A little may be what the kernel had before the rest came; TLS gives out one record at a time.
                     let is_all = !wire.is_tls() && (READ_ALL_BYTES..free.len()).contains(&read);
                     (filled, total) = (filled + read, total + read);
+                    self.is_scaled |= read > UNSCALED_BYTES;
                     let came = scratch.get(..filled).unwrap_or_default();
                     let used = self.session.input(came, Instant::now()).min(filled);
                     scratch.copy_within(used..filled, 0);

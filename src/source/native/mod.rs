@@ -1,5 +1,5 @@
 //! The native source: one small driver over tokio for the protocol logic of `rtsp`. All cameras share one thread; a camera's socket is
-//! read when some tens of milliseconds have passed, not once for each packet, and a picture is handed on once.
+//! read at moments that all share, not once for each packet, and a picture is handed on once.
 
 mod connection;
 mod ticks;

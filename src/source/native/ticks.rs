@@ -74,6 +74,7 @@ impl Ticks {
             };
             let at = next_moment(now(), reading.period());
             tokio::select! {
+                biased;
                 () = timer.until(at) => {}
                 () = self.wanted.notified() => continue,
             }
