@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// mp4mux takes no picture that is smaller, in pixels.
+/// Caps with a smaller side, in pixels, describe no picture of a camera.
 const SIZE_LEAST: u32 = 16;
 
 /// The caps of a video format: H.264 as `avc`, H.265 as `hvc1`, one picture per buffer.

@@ -11,7 +11,7 @@ use futures_util::future::select_all;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::{
-    Quirks, Shared, Status, TakeOver, Thread, Ticks, ticks::Reading, tls::Failure, udp::Pair, wire::Wire,
+    Quirks, ReadClock, Shared, Status, TakeOver, Thread, ticks::Reading, tls::Failure, udp::Pair, wire::Wire,
 };
 use crate::{
     media::bus,
@@ -68,7 +68,7 @@ pub(super) struct Connection {
     take_over: Option<TakeOver>,
     shared: Arc<Shared>,
     quirks: Quirks,
-    ticks: Arc<Ticks>,
+    ticks: Arc<ReadClock>,
     session: Session,
     wire: Option<Wire>,
     /// By track.

@@ -26,7 +26,7 @@ use crate::{
     rtsp::session::KeepAliveMethod,
 };
 use connection::Connection;
-use ticks::Ticks;
+use ticks::ReadClock;
 
 /// A stop waits at most so long for the camera to take leave.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ pub(super) struct Receiver(Arc<Thread>);
 struct Thread {
     runtime: tokio::runtime::Handle,
     end: Arc<Notify>,
-    ticks: Arc<Ticks>,
+    ticks: Arc<ReadClock>,
     quirks: Quirks,
 }
 
@@ -102,7 +102,7 @@ impl Receiver {
     pub(super) fn start() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (handle, end) = (runtime.handle().clone(), Arc::new(Notify::new()));
-        let (ended, ticks) = (end.clone(), Arc::new(Ticks::default()));
+        let (ended, ticks) = (end.clone(), Arc::new(ReadClock::default()));
         runtime.spawn(ticks.clone().run());
         thread::Builder::new().name("receive".into()).spawn(move || runtime.block_on(ended.notified()))?;
         Ok(Self(Arc::new(Thread { runtime: handle, end, ticks, quirks: Quirks::default() })))

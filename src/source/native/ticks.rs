@@ -29,7 +29,7 @@ impl Reading {
 
 /// Streams that wait for their next moment.
 #[derive(Debug, Default)]
-pub(super) struct Ticks {
+pub(super) struct ReadClock {
     often: Waiting,
     seldom: Waiting,
     /// Rung by a stream that waits when none did that waits for as short a time.
@@ -58,7 +58,7 @@ impl Drop for WaitCount<'_> {
     }
 }
 
-impl Ticks {
+impl ReadClock {
     /// Wakes the streams that wait, for ever. A timer is set for one moment at a time: nobody may wait for the one after it.
     pub(super) async fn run(self: Arc<Self>) {
         let mut timer = Timer::new();
@@ -109,7 +109,7 @@ mod tests {
     fn streams_that_are_read_seldom_are_woken_with_the_others_and_all_of_them_are() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let ticks = Arc::new(Ticks::default());
+            let ticks = Arc::new(ReadClock::default());
             tokio::spawn(ticks.clone().run());
             let wait = |reading: Reading, times: u32| {
                 let ticks = ticks.clone();
