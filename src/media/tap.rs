@@ -7,13 +7,15 @@ use std::{
 
 use crate::{
     base::WallUs,
-    model::{segment::Codec, unit::AccessUnit},
+    model::{pace::VIDEO_RATE, segment::Codec, unit::AccessUnit},
 };
 
 /// The camera's clock is compared with the host's at every frame of this count.
 const CLOCK_EVERY: u64 = 16;
 /// Rates are measured over about this time.
 const WINDOW: Duration = Duration::from_secs(4);
+/// Frames are read late by no more than this, if the network and the machine do what they should.
+const MAX_READ_DELAY: Duration = Duration::from_millis(400);
 /// Cameras begin a session with the frames that they held back; rates are measured after them.
 const BURST: Duration = Duration::from_millis(500);
 
@@ -57,8 +59,34 @@ pub struct Seen {
     /// The last keyframe.
     pub keyframe: Option<Keyframe>,
     last_rtp: Option<u32>,
-    keyframe_at: Option<Instant>,
-    window: Option<(Instant, u64, u64)>,
+    keyframe_at: Option<FrameTime>,
+    window: Option<(FrameTime, u64, u64)>,
+}
+
+/// When a frame was taken, by both clocks.
+#[derive(Clone, Copy, Debug)]
+struct FrameTime {
+    arrived: Instant,
+    rtp: Option<u32>,
+}
+
+impl FrameTime {
+    fn of(unit: &AccessUnit) -> Self {
+        Self { arrived: unit.arrived, rtp: unit.rtp_time }
+    }
+
+    /// The time from `before` until now by the camera's clock, which knows nothing of how often and how late its packets are read; by
+    /// ours, if the camera's is far from it.
+    fn elapsed_since(self, before: Self) -> Duration {
+        let passed = self.arrived.saturating_duration_since(before.arrived);
+        let ticks = self.rtp.zip(before.rtp).map(|(now, before)| now.wrapping_sub(before));
+        let by_camera = ticks.map(|ticks| Duration::from_secs(ticks.into()) / VIDEO_RATE);
+        let is_likely = |by_camera: &Duration| {
+            // A clock that stands still tells nothing.
+            !by_camera.is_zero() && by_camera.abs_diff(passed) <= MAX_READ_DELAY
+        };
+        by_camera.filter(is_likely).unwrap_or(passed)
+    }
 }
 
 /// RTP times that go back by at most this much are out of their order of display; further back, the camera's clock jumped. In ticks of
@@ -72,7 +100,7 @@ impl Seen {
     }
 
     fn frame(&mut self, unit: &AccessUnit) {
-        let now = unit.arrived;
+        let (now, frame_time) = (unit.arrived, FrameTime::of(unit));
         self.frames += 1;
         self.bytes += unit.data.len() as u64;
         let first = *self.first.get_or_insert(now);
@@ -93,21 +121,21 @@ impl Seen {
         if now - first < BURST {
             return;
         }
-        let (since, frames, bytes) = *self.window.get_or_insert((now, self.frames, self.bytes));
-        let passed = now - since;
+        let (since, frames, bytes) = *self.window.get_or_insert((frame_time, self.frames, self.bytes));
+        // The RTP times of B-frames are not those of their coming.
+        let passed = if self.b_frames { now - since.arrived } else { frame_time.elapsed_since(since) };
         if passed >= WINDOW {
             let seconds = passed.as_secs_f64();
             self.fps = Some((self.frames - frames) as f64 / seconds);
             self.bit_rate_bps = Some(((self.bytes - bytes) as f64 * 8.0 / seconds) as u64);
-            self.window = Some((now, self.frames, self.bytes));
+            self.window = Some((frame_time, self.frames, self.bytes));
         }
     }
 
     fn keyframe(&mut self, unit: &AccessUnit) {
-        let now = unit.arrived;
-        self.keyframe_interval = self.keyframe_at.map(|before| now - before);
-        self.keyframe_at = Some(now);
-        self.first_keyframe.get_or_insert(now);
+        let now = FrameTime::of(unit);
+        self.keyframe_interval = self.keyframe_at.replace(now).map(|before| now.elapsed_since(before));
+        self.first_keyframe.get_or_insert(now.arrived);
         let number = self.keyframe.as_ref().map_or(0, |last| last.number) + 1;
         self.keyframe = Some(Keyframe { number, unit: unit.clone() });
     }
@@ -134,5 +162,63 @@ impl Tap {
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::unit::VideoFormat;
+
+    const FRAME: Duration = Duration::from_millis(40);
+
+    /// What is seen of ten seconds at 25 frames a second, a keyframe each second: `read_at` says when a frame is read that was sent
+    /// then, and `rtp` its time stamp.
+    fn seen(read_at: impl Fn(Duration) -> Duration, rtp: impl Fn(u32) -> Option<u32>) -> Seen {
+        let (tap, began) = (Tap::default(), Instant::now());
+        let format = Arc::new(VideoFormat {
+            codec: Codec::H264,
+            configuration: Default::default(),
+            width: 640,
+            height: 360,
+            fps_declared: None,
+        });
+        for number in 0..250 {
+            tap.video(&AccessUnit {
+                data: vec![0; 1000].into(),
+                key: number % 25 == 0,
+                rtp_time: rtp(number),
+                camera_time: None,
+                arrived: began + read_at(FRAME * number),
+                format: format.clone(),
+                damaged: false,
+            });
+        }
+        tap.seen()
+    }
+
+    fn is_near(seen: &Seen, fps: f64, keyframes: f64, by: f64) {
+        let measured = (seen.fps.unwrap(), seen.keyframe_interval.unwrap().as_secs_f64());
+        assert!((measured.0 - fps).abs() <= fps * by && (measured.1 - keyframes).abs() <= by, "{measured:?}");
+    }
+
+    #[test]
+    fn rates_are_measured_by_the_cameras_clock() {
+        let steady = |number: u32| Some((u32::MAX - 100_000).wrapping_add(number * 3600));
+        // Four at a time, and each third time much later.
+        let late = |at: Duration| {
+            let turn = at.as_millis() / 160;
+            Duration::from_millis(
+                u64::try_from(turn * 160 + if turn.is_multiple_of(3) { 390 } else { 160 }).unwrap(),
+            )
+        };
+        is_near(&seen(late, steady), 25.0, 1.0, 1e-6);
+        // Of a camera that has no clock, or one that stands still or runs at half the speed, ours is taken.
+        let on_time = |at: Duration| at;
+        is_near(&seen(on_time, |_| None), 25.0, 1.0, 1e-6);
+        is_near(&seen(on_time, |_| Some(7)), 25.0, 1.0, 1e-6);
+        is_near(&seen(on_time, |number| Some(number * 1800)), 25.0, 1.0, 1e-6);
     }
 }
