@@ -121,7 +121,6 @@ export async function strip(page, camera) {
 
 /** The player plays: the time goes on, and the frames that are drawn have something in them. */
 export async function plays(page) {
-  const video = page.getByTestId("player-video");
   await page.waitForFunction(() => {
     const el = document.querySelector("[data-testid=player-video]");
     return el.readyState >= 2 && !el.seeking && !el.paused;
@@ -129,14 +128,18 @@ export async function plays(page) {
   // Not by the video's own time, which begins anew where the next segment follows.
   const from = await page.evaluate(() => Date.parse(document.querySelector("[data-testid=player-time]").dateTime));
   await page.waitForFunction((t) => Date.parse(document.querySelector("[data-testid=player-time]").dateTime) > t + 500, from);
-  const spread = await video.evaluate((el) => {
+  // While a segment is read again as it grew, nothing is there to be drawn.
+  const drawn = await page.waitForFunction(() => {
+    const el = document.querySelector("[data-testid=player-video]");
+    if (el.readyState < 2 || el.seeking) return null;
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [64, 36];
     const context = canvas.getContext("2d");
     context.drawImage(el, 0, 0, 64, 36);
     const { data } = context.getImageData(0, 0, 64, 36);
     const light = Array.from({ length: 64 * 36 }, (_, i) => data[i * 4] + data[i * 4 + 1] + data[i * 4 + 2]);
-    return Math.max(...light) - Math.min(...light);
+    return { spread: Math.max(...light) - Math.min(...light) };
   });
+  const { spread } = await drawn.jsonValue();
   assert.ok(spread > 60, `the drawn frame is one colour (spread ${spread} of 765)`);
 }
