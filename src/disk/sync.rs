@@ -5,11 +5,13 @@
 //! with a journal then commits once for several, and a pass takes a fifth of the time. `syncfs` would be one call and no
 //! faster, but it waits for whatever else is being written on that file system, and does not say which file failed. A
 //! new file does not wait for the pass: it is synced at once, with its entry in the directory, and again as it grows in
-//! its first second, for then come all the frames from before a trigger; and so is one that ended, so that its row is
-//! closed before that of the next begins.
+//! its first second, for then come all the frames from before a trigger; and so is one that ended.
+//!
+//! The facts of a camera's segments are published in their order, on each volume: the ledger would count a segment that comes late as
+//! a gap. When a camera's next file is new, the one before it is synced in the same pass, by the same thread.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::File,
     io,
     os::fd::OwnedFd,
@@ -32,7 +34,10 @@ use super::{
     health::{Health, Monitor, Part},
     volume::Volume,
 };
-use crate::model::segment::{SegmentFacts, SegmentState};
+use crate::{
+    base::CameraId,
+    model::segment::{SegmentFacts, SegmentState, Source},
+};
 
 /// Between two passes. With a second of footage in a fragment, power loss costs at most 2 s.
 const EVERY: Duration = Duration::from_secs(1);
@@ -95,6 +100,11 @@ pub(super) struct Written {
 }
 
 impl Written {
+    /// Whose footage it is; live and fetched footage are kept apart.
+    fn camera(&self) -> (CameraId, Source) {
+        (self.facts.head.camera.clone(), self.facts.head.source)
+    }
+
     fn is_urgent(&self) -> bool {
         self.entry.is_some() || self.facts.state != SegmentState::Open || self.created.elapsed() < EVERY
     }
@@ -109,10 +119,13 @@ pub(super) struct Entry {
     pub(super) root: Option<Volume>,
 }
 
+/// The files of one camera in a pass, in their order.
+type Files = Vec<(SegmentKey, Written)>;
+
 /// The files of one pass, and what came of it.
 #[derive(Debug, Default)]
 struct Pass {
-    files: Mutex<std::collections::btree_map::IntoIter<SegmentKey, Written>>,
+    cameras: Mutex<Vec<Files>>,
     /// Helpers that have not finished.
     at_work: Mutex<usize>,
     bell: Condvar,
@@ -128,11 +141,12 @@ impl Pass {
     /// Syncs files until none is left.
     fn work(&self, shared: &Shared) {
         // In a statement of its own, so that the others need not wait.
-        while let Some((key, written)) = { self.files.lock().unwrap_or_else(PoisonError::into_inner).next() }
-        {
-            let (synced, sound) = shared.sync(key, written);
-            self.failed.fetch_or(!synced, Relaxed);
-            self.mended.fetch_or(sound, Relaxed);
+        while let Some(files) = { self.cameras.lock().unwrap_or_else(PoisonError::into_inner).pop() } {
+            for (key, written) in files {
+                let (synced, sound) = shared.sync(key, written);
+                self.failed.fetch_or(!synced, Relaxed);
+                self.mended.fetch_or(sound, Relaxed);
+            }
         }
     }
 }
@@ -246,9 +260,13 @@ impl Shared {
             let left = EVERY.saturating_sub(last.any.elapsed());
             let with_second_copies =
                 last.second_copies.elapsed() >= EVERY_SECOND_COPY || !self.is_second_of_a_healthy_first();
+            let new_files = due.files.values().filter(|written| written.entry.is_some());
+            let with_new_files: Vec<_> = new_files.map(Written::camera).collect();
             let is_due = |written: &Written| {
                 let its_turn = written.facts.head.only_mirror || with_second_copies;
-                written.is_urgent() || (left.is_zero() && its_turn)
+                written.is_urgent()
+                    || (left.is_zero() && its_turn)
+                    || with_new_files.contains(&written.camera())
             };
             let now: BTreeMap<_, _> = due.files.extract_if(.., |_, written| is_due(written)).collect();
             if !now.is_empty() {
@@ -277,8 +295,13 @@ impl Shared {
     }
 
     fn pass(self: &Arc<Self>, files: BTreeMap<SegmentKey, Written>) {
-        let wanted = files.len().min(SIDE_BY_SIDE).saturating_sub(1);
-        let pass = Arc::new(Pass { files: Mutex::new(files.into_iter()), ..Pass::default() });
+        let mut cameras: HashMap<_, Files> = HashMap::new();
+        for (key, written) in files {
+            cameras.entry(written.camera()).or_default().push((key, written));
+        }
+        let wanted = cameras.len().min(SIDE_BY_SIDE).saturating_sub(1);
+        let cameras = Mutex::new(cameras.into_values().collect());
+        let pass = Arc::new(Pass { cameras, ..Pass::default() });
         let mut left = wanted;
         // One that has died is not asked again.
         self.helpers(wanted).retain(|helper| {
@@ -352,5 +375,63 @@ impl Shared {
         let error: Error = failed(what, path, source);
         self.health.failed(Part::Sync, path, &error);
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::WallUs,
+        model::{
+            camera::Profile,
+            segment::{Codec, Extent, SegmentHead},
+        },
+    };
+
+    #[test]
+    fn facts_of_a_camera_are_published_in_order_however_long_a_sync_takes() {
+        let facts = Facts::default();
+        let syncer = Syncer::start(facts.clone(), Arc::new(Monitor::new()), None).unwrap();
+        let of = |start, file: File| Written {
+            file: Arc::new(file),
+            path: PathBuf::new(),
+            created: Instant::now(),
+            facts: SegmentFacts {
+                head: SegmentHead {
+                    camera: "front".parse().unwrap(),
+                    profile: Profile::Main,
+                    start: WallUs(start),
+                    codec: Codec::H264,
+                    width: 160,
+                    height: 120,
+                    audio: None,
+                    source: Source::Live,
+                    only_mirror: false,
+                },
+                path: start.to_string(),
+                extent: Extent::default(),
+                state: SegmentState::Closed,
+                hash: None,
+            },
+            entry: None,
+        };
+        // One takes long to sync, and the one after it is refused at once.
+        let mut large = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut large, &vec![1; 64 << 20]).unwrap();
+        let refused = File::open("/dev/null").unwrap();
+        let files = BTreeMap::from([(SegmentKey(1), of(1, large)), (SegmentKey(2), of(2, refused))]);
+        let published = thread::spawn(move || {
+            let (mut states, began) = (Vec::new(), Instant::now());
+            while states.len() < 2 {
+                assert!(began.elapsed() < Duration::from_secs(20), "{states:?}");
+                states.extend(facts.take().iter().map(|(_, facts)| facts.state));
+                thread::yield_now();
+            }
+            states
+        });
+        syncer.0.pass(files);
+        assert_eq!(published.join().unwrap(), [SegmentState::Closed, SegmentState::Suspect]);
+        syncer.stop();
     }
 }

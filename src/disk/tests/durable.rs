@@ -172,3 +172,38 @@ fn a_failed_sync_makes_its_segments_suspect_for_good_and_no_other() {
     assert_ne!(hash(writer.volume(), &facts.path).ok(), facts.hash);
     assert!(facts.hash.is_some() && writer.shutdown(LONG));
 }
+
+#[test]
+fn the_next_segment_is_published_after_all_of_the_one_before_it() {
+    let rig = Rig::new();
+    let facts = rig.writer.facts();
+    let parts = footage_fragments();
+    let all = parts.last().unwrap().extent;
+    // Waits until the second segment is published; how much of the first one was by then.
+    let first_by_then = || {
+        let (mut first, began) = (None, Instant::now());
+        loop {
+            assert!(began.elapsed() < LONG, "the second segment is not published");
+            let taken = facts.take();
+            let of = |start: WallUs| taken.iter().find(|(_, facts)| facts.head.start == start);
+            first = of(START).map(|(_, facts)| facts.extent).or(first);
+            if of(START.plus(LONG)).is_some() {
+                return first;
+            }
+            std::thread::yield_now();
+        }
+    };
+    // The first one grows in the moment in which the next one begins: it still waits for its sound.
+    let mut first = rig.writer.open(head("front", START));
+    first.write(joined(&parts[..2])).unwrap();
+    // Files are synced whenever they grow in their first second.
+    let began = Instant::now();
+    while began.elapsed() <= Duration::from_secs(1) {
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    rig.flushed();
+    first.write(joined(&parts[2..])).unwrap();
+    let mut second = rig.writer.open(head("front", START.plus(LONG)));
+    second.write(parts[0].clone()).unwrap();
+    assert_eq!(first_by_then(), Some(all));
+}
