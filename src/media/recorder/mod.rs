@@ -456,6 +456,9 @@ impl Shared {
             }
             gst::BusSyncReply::Drop
         });
+        // Nothing here waits for a clock. Telling elements of a latency takes their state locks one after the other and then waits where
+        // splitmuxsink has a pad blocked, while its own thread wants one of those locks for the next file: a deadlock.
+        pipeline.connect("do-latency", false, |_| Some(true.to_value()));
         pipeline.set_state(gst::State::Playing).map_err(|_| Error::Refused("start the record pipeline"))?;
         lock(&self.pipelines).push(pipeline.clone());
         Ok((pipeline, pattern))

@@ -208,8 +208,10 @@ impl State {
     fn end_open(&mut self, end_ns: i64) {
         // The sound of the last picture belongs to it.
         self.add_sound(end_ns);
-        let Some(open) = self.open.take() else { return };
+        let Some(mut open) = self.open.take() else { return };
         let is_late = self.sound.as_ref().is_some_and(|sound| !sound.has_all_until(end_ns));
+        // Its pictures wait for nothing: they have to be there before those of the next one.
+        open.write_all();
         self.ended = Some((open, end_ns)).filter(|_| is_late && !self.is_last);
     }
 

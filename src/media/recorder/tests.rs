@@ -192,6 +192,17 @@ impl Bench {
         units.iter().for_each(|unit| self.push(unit));
     }
 
+    /// Pushes the frame of AAC of this number, which is none to the ear.
+    fn push_sound(&self, number: u32, format: &Arc<AudioFormat>) {
+        self.recorder.audio(AudioUnit {
+            data: Bytes::from_static(&[0x21, 0x10, 0x04, 0x60]),
+            rtp_time: Some(number * 1024),
+            ticks: 1024,
+            arrived: self.began + Duration::from_secs_f64(f64::from(number * 1024) / 48_000.0),
+            format: format.clone(),
+        });
+    }
+
     /// Stops it; the frames of each segment.
     fn end(&self) -> Vec<u32> {
         assert!(self.recorder.finish(Instant::now() + Duration::from_secs(20)));
@@ -230,6 +241,35 @@ fn many_changes_of_the_picture_are_a_segment_each() {
         assert_eq!(probe["streams"][0]["nb_read_packets"], "5");
         assert_eq!(probe["streams"][0]["width"], [160, 176][n % 2]);
     }
+}
+
+/// GStreamer does so whenever a run begins, and waits for splitmuxsink's threads with locks that these need.
+#[test]
+fn no_latency_is_told_to_a_segment() {
+    let mut bench = Bench::new(3600);
+    bench.push_all(&encoded(160, 5));
+    let began = Instant::now();
+    let (pipeline, pad) = loop {
+        let pipeline = bench.recorder.pipelines().pop();
+        let sink = pipeline.as_ref().and_then(|pipeline| {
+            let mut all = pipeline.iterate_recurse().into_iter().flatten();
+            all.find(|of| of.factory().is_some_and(|factory| factory.name() == "fakesink"))
+        });
+        if let Some((pipeline, pad)) = pipeline.zip(sink.and_then(|sink| sink.static_pad("sink"))) {
+            break (pipeline, pad);
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "there is no segment");
+        std::thread::yield_now();
+    };
+    let told = Arc::new(AtomicU32::new(0));
+    let count = told.clone();
+    pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, _| {
+        count.fetch_add(1, Relaxed);
+        gst::PadProbeReturn::Ok
+    });
+    assert!(pipeline.recalculate_latency().is_ok());
+    assert_eq!(told.load(Relaxed), 0);
+    assert_eq!(bench.end(), [5]);
 }
 
 #[test]
@@ -517,27 +557,25 @@ fn packets(kept: &Kept, track: &str) -> u32 {
     lock(kept).iter().map(count).sum()
 }
 
+fn aac(configuration: &'static [u8]) -> Arc<AudioFormat> {
+    let configuration = Bytes::from_static(configuration);
+    Arc::new(AudioFormat { codec: AudioCodec::Aac, rate: 48_000, channels: 2, configuration })
+}
+
 /// Three seconds of pictures and AAC of this configuration, the sound of each picture's time before or after it; the recorder's bench
 /// and how many packets of sound there were.
 fn with_aac(configuration: &'static [u8], is_sound_first: bool) -> (Bench, u32) {
     let picture = encoded(160, 25);
     let mut bench = Bench::new(1);
     bench.recorder.expect_sound(AudioCodec::Aac);
-    let configuration = Bytes::from_static(configuration);
-    let format = Arc::new(AudioFormat { codec: AudioCodec::Aac, rate: 48_000, channels: 2, configuration });
+    let format = aac(configuration);
     let mut sounds = 0;
     for n in 0..75 {
         if !is_sound_first {
             bench.push(&picture[n as usize % 25]);
         }
         while sounds * 1024 * 25 <= n * 48_000 {
-            bench.recorder.audio(AudioUnit {
-                data: Bytes::from_static(&[0x21, 0x10, 0x04, 0x60]),
-                rtp_time: Some(sounds * 1024),
-                ticks: 1024,
-                arrived: bench.began + Duration::from_secs_f64(f64::from(sounds * 1024) / 48_000.0),
-                format: format.clone(),
-            });
+            bench.push_sound(sounds, &format);
             sounds += 1;
         }
         if is_sound_first {
@@ -556,6 +594,31 @@ fn no_sound_is_missing_where_a_segment_ends() {
         assert_eq!(bench.end().len(), 3);
         assert_eq!((packets(&bench.kept, "v"), packets(&bench.kept, "a")), (75, sounds), "{is_sound_first}");
     }
+}
+
+#[test]
+fn a_segment_that_waits_for_its_sound_has_all_its_pictures() {
+    let picture = encoded(160, 25);
+    let mut bench = Bench::new(1);
+    bench.recorder.expect_sound(AudioCodec::Aac);
+    let format = aac(&[0x11, 0x90]);
+    // 0.4 s, and then it is late.
+    (0..20).for_each(|n| bench.push_sound(n, &format));
+    bench.push_all(&picture);
+    bench.push_all(&picture[..20]);
+    let began = Instant::now();
+    while lock(&bench.kept).len() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(20), "the second segment does not begin");
+        std::thread::yield_now();
+    }
+    {
+        let kept = lock(&bench.kept);
+        let (_, bytes, is_closed) = &kept[&0];
+        assert_eq!((frames(bytes), *is_closed), (25 + 20, false), "pictures and sound");
+    }
+    (20..85).for_each(|n| bench.push_sound(n, &format));
+    assert_eq!(bench.end().len(), 2);
+    assert_eq!((packets(&bench.kept, "v"), packets(&bench.kept, "a")), (45, 85));
 }
 
 #[test]
