@@ -112,11 +112,12 @@ impl Clerk {
                     _ = &mut stop => last = true,
                 }
             }
+            let mut live: Vec<SegmentFacts> = Vec::new();
             for (place, of) in &self.facts {
                 let new = of.take();
                 // Of what one volume lost, the other may have a copy.
                 let there = || new.iter().map(|(_, facts)| facts).filter(|of| of.state != SegmentState::Lost);
-                self.ledgers.recorded(there().filter(|of| of.head.source == Source::Live));
+                live.extend(there().filter(|of| of.head.source == Source::Live).cloned());
                 for of in there().filter(|of| of.head.source == Source::Refill) {
                     self.ledgers.found(&of.head.camera, Range { from: of.head.start, to: of.end() });
                 }
@@ -126,6 +127,9 @@ impl Clerk {
                 );
                 facts.extend(new.into_iter().map(|(key, facts)| ((*place, key), facts)));
             }
+            // One volume may tell of a segment before the other tells of the end of the one before it.
+            live.sort_by_key(|facts| facts.head.start);
+            self.ledgers.recorded(&live);
             // The rest waits in its channel, which is bounded.
             while events.len() < hub::EVENTS
                 && let Ok(event) = self.events.try_recv()
