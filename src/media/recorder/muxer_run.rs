@@ -31,6 +31,8 @@ use crate::{
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// The last frame of a file is taken to last as long as the one before it, and no longer than this, in nanoseconds.
 const LAST_FRAME_MAX_NS: i64 = 2_000_000_000;
+/// A run begins when all of the one before it is written, or after so long.
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(1);
 /// Between attempts to begin a run, if they fail: a camera may send nothing but keyframes.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -79,6 +81,8 @@ pub(super) struct MuxerControl {
     shared: Arc<Shared>,
     pipeline: Option<RecordPipeline>,
     run: Option<MuxerRun>,
+    /// What of the run before is not written yet.
+    ending: Option<Arc<InFlight>>,
     /// A run is to begin with the next frame, which tells the codec.
     pending_begin: Option<(Tracks, i64)>,
     /// A segment is to begin with the next frame.
@@ -97,7 +101,15 @@ struct RecordPipeline {
 
 impl MuxerControl {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, pipeline: None, run: None, pending_begin: None, pending_cut: false, failed_at: None }
+        Self {
+            shared,
+            pipeline: None,
+            run: None,
+            ending: None,
+            pending_begin: None,
+            pending_cut: false,
+            failed_at: None,
+        }
     }
 
     pub(super) fn carry_out(&mut self, order: Order) {
@@ -146,6 +158,11 @@ impl MuxerControl {
             self.shared.failures.fetch_add(1, Relaxed);
             return;
         }
+        if let Some(in_flight) = self.ending.take()
+            && !in_flight.is_empty_by(Instant::now() + FOLLOWS_WITHIN)
+        {
+            tracing::warn!(camera.id = %self.shared.settings.camera, "a segment begins before the last one has ended");
+        }
         let decoding = Decoding::new(tracks.depth, interval_ns);
         if self.pipeline.as_ref().is_none_or(|made| made.codec != codec) {
             self.pipeline = match self.shared.pipeline(codec) {
@@ -172,6 +189,7 @@ impl MuxerControl {
     fn end(&mut self) {
         if let Some(mut run) = self.run.take() {
             run.hand_over();
+            self.ending = Some(run.segments.in_flight().clone());
             run.end();
         }
     }

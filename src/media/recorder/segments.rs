@@ -100,7 +100,7 @@ impl Segments {
         Self { shared, in_flight, state }
     }
 
-    pub(super) fn in_flight(&self) -> &InFlight {
+    pub(super) fn in_flight(&self) -> &Arc<InFlight> {
         &self.in_flight
     }
 
@@ -210,7 +210,7 @@ impl State {
         self.add_sound(end_ns);
         let Some(mut open) = self.open.take() else { return };
         let is_late = self.sound.as_ref().is_some_and(|sound| !sound.has_all_until(end_ns));
-        // Its pictures wait for nothing: they have to be there before those of the next one.
+        // Its pictures are written before those of the next segment; only late sound may follow.
         open.write_all();
         self.ended = Some((open, end_ns)).filter(|_| is_late && !self.is_last);
     }
