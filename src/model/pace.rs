@@ -18,7 +18,7 @@ const STRIDE_NS: i64 = 300_000_000;
 const OFF_NS: i64 = 500_000_000;
 /// … for so long is brought back to it: the camera's clock is a lie, or stood still. Before that, frames may just have
 /// been held up on their way, and those held up behind them have the right distances. Behind, it jumps; ahead, it goes
-/// at half the speed of arrival, because no frame may stand before another.
+/// at half the speed, because no frame may stand before another.
 const OFF_FOR_NS: i64 = 5_000_000_000;
 /// So long at least passes between pulls: what is not the network's doing shows only after a while.
 const PULL_EVERY_NS: i64 = 20_000_000_000;
@@ -45,6 +45,10 @@ pub struct Pace {
     off_since_ns: Option<i64>,
     /// It is ahead, and waits for arrival.
     waits: bool,
+    /// While it waits: how much further it may go.
+    credit_ns: i64,
+    /// The frame just placed is not as far from the one before as the camera's clock says.
+    has_shifted: bool,
     /// The least that a frame came behind its place since the last pull: what is not the network's doing.
     least_behind_ns: Option<i64>,
     /// Where the timeline was pulled last.
@@ -82,6 +86,8 @@ impl Pace {
             stood_ns: 0,
             off_since_ns: None,
             waits: false,
+            credit_ns: 0,
+            has_shifted: false,
             least_behind_ns: None,
             pulled_at_ns: 0,
         }
@@ -91,6 +97,7 @@ impl Pace {
     /// the camera's clock says that it is shown before that. `rtp` is its RTP time where the source knows it.
     pub fn place(&mut self, rtp: Option<u32>, arrival_ns: i64) -> i64 {
         let mut reordered = false;
+        self.has_shifted = false;
         let (ticks, placed_ns) = match (self.last, rtp) {
             (Some(last @ Last { rtp: Some(before), .. }), Some(now)) => {
                 // As a signed difference, this counts wraps and steps back alike.
@@ -111,6 +118,7 @@ impl Pace {
                     // Counted from here on: a clock that jumps all day would count to no end.
                     self.offset_ns += self.nanoseconds(last.ticks) + self.stood_ns + distance_ns;
                     self.stood_ns = 0;
+                    self.has_shifted = true;
                     ticks = 0;
                 } else {
                     self.stood_ns = 0;
@@ -147,6 +155,11 @@ impl Pace {
         last.placed_ns
     }
 
+    /// Whether the camera's clock stands elsewhere beside the timeline since the frame just placed.
+    pub fn has_shifted(&self) -> bool {
+        self.has_shifted
+    }
+
     /// Notes how far the timeline is off arrival, and brings it back when that lasts.
     fn caught_up(&mut self, placed_ns: i64, arrival_ns: i64, last: Last) -> i64 {
         let behind_ns = arrival_ns - placed_ns;
@@ -163,14 +176,21 @@ impl Pace {
             }
             self.off_since_ns = None;
             self.waits = behind_ns < 0;
+            self.credit_ns = 0;
         }
         self.least_behind_ns = None;
         let back_ns = if self.waits {
-            placed_ns.min(last.placed_ns + (arrival_ns - last.arrival_ns) / 2)
+            // Several frames may have been read at once: each goes half its way, and all together half the time that passed.
+            self.credit_ns = (self.credit_ns + (arrival_ns - last.arrival_ns) / 2).min(OFF_NS);
+            let step_ns = (placed_ns - last.placed_ns) / 2;
+            let step_ns = step_ns.min(self.credit_ns.max(LEAST_NS));
+            self.credit_ns -= step_ns.max(0);
+            placed_ns.min(last.placed_ns + step_ns)
         } else {
             arrival_ns
         };
         self.offset_ns += back_ns - placed_ns;
+        self.has_shifted = true;
         back_ns
     }
 
@@ -313,11 +333,19 @@ mod tests {
 
     #[test]
     fn a_first_frame_that_was_held_up_is_made_good_slowly() {
-        let mut pace = Pace::default();
-        let times = run(&mut pace, 0, 1000, 0, |n| (75 - n).max(0) * FRAME_NS);
-        let steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(steps.iter().all(|step| (FRAME_NS / 2..=FRAME_NS).contains(step)), "{steps:?}");
-        assert!((times[999] - 999 * FRAME_NS).abs() <= 500_000_000 + FRAME_NS, "{}", times[999]);
+        // Frames are read one by one, or four at a time.
+        for at_once in [1, 4] {
+            let held = |n: i64| (75 - n).max(0).max(at_once - 1 - n % at_once) * FRAME_NS;
+            let times = run(&mut Pace::default(), 0, 1000, 0, held);
+            let steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            assert!(steps.iter().all(|step| (FRAME_NS / 2..=FRAME_NS).contains(step)), "{steps:?}");
+            let late = times.iter().zip(0..).map(|(time, n)| time - n * FRAME_NS);
+            let late: Vec<i64> = late.collect();
+            assert!(late[999].abs() <= 500_000_000 + FRAME_NS, "{}", late[999]);
+            // After five seconds it goes at half the speed: 2.5 s are made good in five more.
+            let made_good = late.iter().position(|late| *late <= 500_000_000 + FRAME_NS).unwrap();
+            assert!((240..=75 + 125 + 150).contains(&made_good), "{made_good}");
+        }
     }
 
     #[test]

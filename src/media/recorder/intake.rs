@@ -33,7 +33,7 @@ const SOUND_WITHIN: Duration = Duration::from_millis(700);
 /// seconds or so (RFC 3550, 6.2).
 const HELD_MAX: usize = 400;
 const HELD_BYTES_MAX: usize = 32 << 20;
-/// The camera's clock is looked at with one of so many frames.
+/// The camera's clock is looked at with one of so many frames, and wherever the timeline left it.
 const CLOCK_EVERY: u32 = 16;
 /// RTP times that went on by so much more or less than the run did have jumped.
 const RTP_JUMP_US: i64 = 1_000_000;
@@ -197,7 +197,7 @@ impl FrameIntake {
     /// Notes how far the camera's clock is ahead. Its sender report comes after its first frames; how it stood to those is what
     /// counts for what is missing before them.
     fn look_at_clock(&mut self, unit: &AccessUnit, at_ns: i64) {
-        let due = self.frames.is_multiple_of(CLOCK_EVERY);
+        let due = self.frames.is_multiple_of(CLOCK_EVERY) || self.pace.has_shifted();
         if !due && self.begun.is_some() {
             return;
         }

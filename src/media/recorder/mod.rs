@@ -150,8 +150,8 @@ struct RunClock {
     ahead_us: i64,
 }
 
-/// So many stretches are remembered: hours of a clock that is 50 millionths off.
-const CLOCKS: usize = 512;
+/// So many stretches are remembered: a day of a clock that is 50 millionths off, and minutes of one that is a lie.
+const CLOCKS: usize = 4096;
 /// Within a stretch, the clock stays this near, in microseconds.
 const CLOCK_STEP_US: i64 = 2_000;
 /// And it is known this far from the stretch.
@@ -456,8 +456,8 @@ impl Shared {
             }
             gst::BusSyncReply::Drop
         });
-        // Nothing here waits for a clock. Telling elements of a latency takes their state locks one after the other and then waits where
-        // splitmuxsink has a pad blocked, while its own thread wants one of those locks for the next file: a deadlock.
+        // No sink here waits for a clock, so latency means nothing. GStreamer's own handler sends an event for it while it holds the
+        // state locks of the sinks: a deadlock, if splitmuxsink is about to change files.
         pipeline.connect("do-latency", false, |_| Some(true.to_value()));
         pipeline.set_state(gst::State::Playing).map_err(|_| Error::Refused("start the record pipeline"))?;
         lock(&self.pipelines).push(pipeline.clone());
