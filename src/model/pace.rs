@@ -47,6 +47,11 @@ pub struct Pace {
     waits: bool,
     /// While it waits: how much further it may go.
     credit_ns: i64,
+    /// The latest that a frame was placed at, and the least distance that the camera's clock gave two frames.
+    latest_ns: i64,
+    least_step_ns: i64,
+    /// Frames came out of their order of display.
+    reorders: bool,
     /// The frame just placed is not as far from the one before as the camera's clock says.
     has_shifted: bool,
     /// The least that a frame came behind its place since the last pull: what is not the network's doing.
@@ -87,6 +92,9 @@ impl Pace {
             off_since_ns: None,
             waits: false,
             credit_ns: 0,
+            latest_ns: i64::MIN,
+            least_step_ns: i64::MAX,
+            reorders: false,
             has_shifted: false,
             least_behind_ns: None,
             pulled_at_ns: 0,
@@ -124,6 +132,8 @@ impl Pace {
                     self.stood_ns = 0;
                     self.usual_ns = step_ns.max(0);
                     reordered = step < 0;
+                    self.reorders |= reordered;
+                    self.least_step_ns = self.least_step_ns.min(step_ns.abs());
                 }
                 let line_ns = self.nanoseconds(ticks) + self.offset_ns + self.stood_ns;
                 (ticks, self.caught_up(line_ns, arrival_ns, last))
@@ -136,6 +146,7 @@ impl Pace {
         };
         let floor_ns = self.last.filter(|_| !reordered).map_or(i64::MIN, |last| last.placed_ns + LEAST_NS);
         let placed_ns = placed_ns.max(floor_ns);
+        self.latest_ns = self.latest_ns.max(placed_ns);
         self.last = Some(Last { rtp, ticks, arrival_ns, placed_ns, floor_ns });
         placed_ns
     }
@@ -179,15 +190,21 @@ impl Pace {
             self.credit_ns = 0;
         }
         self.least_behind_ns = None;
-        let back_ns = if self.waits {
-            // Several frames may have been read at once: each goes half its way, and all together half the time that passed.
-            self.credit_ns = (self.credit_ns + (arrival_ns - last.arrival_ns) / 2).min(OFF_NS);
-            let step_ns = (placed_ns - last.placed_ns) / 2;
-            let step_ns = step_ns.min(self.credit_ns.max(LEAST_NS));
-            self.credit_ns -= step_ns.max(0);
-            placed_ns.min(last.placed_ns + step_ns)
-        } else {
-            arrival_ns
+        let back_ns = match (self.waits, self.reorders) {
+            (false, _) => arrival_ns,
+            (true, false) => {
+                // Several frames may have been read at once: each goes half its way, and all together half the time that passed.
+                self.credit_ns = (self.credit_ns + (arrival_ns - last.arrival_ns) / 2).min(OFF_NS);
+                let step_ns = (placed_ns - last.placed_ns) / 2;
+                let step_ns = step_ns.min(self.credit_ns.max(LEAST_NS));
+                self.credit_ns -= step_ns.max(0);
+                placed_ns.min(last.placed_ns + step_ns)
+            }
+            // Those that are shown before it follow, and have to find room behind the frames that were there.
+            (true, true) if placed_ns > self.latest_ns => {
+                placed_ns - (self.least_step_ns / 2).min(-behind_ns)
+            }
+            (true, true) => return placed_ns,
         };
         self.offset_ns += back_ns - placed_ns;
         self.has_shifted = true;
@@ -346,6 +363,30 @@ mod tests {
             let made_good = late.iter().position(|late| *late <= 500_000_000 + FRAME_NS).unwrap();
             assert!((240..=75 + 125 + 150).contains(&made_good), "{made_good}");
         }
+    }
+
+    #[test]
+    fn frames_keep_their_order_of_display_while_a_late_first_one_is_made_good() {
+        // I0 P3 B1 B2 P6 B4 B5 …
+        let shown = |n: i64| match (n - 1).rem_euclid(3) {
+            _ if n == 0 => 0,
+            0 => n + 2,
+            _ => n - 1,
+        };
+        let mut pace = Pace::default();
+        let mut placed: Vec<(i64, i64)> = (0..1500)
+            .map(|n| {
+                let arrival_ns = (n + (75 - n).max(0)) * FRAME_NS;
+                (shown(n), pace.place(Some((shown(n) * 3600) as u32), arrival_ns))
+            })
+            .collect();
+        placed.sort_unstable();
+        for two in placed.windows(2) {
+            let (frames, step_ns) = (two[1].0 - two[0].0, two[1].1 - two[0].1);
+            assert!(step_ns >= frames * FRAME_NS / 2, "{two:?}");
+        }
+        let (last, at_ns) = placed[placed.len() - 1];
+        assert!(at_ns - last * FRAME_NS <= 4 * FRAME_NS, "{} ns late", at_ns - last * FRAME_NS);
     }
 
     #[test]
