@@ -266,7 +266,7 @@ impl Shared {
                 let its_turn = written.facts.head.only_mirror || with_second_copies;
                 written.is_urgent()
                     || (left.is_zero() && its_turn)
-                    || with_new_files.contains(&written.camera())
+                    || (!with_new_files.is_empty() && with_new_files.contains(&written.camera()))
             };
             let now: BTreeMap<_, _> = due.files.extract_if(.., |_, written| is_due(written)).collect();
             if !now.is_empty() {
@@ -381,13 +381,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        base::WallUs,
-        model::{
-            camera::Profile,
-            segment::{Codec, Extent, SegmentHead},
-        },
-    };
+    use crate::{base::WallUs, disk::tests::head, model::segment::Extent};
 
     #[test]
     fn facts_of_a_camera_are_published_in_order_however_long_a_sync_takes() {
@@ -398,17 +392,7 @@ mod tests {
             path: PathBuf::new(),
             created: Instant::now(),
             facts: SegmentFacts {
-                head: SegmentHead {
-                    camera: "front".parse().unwrap(),
-                    profile: Profile::Main,
-                    start: WallUs(start),
-                    codec: Codec::H264,
-                    width: 160,
-                    height: 120,
-                    audio: None,
-                    source: Source::Live,
-                    only_mirror: false,
-                },
+                head: head("front", WallUs(start)),
                 path: start.to_string(),
                 extent: Extent::default(),
                 state: SegmentState::Closed,

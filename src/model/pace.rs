@@ -52,7 +52,7 @@ pub struct Pace {
     least_step_ns: i64,
     /// Frames came out of their order of display.
     reorders: bool,
-    /// The frame just placed is not as far from the one before as the camera's clock says.
+    /// `offset_ns` is not what it was for the frame before.
     has_shifted: bool,
     /// The least that a frame came behind its place since the last pull: what is not the network's doing.
     least_behind_ns: Option<i64>,
@@ -105,7 +105,7 @@ impl Pace {
     /// the camera's clock says that it is shown before that. `rtp` is its RTP time where the source knows it.
     pub fn place(&mut self, rtp: Option<u32>, arrival_ns: i64) -> i64 {
         let mut reordered = false;
-        self.has_shifted = false;
+        let offset_ns = self.last.map(|_| self.offset_ns);
         let (ticks, placed_ns) = match (self.last, rtp) {
             (Some(last @ Last { rtp: Some(before), .. }), Some(now)) => {
                 // As a signed difference, this counts wraps and steps back alike.
@@ -126,7 +126,6 @@ impl Pace {
                     // Counted from here on: a clock that jumps all day would count to no end.
                     self.offset_ns += self.nanoseconds(last.ticks) + self.stood_ns + distance_ns;
                     self.stood_ns = 0;
-                    self.has_shifted = true;
                     ticks = 0;
                 } else {
                     self.stood_ns = 0;
@@ -147,6 +146,7 @@ impl Pace {
         let floor_ns = self.last.filter(|_| !reordered).map_or(i64::MIN, |last| last.placed_ns + LEAST_NS);
         let placed_ns = placed_ns.max(floor_ns);
         self.latest_ns = self.latest_ns.max(placed_ns);
+        self.has_shifted = offset_ns.is_some_and(|before_ns| before_ns != self.offset_ns);
         self.last = Some(Last { rtp, ticks, arrival_ns, placed_ns, floor_ns });
         placed_ns
     }
@@ -166,7 +166,7 @@ impl Pace {
         last.placed_ns
     }
 
-    /// Whether the camera's clock stands elsewhere beside the timeline since the frame just placed.
+    /// Whether the frame just placed is not as far from the one before as the camera's clock says.
     pub fn has_shifted(&self) -> bool {
         self.has_shifted
     }
@@ -204,10 +204,9 @@ impl Pace {
             (true, true) if placed_ns > self.latest_ns => {
                 placed_ns - (self.least_step_ns / 2).min(-behind_ns)
             }
-            (true, true) => return placed_ns,
+            (true, true) => placed_ns,
         };
         self.offset_ns += back_ns - placed_ns;
-        self.has_shifted = true;
         back_ns
     }
 

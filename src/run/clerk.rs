@@ -112,24 +112,24 @@ impl Clerk {
                     _ = &mut stop => last = true,
                 }
             }
-            let mut live: Vec<SegmentFacts> = Vec::new();
-            for (place, of) in &self.facts {
-                let new = of.take();
-                // Of what one volume lost, the other may have a copy.
-                let there = || new.iter().map(|(_, facts)| facts).filter(|of| of.state != SegmentState::Lost);
-                live.extend(there().filter(|of| of.head.source == Source::Live).cloned());
-                for of in there().filter(|of| of.head.source == Source::Refill) {
-                    self.ledgers.found(&of.head.camera, Range { from: of.head.start, to: of.end() });
-                }
-                let ended = new.iter().filter(|(_, facts)| facts.state != SegmentState::Open);
-                levels.extend(
-                    ended.filter_map(|(key, facts)| Some(((*place, *key), self.activities.levels(facts)?))),
-                );
-                facts.extend(new.into_iter().map(|(key, facts)| ((*place, key), facts)));
-            }
+            let new: Vec<_> = self.facts.iter().map(|(place, facts)| (*place, facts.take())).collect();
+            // Of what one volume lost, the other may have a copy.
+            let there = new.iter().flat_map(|(_, of)| of).map(|(_, facts)| facts);
+            let there = there.filter(|facts| facts.state != SegmentState::Lost);
+            let (mut live, refilled): (Vec<_>, Vec<_>) = there.partition(|of| of.head.source == Source::Live);
             // One volume may tell of a segment before the other tells of the end of the one before it.
             live.sort_by_key(|facts| facts.head.start);
-            self.ledgers.recorded(&live);
+            self.ledgers.recorded(live);
+            for of in refilled {
+                self.ledgers.found(&of.head.camera, Range { from: of.head.start, to: of.end() });
+            }
+            for (place, new) in new {
+                let ended = new.iter().filter(|(_, facts)| facts.state != SegmentState::Open);
+                levels.extend(
+                    ended.filter_map(|(key, facts)| Some(((place, *key), self.activities.levels(facts)?))),
+                );
+                facts.extend(new.into_iter().map(|(key, facts)| ((place, key), facts)));
+            }
             // The rest waits in its channel, which is bounded.
             while events.len() < hub::EVENTS
                 && let Ok(event) = self.events.try_recv()

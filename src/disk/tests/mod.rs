@@ -130,7 +130,7 @@ fn ffprobe_frames(path: &Path) -> u64 {
     String::from_utf8(out.stdout).unwrap().trim().parse().unwrap_or(0)
 }
 
-fn head(camera: &str, start: WallUs) -> SegmentHead {
+pub(super) fn head(camera: &str, start: WallUs) -> SegmentHead {
     SegmentHead {
         camera: camera.parse().unwrap(),
         profile: Profile::Main,

@@ -81,8 +81,6 @@ pub(super) struct MuxerControl {
     shared: Arc<Shared>,
     pipeline: Option<RecordPipeline>,
     run: Option<MuxerRun>,
-    /// What of the run before is not written yet.
-    ending: Option<Arc<InFlight>>,
     /// A run is to begin with the next frame, which tells the codec.
     pending_begin: Option<(Tracks, i64)>,
     /// A segment is to begin with the next frame.
@@ -101,15 +99,7 @@ struct RecordPipeline {
 
 impl MuxerControl {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            pipeline: None,
-            run: None,
-            ending: None,
-            pending_begin: None,
-            pending_cut: false,
-            failed_at: None,
-        }
+        Self { shared, pipeline: None, run: None, pending_begin: None, pending_cut: false, failed_at: None }
     }
 
     pub(super) fn carry_out(&mut self, order: Order) {
@@ -158,9 +148,8 @@ impl MuxerControl {
             self.shared.failures.fetch_add(1, Relaxed);
             return;
         }
-        if let Some(in_flight) = self.ending.take()
-            && !in_flight.is_empty_by(Instant::now() + FOLLOWS_WITHIN)
-        {
+        let before = lock(&self.shared.open).last().cloned();
+        if before.is_some_and(|in_flight| !in_flight.is_empty_by(Instant::now() + FOLLOWS_WITHIN)) {
             tracing::warn!(camera.id = %self.shared.settings.camera, "a segment begins before the last one has ended");
         }
         let decoding = Decoding::new(tracks.depth, interval_ns);
@@ -189,7 +178,6 @@ impl MuxerControl {
     fn end(&mut self) {
         if let Some(mut run) = self.run.take() {
             run.hand_over();
-            self.ending = Some(run.segments.in_flight().clone());
             run.end();
         }
     }

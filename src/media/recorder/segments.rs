@@ -100,7 +100,7 @@ impl Segments {
         Self { shared, in_flight, state }
     }
 
-    pub(super) fn in_flight(&self) -> &Arc<InFlight> {
+    pub(super) fn in_flight(&self) -> &InFlight {
         &self.in_flight
     }
 

@@ -491,12 +491,11 @@ fn a_cameras_clock_is_known_wherever_a_session_is_lost() {
         settings.lookers.add(last.clone());
         let mut wrong = Vec::new();
         for n in 0..250 {
-            let sent = Duration::from_millis(40) * n;
             let read = Duration::from_millis(40) * (n + at_once - 1 - n % at_once);
             let camera = WallUs(1_796_000_000_000_000 + i64::from(n) * 40_000);
             bench.recorder.video(AccessUnit {
                 rtp_time: Some(n * 3600),
-                arrived: bench.began + if n == 0 { LATE } else { read.max(LATE.min(sent + LATE / 2)) },
+                arrived: bench.began + read.max(LATE),
                 camera_time: Some(camera),
                 ..picture[n as usize % 25].clone()
             });
